@@ -1,0 +1,112 @@
+help_test() {
+  cat <<'END'
+runs the tests in every configuration, plain and under ThreadSanitizer
+
+usage: ./nest test [--plain | --tsan] [BAZEL TEST ARGUMENTS]
+
+  --plain   without sanitizers only
+  --tsan    under ThreadSanitizer only
+
+Arguments go to `bazel test`; targets among them replace //test/...:
+  ./nest test --plain //test:lock_test.up_rt
+  ./nest test --plain --config=asan
+  ./nest test --test_tag_filters=cfg_up
+
+The last line is `N passed, N failed`: the single GoogleTest cases of all runs. No case at all
+counts as a failure.
+END
+}
+
+# Reads Bazel's event file and prints a line for each test program that ran: label, status, and
+# the paths of its test.xml. Of several attempts the last counts.
+test_results() {
+  awk '
+    /"id":\{"testResult":/ {
+      match($0, /"label":"[^"]*"/); label = substr($0, RSTART + 9, RLENGTH - 10)
+      shard = match($0, /"shard":[0-9]+/) ? substr($0, RSTART, RLENGTH) : ""
+      run = match($0, /"run":[0-9]+/) ? substr($0, RSTART, RLENGTH) : ""
+      status = match($0, /"status":"[A-Z_]*"/) ? substr($0, RSTART + 10, RLENGTH - 11) : "NO_STATUS"
+      xml = match($0, /"name":"test.xml","uri":"file:\/\/[^"]*"/) ? substr($0, RSTART + 31, RLENGTH - 32) : "-"
+      result[label " " run " " shard] = label " " status " " xml
+    }
+    END { for (key in result) print result[key] }
+  ' "$1" | sort
+}
+
+# count_cases XML: prints "passed failed skipped" of one GoogleTest report.
+count_cases() {
+  awk '
+    /<testcase / {
+      close_case(); open = 1; bad = 0
+      ran = !/status="notrun"/
+      skip = /result="skipped"/
+      if (/\/>[ \t]*$/) close_case()
+    }
+    /<failure|<error/ { if (open) bad = 1 }
+    /<\/testcase>/ { close_case() }
+    function close_case() {
+      if (open && ran) { if (bad) failed++; else if (skip) skipped++; else passed++ }
+      open = 0
+    }
+    END { close_case(); print passed + 0, failed + 0, skipped + 0 }
+  ' "$1" 2>/dev/null
+}
+
+total_passed=0 total_failed=0
+
+# run_tests KIND BAZEL-ARGUMENTS: one run of bazel test, added to the totals.
+run_tests() {
+  local kind=$1 events="$state/test-$1.json" status label result xml counts
+  local passed=0 failed=0 skipped=0 programs=0 names=''
+  shift
+  title "$kind"
+  rm -f -- "$events"
+  run_bazel test --test_summary=terse "--build_event_json_file=$events" "$@"
+  status=$?
+  [ -f "$events" ] || : >"$events"
+  while read -r label result xml; do
+    counts=$(count_cases "$xml")
+    # shellcheck disable=SC2086  # three numbers
+    set -- ${counts:-0 0 0}
+    # A program that dies has no report of its own, or one without its last case.
+    if [ "$result" != PASSED ] && [ "$2" = 0 ]; then set -- "$1" 1 "$3"; fi
+    programs=$((programs + 1))
+    passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
+    names+="${label##*.}"$'\n'
+  done < <(test_results "$events")
+  if [ "$status" != 0 ] && [ "$failed" = 0 ]; then
+    say "bazel test ended with $status"
+    failed=1
+  fi
+  names=$(printf '%s' "$names" | sort -u | grep -cxF -f <(configurations))
+  local skip_note=''
+  [ "$skipped" = 0 ] || skip_note=", $skipped skipped"
+  say "$kind: $passed passed, $failed failed$skip_note ($programs test programs, $names configurations)"
+  total_passed=$((total_passed + passed)) total_failed=$((total_failed + failed))
+}
+
+run_test() {
+  local plain=1 tsan=1 targets=0 args=() arg
+  for arg; do
+    case "$arg" in
+      --plain) tsan=0 ;;
+      --tsan) plain=0 ;;
+      //* | :* | @*) targets=1 args+=("$arg") ;;
+      *) args+=("$arg") ;;
+    esac
+  done
+  [ "$plain$tsan" != 00 ] || die "--plain and --tsan: give one of them, or none for both"
+  [ "$targets" = 1 ] || args+=(//test/...)
+
+  . "$driver/cmd_setup.sh"
+  prepare
+  [ "$plain" = 0 ] || run_tests plain "${args[@]}"
+  [ "$tsan" = 0 ] || run_tests tsan --config=tsan "${args[@]}"
+
+  if [ "$total_passed" = 0 ] && [ "$total_failed" = 0 ]; then
+    say "no test ran"
+    total_failed=1
+  fi
+  say "$total_passed passed, $total_failed failed"
+  [ "$total_failed" = 0 ]
+}

@@ -1,0 +1,105 @@
+# What the commands of ./nest share. Sourced; `top` is the repository, `driver` this folder.
+
+state="$top/.nest"  # everything that ./nest builds or unpacks; ignored by git
+
+if [ -t 1 ] && [ "${TERM:-dumb}" != dumb ] && [ -z "${NO_COLOR:-}" ]; then
+  bold=$'\e[1m' red=$'\e[31m' green=$'\e[32m' reset=$'\e[0m'
+else
+  bold='' red='' green='' reset=''
+fi
+
+say() { printf '%s\n' "$*"; }
+title() { printf '%s== %s ==%s\n' "$bold" "$*" "$reset"; }
+
+# It could not be tried: one line, exit 2.
+die() {
+  printf 'nest: %s\n' "$*" >&2
+  exit 2
+}
+
+have() { command -v "$1" >/dev/null 2>&1; }
+
+first_of() {
+  local name
+  for name; do
+    if have "$name"; then
+      printf '%s\n' "$name"
+      return 0
+    fi
+  done
+  return 1
+}
+
+# The configurations' names, from the one list.
+configurations() {
+  sed -n 's/^    "\([a-z_]*\)": struct(.*/\1/p' "$top/configs/configs.bzl"
+}
+
+check_configuration() {
+  configurations | grep -qx -- "$1" ||
+    die "unknown configuration '$1'; there are: $(configurations | tr '\n' ' ' | sed 's/ $//')"
+}
+
+# The C++20 compiler for what needs no Bazel.
+find_cxx() {
+  local cxx
+  if [ -n "${CXX:-}" ]; then
+    have "${CXX%% *}" || die "CXX is '$CXX', and there is no such compiler"
+    printf '%s\n' "$CXX"
+  else
+    cxx=$(first_of g++ clang++ clang++-19) ||
+      die "no C++ compiler: install g++ or clang++ (C++20), or set CXX"
+    printf '%s\n' "$cxx"
+  fi
+}
+
+# ---- Bazel --------------------------------------------------------------------------------------
+
+# Where Bazel works. It refuses a path with a space, so there it gets a folder of links instead.
+bazel_root() {
+  case "$top" in
+    *[[:space:]]*) ;;
+    *) printf '%s\n' "$top"; return ;;
+  esac
+  local cache="${NEST_CACHE:-${XDG_CACHE_HOME:-${HOME:-}/.cache}}"
+  case "$cache" in
+    *[[:space:]]*) die "Bazel cannot work under a path with a space; set NEST_CACHE to a folder without one" ;;
+  esac
+  local mirror entry
+  mirror="$cache/nestlock/$(printf '%s' "$top" | cksum | tr ' ' -)"
+  mkdir -p "$mirror" || die "cannot write to $mirror"
+  for entry in "$mirror"/* "$mirror"/.[!.]*; do  # what is gone from the repository
+    if [ -L "$entry" ] && [ ! -e "$entry" ]; then rm -f -- "$entry"; fi
+  done
+  for entry in "$top"/* "$top"/.[!.]*; do
+    case "${entry##*/}" in
+      .git | bazel-*) continue ;;
+    esac
+    [ -e "$entry" ] && ln -sfn -- "$entry" "$mirror/${entry##*/}"
+  done
+  printf '%s\n' "$mirror"
+}
+
+# Debian's Bazel prints its sandbox's debug lines whatever it is told.
+without_noise() {
+  grep --line-buffered -v -E \
+    -e '^src/main/tools/(linux-sandbox|process-)[^:]*:[0-9]+: ' \
+    -e '^[0-9/]+ [0-9:.]+ src/main/tools/' \
+    -e '^(Starting|WARNING: Running) .*local Bazel server' || true
+}
+
+# bazel COMMAND ARGUMENTS, with its output filtered and its exit status kept.
+run_bazel() {
+  local root command=$1 startup=() common=()
+  shift
+  root=$(bazel_root) || exit 2
+  have bazel || die "no bazel here; ./nest setup says what is needed"
+  [ -n "${NEST_CACHE:-}" ] && startup+=("--output_user_root=$NEST_CACHE/bazel")
+  if [ -t 2 ]; then
+    common+=(--color=yes --curses=no)
+  else
+    common+=(--color=no --curses=no --noshow_progress)
+  fi
+  (cd "$root" && bazel ${startup[@]+"${startup[@]}"} "$command" "${common[@]}" "$@") \
+    2> >(without_noise >&2)
+}
