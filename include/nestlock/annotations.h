@@ -1,0 +1,58 @@
+// What compilers and ThreadSanitizer are told about locks. No other header of the library asks
+// which compiler or sanitizer is at work.
+//
+// The NESTLOCK_* macros are clang's thread-safety attributes (empty elsewhere): GUARDED_BY on
+// data, REQUIRES on functions that need the lock, the others on the locks themselves.
+#pragma once
+
+#if defined(__clang__)
+#define NESTLOCK_INTERNAL_TSA(x) __attribute__((x))
+#else
+#define NESTLOCK_INTERNAL_TSA(x)
+#endif
+
+#define NESTLOCK_CAPABILITY(name) NESTLOCK_INTERNAL_TSA(capability(name))
+#define NESTLOCK_SCOPED_CAPABILITY NESTLOCK_INTERNAL_TSA(scoped_lockable)
+#define NESTLOCK_GUARDED_BY(x) NESTLOCK_INTERNAL_TSA(guarded_by(x))
+#define NESTLOCK_PT_GUARDED_BY(x) NESTLOCK_INTERNAL_TSA(pt_guarded_by(x))
+#define NESTLOCK_ACQUIRE(...) NESTLOCK_INTERNAL_TSA(acquire_capability(__VA_ARGS__))
+#define NESTLOCK_RELEASE(...) NESTLOCK_INTERNAL_TSA(release_capability(__VA_ARGS__))
+#define NESTLOCK_TRY_ACQUIRE(...) NESTLOCK_INTERNAL_TSA(try_acquire_capability(__VA_ARGS__))
+#define NESTLOCK_REQUIRES(...) NESTLOCK_INTERNAL_TSA(requires_capability(__VA_ARGS__))
+#define NESTLOCK_EXCLUDES(...) NESTLOCK_INTERNAL_TSA(locks_excluded(__VA_ARGS__))
+#define NESTLOCK_ASSERT_HELD(...) NESTLOCK_INTERNAL_TSA(assert_capability(__VA_ARGS__))
+#define NESTLOCK_RETURN_CAPABILITY(x) NESTLOCK_INTERNAL_TSA(lock_returned(x))
+#define NESTLOCK_NO_TSA NESTLOCK_INTERNAL_TSA(no_thread_safety_analysis)
+
+// ThreadSanitizer. Annotated are only locks without atomics of their own (stateless, uniprocessor)
+// and the kernel's hand-over of a priority-inheriting lock, which the tool cannot see: annotating
+// an atomic lock would hide the order bugs that the tool is there to find. clang does not define
+// __SANITIZE_THREAD__, hence both questions.
+#if defined(__SANITIZE_THREAD__)
+#define NESTLOCK_WITH_TSAN 1
+#elif defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define NESTLOCK_WITH_TSAN 1
+#endif
+#endif
+#ifndef NESTLOCK_WITH_TSAN
+#define NESTLOCK_WITH_TSAN 0
+#endif
+
+#if NESTLOCK_WITH_TSAN
+extern "C" {
+void __tsan_acquire(void* addr);
+void __tsan_release(void* addr);
+}
+#endif
+
+namespace nestlock::internal {
+inline constexpr bool kWithTsan = NESTLOCK_WITH_TSAN;
+#if NESTLOCK_WITH_TSAN
+inline void tsan_acquire(const volatile void* p) noexcept { __tsan_acquire(const_cast<void*>(p)); }
+inline void tsan_release(const volatile void* p) noexcept { __tsan_release(const_cast<void*>(p)); }
+#else
+inline void tsan_acquire(const volatile void*) noexcept {}
+inline void tsan_release(const volatile void*) noexcept {}
+#endif
+}  // namespace nestlock::internal

@@ -1,0 +1,49 @@
+// Nestlock: the locks of the built configuration, under their plain names.
+//
+// Floors: config -> port -> lock (here) -> lockdep -> page -> slab -> malloc. README.md beside
+// this file shows each lock in each configuration and context.
+#pragma once
+
+#include "nestlock/annotations.h"
+#include "nestlock/config.h"
+#include "nestlock/contexts.h"
+#include "nestlock/guard.h"
+#include "nestlock/irq.h"
+#include "nestlock/kernel.h"
+#include "nestlock/local_lock.h"
+#include "nestlock/local_trylock.h"
+#include "nestlock/lock_concepts.h"
+#include "nestlock/percpu.h"
+#include "nestlock/port.h"
+#include "nestlock/raw_spinlock.h"
+#include "nestlock/report.h"
+#include "nestlock/shared_try_spinlock.h"
+#include "nestlock/spinlock.h"
+#include "nestlock/try_spinlock.h"
+#include NESTLOCK_PORT_HEADER
+
+namespace nestlock {
+
+using BuiltPort = DefaultPort<kBuiltConfig>;
+using BuiltKernel = KernelOf<kBuiltConfig, BuiltPort>;
+
+using RawSpinLock = BasicRawSpinLock<BuiltKernel>;
+using SpinLock = BasicSpinLock<BuiltKernel>;
+using TrySpinLock = BasicTrySpinLock<BuiltKernel>;
+template <class Class>
+using SharedTrySpinLock = BasicSharedTrySpinLock<BuiltKernel, Class>;
+using LocalLock = BasicLocalLock<BuiltKernel>;
+using LocalTryLock = BasicLocalTryLock<BuiltKernel>;
+template <class T>
+using PerCpu = BasicPerCpu<BuiltKernel, T>;
+
+// Whether a TrySpinLock of this kernel may be taken in the present context at all: false on RT in
+// hardirq and NMI. The kernel's gate is false on UP in NMI, too; ours need not be.
+template <Kernel K = BuiltKernel>
+bool can_spin_trylock() noexcept {
+  return contexts::cell(LockType::try_spin, contexts::Call::try_lock, K::kConfig,
+                        K::Port::context())
+             .free == contexts::Answer::granted;
+}
+
+}  // namespace nestlock

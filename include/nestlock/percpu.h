@@ -1,0 +1,115 @@
+// PerCpu<T>: one T for each CPU, and the guards that take this CPU's lock.
+//
+//   struct Cache { LocalTryLock lock; ... };
+//   PerCpu<Cache> caches;
+//   auto c = caches.lock_here<&Cache::lock>();                 c->...
+//   if (auto c = caches.try_lock_here<&Cache::lock>()) ...     from any context
+//
+// The guard pins, then picks the CPU, then locks: with another order a task could be moved in
+// between and hold a lock that is not its CPU's.
+#pragma once
+
+#include <cstddef>
+
+#include "nestlock/annotations.h"
+#include "nestlock/internal/lock_core.h"
+#include "nestlock/irq.h"
+#include "nestlock/lock_concepts.h"
+
+namespace nestlock {
+
+template <Kernel K, class T>
+class BasicPerCpu {
+ public:
+  using Port = typename K::Port;
+
+  // What lock_here() and try_lock_here() return: the T of this CPU, locked, or nothing.
+  template <auto kLock, class Tag>
+  class [[nodiscard]] Here {
+    using Lock = std::remove_reference_t<decltype(std::declval<T&>().*kLock)>;
+    using Irq = internal::TagFor<Lock, Tag>;
+
+   public:
+    Here(const Here&) = delete;
+    Here& operator=(const Here&) = delete;
+    ~Here() NESTLOCK_NO_TSA {
+      if (!here_) return;
+      (here_->*kLock).unlock();
+      Irq::template leave<Port>(state_);
+    }
+    explicit operator bool() const noexcept { return here_ != nullptr; }
+    T* operator->() const noexcept { return here_; }
+    T& operator*() const noexcept { return *here_; }
+
+   private:
+    friend class BasicPerCpu;
+    using Pin = internal::Pin<K, Lock::kSleeps>;
+
+    template <class Take>
+    Here(BasicPerCpu& all, Take take) noexcept : state_(Irq::template enter<Port>()) {
+      Pin::enter();
+      T* const t = all.try_here();
+      if (t && take(t->*kLock)) here_ = t;
+      Pin::leave();  // the lock has a pin of its own
+      if (!here_) Irq::template leave<Port>(state_);
+    }
+
+    [[no_unique_address]] typename Irq::template State<Port> state_;
+    T* here_ = nullptr;
+  };
+
+  constexpr BasicPerCpu() = default;
+  BasicPerCpu(const BasicPerCpu&) = delete;
+  BasicPerCpu& operator=(const BasicPerCpu&) = delete;
+
+  static constexpr unsigned size() noexcept { return Port::kMaxCpus; }
+
+  // The T of CPU `cpu` < size(). Any context; what may be done with it is the T's rule.
+  T& on(unsigned cpu) noexcept { return slot_[cpu].value; }
+  const T& on(unsigned cpu) const noexcept { return slot_[cpu].value; }
+
+  // The T of this CPU; the caller is pinned. Null if the port has no CPU for this task.
+  T* try_here() noexcept {
+    const unsigned cpu = Port::cpu_id();
+    return cpu < size() ? &slot_[cpu].value : nullptr;
+  }
+  // The same where there must be one; else no_cpu goes to the report sink (fatal).
+  T& here() noexcept {
+    if (T* const t = try_here()) [[likely]]
+      return *t;
+    Report r;
+    r.finding = Finding::no_cpu;
+    r.fatal = true;
+    r.config = K::kConfig;
+    r.context = Port::context();
+    r.type = "PerCpu", r.call = "here";
+    Port::report(r);
+    internal::die<Port>();
+  }
+
+  // Contexts and cost as the lock's lock(), on a port with a CPU for every task.
+  template <auto kLock, class Tag = NoIrq>
+  Here<kLock, Tag> lock_here(Tag = {},
+                             internal::PlaceOf<K> where = internal::PlaceOf<K>::here()) noexcept {
+    return Here<kLock, Tag>(*this, [&](auto& lock) NESTLOCK_NO_TSA {
+      lock.lock(where);
+      return true;
+    });
+  }
+
+  // Contexts and cost as the lock's try_lock(). Nothing if refused or if there is no CPU.
+  template <auto kLock, class Tag = NoIrq>
+  Here<kLock, Tag> try_lock_here(
+      Tag = {}, internal::PlaceOf<K> where = internal::PlaceOf<K>::here()) noexcept {
+    return Here<kLock, Tag>(*this,
+                            [&](auto& lock) NESTLOCK_NO_TSA { return lock.try_lock(where); });
+  }
+
+ private:
+  struct alignas(64) Slot {  // a cache line each, or CPUs would slow one another
+    T value;
+  };
+  Slot slot_[Port::kMaxCpus];
+};
+
+}  // namespace nestlock
