@@ -45,6 +45,7 @@ struct ThreadState {
   Word tid;       // cached thread id, 0 = not known yet
   Word levels;    // entries in use of level[]
   Word exits;     // passes of the thread-exit hook so far
+  std::atomic<std::uint64_t> added;  // signals that a hold-back really blocked, to be unblocked
   Level level[kMaxLevels];
 };
 

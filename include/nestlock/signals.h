@@ -1,0 +1,101 @@
+// Hosted port: signals as interrupts. Needs lib/port (the locks alone do not).
+//
+//   register_irq(SIGALRM, on_tick);     from now on irq_save() masks it, at no system call
+//   register_nmi(SIGPROF, on_sample);   never masked; comes inside any section
+//
+// Levels: task < softirq < irq < nmi. While an irq handler runs the kernel blocks the irq class,
+// while an nmi handler runs both classes, so registered handlers nest at most four deep. errno is
+// kept. A handler that was installed before is called after ours (chained). A handler that nobody
+// registered works too: what the locks promise rests on their state, not on these levels.
+//
+// Rules for programs:
+//  - A handler returns. Leaving it by siglongjmp, an exception or swapcontext while the interrupted
+//    code holds a lock breaks the lock's premise; debug configurations report holder_abandoned.
+//  - pthread_sigmask() on irq signals and irq-off sections nest, never cross; set_signal_mask()
+//    below may cross.
+//  - No thread is created, and no program executed, in an irq-off section: it would be born with
+//  the
+//    irq class blocked if something was held back.
+//  - fork() in an irq-off section is fine: what was held back stays the parent's.
+//  - In an irq-off section an arrival interrupts a blocking system call once (EINTR where
+//  SA_RESTART
+//    does not apply), though its handler runs later. To wait for an irq use wait_irq().
+#pragma once
+
+#include <signal.h>
+
+#include <cstdint>
+
+#include "nestlock/config.h"
+#include "nestlock/ports/hosted.h"
+
+extern "C" const char NESTLOCK_LINK_STAMP;  // "undefined reference to nestlock_built_as_X": the
+                                            // library linked was built for another configuration
+namespace nestlock::signals {
+
+using Handler = void (*)(int signo, siginfo_t* info, void* ucontext);
+
+enum class Error : std::uint8_t {
+  none,
+  not_a_signal,  // out of 1..64, or one that the C library keeps for itself
+  unmaskable,    // SIGKILL, SIGSTOP
+  fault,         // SEGV, BUS, FPE, ILL, TRAP as irq: a fault cannot be deferred
+  taken,         // registered already
+  not_taken,     // unregister() of one that is not registered
+  refused,       // the kernel said no; errno tells
+};
+
+constexpr const char* name_of(Error e) noexcept {
+  constexpr const char* names[] = {"none",
+                                   "not a signal",
+                                   "cannot be handled",
+                                   "a fault cannot be deferred",
+                                   "registered already",
+                                   "not registered",
+                                   "refused by the kernel"};
+  return names[static_cast<unsigned>(e)];
+}
+
+// Task context. Effective for all threads. Debug configurations also report a refusal (bad_signal).
+//
+// In a uniprocessor configuration the calling thread becomes the one that may use the library, and
+// signals of the process that the kernel gives to another thread are forwarded to it.
+[[nodiscard]] Error register_irq(int signo, Handler handler) noexcept;
+[[nodiscard]] Error register_nmi(int signo, Handler handler) noexcept;
+// Puts the previous handler back. Arrivals still held back are dropped.
+Error unregister(int signo) noexcept;
+
+// Softirqs: run when an irq handler exits, or bottom halves or irqs are enabled again, on the CPU
+// that raised them; in order of their number; never nested on one CPU.
+inline constexpr unsigned kMaxSoftirqs = 32;
+// Task context; false if `nr` >= kMaxSoftirqs.
+bool register_softirq(unsigned nr, void (*run)()) noexcept;
+// Any context but NMI (there it is kept for the next chance). In a task with irqs and bottom halves
+// enabled it runs before this returns.
+void raise_softirq(unsigned nr) noexcept;
+
+// `sti; hlt`: called in task context with irqs masked by one irq_save(); enables them, sleeps until
+// an irq handler ran, and masks them again. An irq held back before runs at once, so no wake-up is
+// lost between looking at a condition and sleeping.
+void wait_irq() noexcept;
+
+// pthread_sigmask() on the mask as the program sees it; may cross irq-off sections. 0 or an errno.
+int set_signal_mask(int how, const sigset_t* set, sigset_t* old) noexcept;
+
+// Counts since the start, of all threads. Any context.
+struct Stats {
+  std::uint64_t irqs;       // handlers run, directly or from a slot
+  std::uint64_t nmis;       //
+  std::uint64_t softirqs;   //
+  std::uint64_t held_back;  // arrivals while masked
+  std::uint64_t requeued;   // of these, sent to the kernel again for want of a slot
+  std::uint64_t lost;       // of these, refused by the kernel (RLIMIT_SIGPENDING)
+  std::uint64_t forwarded;  // to the one thread of a uniprocessor configuration
+};
+Stats stats() noexcept;
+
+namespace internal {
+[[gnu::used]] inline const char* const link_stamp = &NESTLOCK_LINK_STAMP;
+}
+
+}  // namespace nestlock::signals

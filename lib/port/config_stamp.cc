@@ -1,0 +1,7 @@
+#include "nestlock/config.h"
+
+// One stamp a library: see NESTLOCK_LINK_STAMP.
+extern "C" {
+extern const char NESTLOCK_LINK_STAMP;
+const char NESTLOCK_LINK_STAMP = 0;
+}
