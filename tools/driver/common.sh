@@ -90,7 +90,7 @@ without_noise() {
 
 # bazel COMMAND ARGUMENTS, with its output filtered and its exit status kept.
 run_bazel() {
-  local root command=$1 startup=() common=()
+  local root status command=$1 startup=() common=()
   shift
   root=$(bazel_root) || exit 2
   have bazel || die "no bazel here; ./nest setup says what is needed"
@@ -100,6 +100,12 @@ run_bazel() {
   else
     common+=(--color=no --curses=no --noshow_progress)
   fi
-  (cd "$root" && bazel ${startup[@]+"${startup[@]}"} "$command" "${common[@]}" "$@") \
-    2> >(without_noise >&2)
+  # Bazel's server outlives this and keeps what it inherits open: so a plain pipe, which it lets go
+  # of, and no other descriptor.
+  {
+    (cd "$root" && bazel ${startup[@]+"${startup[@]}"} "$command" "${common[@]}" "$@") \
+      2>&1 >&3 3>&- | without_noise >&2
+    status=${PIPESTATUS[0]}
+  } 3>&1
+  return "$status"
 }
