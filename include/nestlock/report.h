@@ -58,6 +58,11 @@ enum class Finding : std::uint8_t {
   holder_abandoned,    // a handler was left by siglongjmp, an exception or swapcontext
   no_cpu,              // no virtual CPU left for this thread, and the call needs one
   second_thread,       // a uniprocessor configuration used by two threads
+  foreign_pointer,     // freed memory that is not this allocator's, or not aligned
+  double_free,         // freed memory that is free
+  wrong_order,         // pages freed with another order than they were allocated with
+  use_after_free,      // free memory was written to
+  wrong_gfp,           // allocation flags that the call does not take
 };
 
 constexpr const char* name_of(Finding f) noexcept {
@@ -81,6 +86,11 @@ constexpr const char* name_of(Finding f) noexcept {
       "a handler was left without returning from it",
       "no virtual CPU left (raise NESTLOCK_MAX_CPUS)",
       "a uniprocessor configuration is used by a second thread",
+      "not a pointer of this allocator",
+      "freed twice",
+      "freed with another order than it was allocated with",
+      "free memory was written to",
+      "allocation flags that this call does not take",
   };
   return names[static_cast<unsigned>(f)];
 }
@@ -91,12 +101,12 @@ struct Report {
   Config config{};
   Context context = Context::task;  // of the caller
   unsigned cpu = 0;                 // of the caller
-  const char* type = nullptr;       // "TrySpinLock", or null where no lock is involved
+  const char* type = nullptr;       // "TrySpinLock", "PageAllocator"; null: the port
   const char* call = nullptr;       // "lock", "try_lock", "irq_restore", ...
-  const void* lock = nullptr;
-  Place here;      // of the call
-  Place taken_at;  // where the present holder took the lock
-  Place born_at;   // where the lock was initialised: its class
+  const void* lock = nullptr;       // or the memory in question
+  Place here;                       // of the call
+  Place taken_at;  // where the present holder took the lock; where the memory was last freed
+  Place born_at;   // where the lock was initialised: its class; where the memory was allocated
   Context taken_in = Context::task;
   std::uintptr_t owner = 0;  // as the port's self() names it; 0 = nobody
   const char* detail = nullptr;
@@ -129,10 +139,12 @@ inline std::size_t to_text(const Report& r, char* out, std::size_t size) noexcep
   put(", CPU "), number(r.cpu, 10);
   put(", configuration "), put(name_of(r.config)), put("\n");
   if (r.lock) {
-    put("  lock 0x"), number(reinterpret_cast<std::uintptr_t>(r.lock), 16);
-    place(", initialised at ", r.born_at);
+    const bool memory = r.finding >= Finding::foreign_pointer;
+    put(memory ? "  memory 0x" : "  lock 0x");
+    number(reinterpret_cast<std::uintptr_t>(r.lock), 16);
+    place(memory ? ", allocated at " : ", initialised at ", r.born_at);
     if (r.owner) put(", held by 0x"), number(r.owner, 16), put(" from "), put(name_of(r.taken_in));
-    place(", taken at ", r.taken_at);
+    place(memory ? ", freed at " : ", taken at ", r.taken_at);
     put("\n");
   }
   if (size) out[n] = '\0';

@@ -59,10 +59,11 @@ inline void fence() noexcept { std::atomic_signal_fence(std::memory_order_seq_cs
 inline constexpr unsigned kCpuWords = (kHostedMaxCpus + 63) / 64;
 inline constinit std::atomic<std::uint64_t> cpus_taken[kCpuWords]{};
 
-// Run with the CPU's number when its thread exits, on that thread, irqs masked, before the CPU is
-// given to another thread. Any context may push; never removed.
+// Run with the CPU's number when its thread exits, on that thread, the library's signals blocked,
+// before the CPU is given to another thread. Never removed; a hook with more to know derives from
+// it.
 struct OfflineHook {
-  void (*run)(unsigned cpu) noexcept = nullptr;
+  void (*run)(OfflineHook& hook, unsigned cpu) noexcept = nullptr;
   OfflineHook* next = nullptr;
 };
 inline constinit std::atomic<OfflineHook*> offline_hooks{nullptr};
@@ -84,7 +85,7 @@ inline void give_back_cpu() noexcept {
   std::uint32_t mine = self.cpu.load(kRelaxed);
   if (!mine) return;
   for (OfflineHook* h = offline_hooks.load(std::memory_order_acquire); h; h = h->next)
-    h->run(mine - 1);
+    h->run(*h, mine - 1);
   self.cpu.store(0, kRelaxed);
   // release: the CPU's next thread (claim_cpu, acquire) sees all we did with its per-CPU data.
   cpus_taken[(mine - 1) / 64].fetch_and(~(1ull << ((mine - 1) % 64)), std::memory_order_release);
