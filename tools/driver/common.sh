@@ -53,6 +53,28 @@ find_cxx() {
   fi
 }
 
+# step NAME COMMAND: runs it and prints one line, and its output if it failed or printed any.
+steps_failed=0
+step() {
+  local name=$1 output status
+  shift
+  output=$("$@" 2>&1)
+  status=$?
+  if [ "$status" = 0 ] && [ -z "$output" ]; then
+    say "${green}ok${reset}      $name"
+  else
+    say "${red}FAILED${reset}  $name"
+    [ -z "$output" ] || say "$output"
+    steps_failed=$((steps_failed + 1))
+  fi
+}
+
+# steps_end NAME: the closing line, and the status.
+steps_end() {
+  if [ "$steps_failed" = 0 ]; then say "$1: all is well"; else say "$1: $steps_failed failed"; fi
+  [ "$steps_failed" = 0 ]
+}
+
 # ---- Bazel --------------------------------------------------------------------------------------
 
 # Where Bazel works. It refuses a path with a space, so there it gets a folder of links instead.
@@ -88,13 +110,19 @@ without_noise() {
     -e '^(Starting|WARNING: Running) .*local Bazel server' || true
 }
 
-# bazel COMMAND ARGUMENTS, with its output filtered and its exit status kept.
-run_bazel() {
-  local root status command=$1 startup=() common=()
+# bazel_in FOLDER [STARTUP-OPTION ...] COMMAND ARGUMENTS, with its output filtered and its exit
+# status kept.
+bazel_in() {
+  local folder=$1 status startup=() common=()
   shift
-  root=$(bazel_root) || exit 2
   have bazel || die "no bazel here; ./nest setup says what is needed"
   [ -n "${NEST_CACHE:-}" ] && startup+=("--output_user_root=$NEST_CACHE/bazel")
+  while [[ "$1" == -* ]]; do
+    startup+=("$1")
+    shift
+  done
+  local command=$1
+  shift
   if [ -t 2 ]; then
     common+=(--color=yes --curses=no)
   else
@@ -103,9 +131,16 @@ run_bazel() {
   # Bazel's server outlives this and keeps what it inherits open: so a plain pipe, which it lets go
   # of, and no other descriptor.
   {
-    (cd "$root" && bazel ${startup[@]+"${startup[@]}"} "$command" "${common[@]}" "$@") \
+    (cd "$folder" && bazel ${startup[@]+"${startup[@]}"} "$command" "${common[@]}" "$@") \
       2>&1 >&3 3>&- | without_noise >&2
     status=${PIPESTATUS[0]}
   } 3>&1
   return "$status"
+}
+
+# The same in the repository.
+run_bazel() {
+  local root
+  root=$(bazel_root) || exit 2
+  bazel_in "$root" "$@"
 }

@@ -1,0 +1,99 @@
+help_lint() {
+  cat <<'END'
+checks format, warnings, clang-tidy and the rules of the house
+
+usage: ./nest lint [STEP ...]
+
+Steps, all by default:
+  format    clang-format on every C++ file
+  headers   every public header by itself, in each configuration, with clang's warnings and its
+            thread-safety analysis as errors
+  tidy      clang-tidy on lib/ and on all public headers
+  rules     what no tool knows: where configuration may be read, which floor includes which, ...
+END
+}
+
+# Every C++ file but what git ignores, also a new one that is not added yet.
+our_sources() {
+  if git rev-parse --git-dir >/dev/null 2>&1; then
+    git ls-files --cached --others --exclude-standard -- '*.h' '*.cc' | sort -u
+  else
+    find . -path ./.nest -prune -o -type f \( -name '*.h' -o -name '*.cc' \) -print
+  fi | while read -r file; do [ ! -f "$file" ] || printf '%s\0' "$file"; done
+}
+
+lint_format() {
+  local format
+  format=$(first_of clang-format-19 clang-format) || die "no clang-format; ./nest setup installs it"
+  step "format" format_all "$format"
+}
+format_all() { our_sources | xargs -0 -r "$1" --dry-run -Werror; }
+
+headers() { (cd include && find nestlock -name '*.h' | sort); }
+
+clang_options=(-std=c++20 -Iinclude -Itest/embed/bare)
+
+lint_headers() {
+  local clang config
+  clang=$(first_of clang++-19 clang++) || die "no clang++; ./nest setup installs it"
+  for config in $(configurations); do
+    step "headers, $config" check_headers "$clang" "$config"
+  done
+}
+check_headers() {
+  # Several headers at a time; `include` rather than the header itself, which would be its own
+  # main file. bare.h is asked for as a build for bare metal asks for it.
+  headers | xargs -P "$(nproc)" -I HEADER bash -c '
+    port=; [ "$1" != nestlock/ports/bare.h ] || port=-DNESTLOCK_PORT=bare
+    echo "#include \"$1\"" | "${@:2}" $port -x c++ - 2>&1 ||
+      echo "the header was $1"
+  ' lint HEADER "$1" "${clang_options[@]}" -fsyntax-only -Wall -Wextra -Wthread-safety -Werror \
+    "-DNESTLOCK_CONFIG=$2"
+}
+
+lint_tidy() {
+  local tidy config
+  tidy=$(first_of clang-tidy-19 clang-tidy) || die "no clang-tidy; ./nest setup installs it"
+  mkdir -p "$state/lint"
+  headers | grep -v '/ports/bare\.h$' | sed 's/.*/#include "&"/' >"$state/lint/all_headers.cc"
+  # The two configurations that have the most code between them.
+  for config in $(configurations | sed -n '1p;$p'); do
+    step "tidy, $config" tidy_all "$tidy" "$config"
+  done
+}
+# clang-tidy counts what it suppresses on stderr; a file that does not compile is on stdout too.
+tidy_all() {
+  local config=$2
+  { echo "$state/lint/all_headers.cc"; find lib -name '*.cc' | sort; } | tr '\n' '\0' |
+    xargs -0 -P "$(nproc)" -I FILE bash -c '"${@:2}" 2>/dev/null || echo "the file was $1"' \
+      lint FILE "$1" --quiet --config-file=.clang-tidy FILE -- "${clang_options[@]}" \
+      "-DNESTLOCK_CONFIG=$config"
+}
+
+lint_rules() {
+  local rule
+  . "$driver/lint_rules.sh"
+  for rule in $(all_rules); do
+    step "$(text_of_rule "$rule")" findings_of "rule_$rule"
+  done
+}
+
+# A rule's findings count, not the status of the grep that came last.
+findings_of() { "$1" || true; }
+
+run_lint() {
+  local steps=("$@") name
+  [ $# -gt 0 ] || steps=(format headers tidy rules)
+  for name in "${steps[@]}"; do
+    case "$name" in
+      format | headers | tidy | rules) ;;
+      *) die "unknown step '$name'; see ./nest lint --help" ;;
+    esac
+  done
+  cd "$top" || exit 2
+  for name in "${steps[@]}"; do
+    title "$name"
+    "lint_$name"
+  done
+  steps_end lint
+}
