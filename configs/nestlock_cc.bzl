@@ -50,7 +50,22 @@ _EXECUTABLE_ATTRS = dict(
 
 def _configured_library_impl(ctx):
     actual = ctx.attr.actual[0]
-    return [actual[CcInfo], actual[DefaultInfo]]
+
+    # The archives, so that `bazel build` of this compiles them: a library of headers has no files
+    # of its own, and would be "built" without a look at what it needs.
+    archives = []
+    for linker_input in actual[CcInfo].linking_context.linker_inputs.to_list():
+        for library in linker_input.libraries:
+            archive = library.pic_static_library or library.static_library
+            if archive:
+                archives.append(archive)
+    return [
+        actual[CcInfo],
+        DefaultInfo(
+            files = depset(archives),
+            runfiles = actual[DefaultInfo].default_runfiles,
+        ),
+    ]
 
 nestlock_configured_library = rule(
     implementation = _configured_library_impl,
