@@ -1,0 +1,48 @@
+// The reporter: collects every repetition and prints tables of medians and ratios at the end.
+#pragma once
+
+#include <benchmark/benchmark.h>
+
+#include <iosfwd>
+#include <map>
+#include <string>
+#include <vector>
+
+namespace bench {
+
+// A goal is printed with what was measured. It is never asserted: the figure is the machine's. How
+// far it can be reached at all shows the limit: the same loads and stores without a lock around.
+struct Goal {
+  const char* row;  // its full name
+  double at_most;   // of the reference row
+  const char* limit;
+};
+
+class RatioTable : public benchmark::BenchmarkReporter {
+ public:
+  explicit RatioTable(std::vector<Goal> goals) : goals_(std::move(goals)) {}
+
+  bool ReportContext(const Context&) override { return true; }
+  void ReportRuns(const std::vector<Run>& runs) override;
+  void Finalize() override;
+
+ private:
+  struct Samples {
+    std::vector<double> ns, fairness;
+    std::string error;
+  };
+
+  void print_pairs();
+  void print_by_configuration();
+  void print_contended();
+  void print_goals();
+  void print_errors();
+  std::ostream& out();
+  const Samples* find(const std::string& name) const;  // null if it was not run
+  double median_of(const std::string& name) const;     // 0 if it was not run
+
+  std::vector<Goal> goals_;
+  std::map<std::string, Samples> samples_;
+};
+
+}  // namespace bench

@@ -1,0 +1,58 @@
+// The rows of the benchmark: how one is named, timed and shown.
+//
+// A row's name is TABLE/ROW or TABLE/ROW/COLUMN, and the tables at the end are made from the names:
+//
+//   limit/xchg+store                      what no lock can beat
+//   nestlock/TrySpinLock try_lock/up      a column for each configuration
+//   peer/std::mutex lock
+//   contended 8T 100ns/std::mutex         made by contended.cc
+#pragma once
+
+#include <benchmark/benchmark.h>
+
+#include <cstdlib>
+#include <string>
+#include <vector>
+
+namespace bench {
+
+inline constexpr const char* kLimit = "limit";
+inline constexpr const char* kNestlock = "nestlock";
+inline constexpr const char* kPeer = "peer";
+inline constexpr const char* kContended = "contended";
+inline constexpr const char* kReference = "limit/xchg+store";  // every ratio's denominator
+
+// The rows' names in the order of the tables; the order of running is random.
+inline std::vector<std::string> rows;
+
+template <class Body>
+benchmark::internal::Benchmark* add_row(const std::string& name, Body body) {
+  rows.push_back(name);
+  return benchmark::RegisterBenchmark(name.c_str(), body);
+}
+
+// Adds a row that times `pair`, an empty lambda that takes something and gives it back. Between the
+// two it calls section().
+template <class Pair>
+void add_pair(const std::string& name, Pair pair) {
+  add_row(name, [pair](benchmark::State& state) {
+    for (auto _ : state) {
+      pair();
+      benchmark::ClobberMemory();
+    }
+  });
+}
+
+// The empty section under a lock: the compiler may move nothing over it.
+inline void section() { benchmark::ClobberMemory(); }
+
+// A try_lock() must succeed here, or the row means nothing.
+[[noreturn, gnu::cold, gnu::noinline]] inline void refused() { std::abort(); }
+
+// The files' parts of the list.
+void add_limits();
+void add_nestlock();
+void add_peers();
+void add_contended(int round_ms);
+
+}  // namespace bench
