@@ -114,23 +114,14 @@ googletest_repository() {
   printf 'workspace(name = "com_google_googletest")\n' >"$repo/WORKSPACE"
 }
 
-first_dir() {
-  local dir
-  for dir; do
-    if [ -d "$dir" ]; then printf '%s\n' "$dir"; return; fi
-  done
-  die "none of these folders is here: $*"
-}
-
 rc_begin='# ---- written by ./nest setup; do not edit between these lines ----'
 rc_end='# ---- end of what ./nest setup wrote ----'
 
 debian_bazelrc() {
-  local root=$1 platforms
-  platforms=$(first_dir /usr/share/bazel/platforms /usr/share/bazel/tools/platforms) || exit 2
+  local root=$1
   say "$rc_begin"
   override bazel_skylib /usr/share/bazel/tools/skylib
-  override platforms "$platforms"
+  override platforms /usr/share/bazel/tools/platforms
   override rules_java /usr/share/bazel/rules/java
   override rules_proto /usr/share/bazel/rules/proto
   override rules_cc "$root/configs/stubs/rules_cc"
