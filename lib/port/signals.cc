@@ -230,6 +230,10 @@ void hold_back(int signo, siginfo_t* info, ucontext_t* uc) noexcept {
   self.held.store(1, kRelaxed);  // last: whoever sees it finds the slot
 }
 
+// Its own signals, between the kernel's SIGRTMIN and the C library's: never handled nor blocked
+// here.
+KernelMask c_librarys_own() noexcept { return mask_of(SIGRTMIN) - mask_of(__SIGRTMIN); }
+
 bool is_fault(int signo) noexcept {
   return signo == SIGSEGV || signo == SIGBUS || signo == SIGFPE || signo == SIGILL ||
          signo == SIGTRAP;
@@ -248,6 +252,27 @@ bool forward(int signo, siginfo_t* info) noexcept {
   return true;
 }
 
+// The class can be open in a handler: it opened it itself (ppoll() with a mask, say), or the class
+// grew while it ran. What arrived there was held back, and if the handler interrupted an unmasked
+// place no irq_restore() will look: left so, (soft 0, held 1) would mask for ever (R2).
+void look_again() noexcept {
+  if (self.held.load(kRelaxed)) replay();
+}
+
+void run_nmi(int signo, siginfo_t* info, ucontext_t* uc, const void* frame) noexcept {
+  const std::uint32_t soft = self.soft.load(kRelaxed), held = self.held.load(kRelaxed);
+  {
+    const LevelScope level(hosted::kInNmi, soft, frame, stack_floor(frame, *uc));
+    // Masked while it runs: no irq_restore() in here ever unmasks (R6).
+    self.soft.store(1, kRelaxed);
+    count(nmis);
+    call_handler(signo, info, uc);
+    fence();
+    self.soft.store(soft, kRelaxed);
+  }
+  if (!(soft | held)) look_again();
+}
+
 [[gnu::noinline]] void trampoline(int signo, siginfo_t* info, void* context) noexcept {
   const int saved = errno;
   auto* const uc = static_cast<ucontext_t*>(context);
@@ -257,14 +282,7 @@ bool forward(int signo, siginfo_t* info) noexcept {
     return;
   }
   if (nmi_class.load(kRelaxed) & mask_of(signo)) {
-    // Masked while it runs: no irq_restore() in here ever unmasks (R6).
-    const std::uint32_t soft = self.soft.load(kRelaxed);
-    const LevelScope level(hosted::kInNmi, soft, frame, stack_floor(frame, *uc));
-    self.soft.store(1, kRelaxed);
-    count(nmis);
-    call_handler(signo, info, uc);
-    fence();
-    self.soft.store(soft, kRelaxed);
+    run_nmi(signo, info, uc, frame);
   } else if (self.soft.load(kRelaxed) | self.held.load(kRelaxed)) {
     hold_back(signo, info, uc);  // held counts: a direct run would overtake a slot (R6)
   } else {
@@ -273,6 +291,8 @@ bool forward(int signo, siginfo_t* info) noexcept {
     run_irq(signo, info, uc, stack_floor(frame, *uc));
     run_softirqs(open, /*close=*/true);
     self.soft.store(0, kRelaxed);
+    fence();
+    look_again();
   }
   errno = saved;
 }
@@ -284,7 +304,7 @@ bool forward(int signo, siginfo_t* info) noexcept {
 void on_thread_exit() noexcept {
   for (;;) {
     real_mask(SIG_BLOCK, irq_class.load(kRelaxed) | nmi_class.load(kRelaxed));
-    if (!self.held.load(kRelaxed)) return;
+    if (!self.held.load(kRelaxed) || self.context.load(kRelaxed)) return;
     replay();  // unblocks: once more
   }
 }
@@ -324,7 +344,7 @@ Error refuse(Error e, const char* call) noexcept {
 }
 
 Error check(int signo, bool irq) noexcept {
-  if (signo < 1 || signo > kLastSignal || (signo >= __SIGRTMIN && signo < SIGRTMIN))
+  if (signo < 1 || signo > kLastSignal || (c_librarys_own() & mask_of(signo)))
     return Error::not_a_signal;
   if (signo == SIGKILL || signo == SIGSTOP) return Error::unmaskable;
   if (irq && is_fault(signo)) return Error::fault;
@@ -398,7 +418,7 @@ bool register_softirq(unsigned nr, void (*run)()) noexcept {
 }
 
 void raise_softirq(unsigned nr) noexcept {
-  if (nr >= kMaxSoftirqs) return;
+  if (nr >= kMaxSoftirqs || !softirq_run[nr].load(kRelaxed)) return;
   self.softirqs.fetch_or(1u << nr, kRelaxed);
   hosted::run_raised_softirqs();
 }
@@ -430,6 +450,7 @@ int set_signal_mask(int how, const sigset_t* set, sigset_t* old) noexcept {
   if (set) {
     KernelMask s;
     std::memcpy(&s, set, sizeof s);
+    s &= ~c_librarys_own();
     if (how == SIG_BLOCK) logical |= s;
     if (how == SIG_UNBLOCK) logical &= ~s;
     if (how == SIG_SETMASK) logical = s;
