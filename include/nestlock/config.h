@@ -10,6 +10,7 @@
 // Optional:
 //   -DNESTLOCK_PORT=hosted|bare|custom   default: hosted where the compiler says so, else bare
 //   -DNESTLOCK_MAX_CPUS=<n>              size of a PerCpu<T> on the hosted port, default 64
+//   -DNESTLOCK_PAGE_SHIFT=<n>            log2 of the page size, default 12 (4 KiB)
 #pragma once
 
 namespace nestlock {
@@ -88,6 +89,9 @@ constexpr const char* name_of(Config config) noexcept {
 #ifndef NESTLOCK_MAX_CPUS
 #define NESTLOCK_MAX_CPUS 64
 #endif
+#ifndef NESTLOCK_PAGE_SHIFT
+#define NESTLOCK_PAGE_SHIFT 12
+#endif
 
 // The port, as a header to include.
 #define NESTLOCK_INTERNAL_PORT_hosted "nestlock/ports/hosted.h"
@@ -107,6 +111,8 @@ namespace nestlock {
 inline constexpr Config kBuiltConfig = configs::NESTLOCK_CONFIG;
 inline constexpr unsigned kHostedMaxCpus = NESTLOCK_MAX_CPUS;
 static_assert(kHostedMaxCpus >= 1 && kHostedMaxCpus <= 4096, "NESTLOCK_MAX_CPUS is 1..4096");
+inline constexpr unsigned kPageShift = NESTLOCK_PAGE_SHIFT;
+static_assert(kPageShift >= 8 && kPageShift <= 16, "NESTLOCK_PAGE_SHIFT is 8..16");
 }  // namespace nestlock
 
 // The link stamp: a header that needs lib/ refers to `nestlock_built_as_<name>`, and the library

@@ -1,0 +1,248 @@
+// The page allocator: zones of pages, a buddy for each, and per-CPU pages (pcp) before it.
+//
+//   alloc_pages(gfp::kernel, 0)          a page; may spin, commit memory, reclaim
+//   alloc_pages_nolock(gfp::none, 0)     from any context, NMI and probes included; never spins
+//
+// Locks and their order (outer first; never two of one kind):
+//   1. pcp lock    a CPU's lists. Taken by try_lock with irqs ON, by its owner in any context;
+//   other
+//                  CPUs take it to drain. A refusal means: the code that we interrupted (or another
+//                  CPU) is in there; go to the zone.
+//   2. zone lock   the buddy. Irqs masked. `*_nolock` calls only try it.
+// They are never nested: a refill takes blocks under the zone lock, gives it back, and then puts
+// them under the pcp lock; a drain the other way round. So an interrupting context always finds one
+// of the two free.
+//
+// What a nolock free finds no lock for is parked on the zone's lock-free list, and put back by the
+// next call on that zone, alloc or free, on any CPU, that may spin, before anything else it does.
+//
+// The lock types are a parameter (lock_policies.h); what does not promise its try_lock() to every
+// context does not compile.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "nestlock/gfp.h"
+#include "nestlock/internal/buddy.h"
+#include "nestlock/internal/llist.h"
+#include "nestlock/internal/page_desc.h"
+#include "nestlock/internal/page_stats.h"
+#include "nestlock/lock_policies.h"
+#include "nestlock/percpu.h"
+
+namespace nestlock {
+
+inline constexpr std::size_t kPageSize = std::size_t{1} << kPageShift;
+inline constexpr unsigned kPcpOrders = 4;  // orders 0..3 have per-CPU lists
+inline constexpr unsigned kMaxNodes = 4;
+inline constexpr int kAnyNode = -1;
+
+// The memory that an allocator manages.
+struct PageMemory {
+  void* start = nullptr;  // whole pages inside [start, start + size) are used
+  std::size_t size = 0;   // bytes
+  // Makes [start, start + size) usable, called in steps of 2 MiB or a larger block, outside all
+  // locks; false: out of memory. Null: all of it is usable from the beginning.
+  bool (*commit)(void* start, std::size_t size) noexcept = nullptr;
+  // Zero-filled memory for the descriptors (descriptor_bytes()); null: taken from `start`.
+  void* descriptors = nullptr;
+  unsigned nodes = 1;  // the range is split evenly among them
+};
+
+enum class PageSetup : std::uint8_t { ok, already, too_small, bad_nodes, commit_failed };
+
+template <Kernel K, LockPolicy Locks = policy::PerLockByte<K>>
+class BasicPageAllocator {
+ public:
+  using Kernel = K;
+  using Page = BasicPage<K>;
+  using Stats = PageStats;
+  using Place = internal::PlaceOf<K>;
+
+  constexpr BasicPageAllocator() = default;
+  BasicPageAllocator(const BasicPageAllocator&) = delete;
+  BasicPageAllocator& operator=(const BasicPageAllocator&) = delete;
+
+  // Before any other call, once. Every other call on an allocator that was not set up returns null
+  // or refuses.
+  PageSetup set_up(const PageMemory& memory) noexcept;
+  static constexpr std::size_t descriptor_bytes(std::size_t size) noexcept {
+    return (size / kPageSize + 2) * sizeof(Page);
+  }
+
+  // 2^order pages, naturally aligned; null if there are none. Orders 0..kMaxOrder.
+  // Contexts: those of TrySpinLock::lock() (not RT: task, softirq, hardirq; RT: task); with
+  // gfp::reclaim task only. May spin. Cost: order 0..3 from the pcp one uncontended try_lock;
+  // else the zone lock and at most kMaxOrder splits.
+  Page* alloc_pages(gfp flags, unsigned order, int node = kAnyNode,
+                    Place where = Place::here()) noexcept {
+    if (!attention_.load(internal::kRelaxed)) [[likely]] {
+      Zone& z = *first_zone(node);
+      if (order < kPcpOrders && z.parked.empty()) [[likely]]
+        if (Page* const p = pop_here(z, order)) [[likely]]
+          return prepare(p, flags, order, where);
+    }
+    return alloc_slow(flags, order, node, where);
+  }
+
+  // Gives them back. Contexts as above. False: not taken, nothing changed (a foreign or misaligned
+  // page, freed already, another order; reported in debug).
+  bool free_pages(Page* page, unsigned order, Place where = Place::here()) noexcept {
+    if (!check_free(page, order, "free_pages", where)) [[unlikely]]
+      return false;
+    Zone& z = zone_of(*page);
+    retire(page, order, where);
+    if (order < kPcpOrders && !attention_.load(internal::kRelaxed) && z.parked.empty()) [[likely]]
+      if (push_here(z, page, order)) [[likely]]
+        return true;
+    return free_slow(z, page, order), true;
+  }
+
+  // The same from any context: never spins, no loop over a lock, never commits memory. Null if the
+  // locks are busy (`why` says which), the context may not try (RT: hardirq, NMI), for an order
+  // above 3 (silently), or if memory is short. Takes gfp::zero, comp, nowarn, thisnode; others are
+  // ignored (reported in debug). Bounded work (without zeroing): one try of a pcp lock, one of each
+  // zone's, kMaxOrder splits.
+  Page* alloc_pages_nolock(gfp flags, unsigned order, int node = kAnyNode,
+                           PageRefusal* why = nullptr, Place where = Place::here()) noexcept;
+
+  // Any context; also for pages of alloc_pages(), and the reverse. Where the locks are busy the
+  // pages are parked. False as for free_pages().
+  bool free_pages_nolock(Page* page, unsigned order, Place where = Place::here()) noexcept;
+
+  // ---- addresses: any context, constant time ----
+  void* address(const Page* p) const noexcept {
+    return reinterpret_cast<void*>((first_pfn_ + index(p)) << kPageShift);
+  }
+  // The page of an address; null if it is not in the managed range.
+  Page* page_of(const void* at) const noexcept {
+    const std::uintptr_t pfn = (reinterpret_cast<std::uintptr_t>(at) >> kPageShift) - first_pfn_;
+    return pfn < pages_ ? all_ + pfn : nullptr;
+  }
+  // The head of an allocated block: for a page inside one that was asked for with gfp::comp.
+  Page* head_of(Page* p) const noexcept {
+    return p && p->state() == PageState::tail ? all_ + p->next : p;
+  }
+  // By address, of the block's first page.
+  bool free_at(void* at, unsigned order, Place where = Place::here()) noexcept;
+
+  // ---- upkeep: task context, may spin ----
+  void drain_cpu(unsigned cpu) noexcept;  // gives a CPU's cached pages back to the buddy
+  void drain_all_pages() noexcept;  // all CPUs' and the parked ones; does not stop their owners
+  void unpark_all() noexcept;
+  // Pages of this block (2^kMaxOrder pages around p) are not allocated any more until undone.
+  void isolate_block(Page* p, bool isolated) noexcept;
+  // No per-CPU caching on this node: each normal free goes to the buddy at once. Nests with enable.
+  void pcp_disable(unsigned node) noexcept;
+  void pcp_enable(unsigned node) noexcept;
+  // Restricts every later call's flags, for early boot. Never decides whether a path may spin.
+  void set_allowed(gfp mask) noexcept;
+  // Every k-th allocation of the orders in the bit set fails (k = 0: none).
+  void fail_every(std::uint32_t k, std::uint32_t orders = ~0u) noexcept;
+
+  // ---- to look at: any context, a snapshot ----
+  unsigned nodes() const noexcept { return nodes_; }
+  Stats stats(unsigned node) const noexcept;
+  std::uint32_t cached(unsigned node, unsigned cpu) const noexcept {
+    return zone_[node].pcp.on(cpu).count.load(internal::kRelaxed);
+  }
+  // In the manner of /proc/buddyinfo and /proc/zoneinfo; returns the length.
+  std::size_t buddyinfo(char* out, std::size_t size) const noexcept;
+  std::size_t zoneinfo(char* out, std::size_t size) const noexcept;
+  // Task context, nothing else running: whether lists, descriptors and counts agree, and every
+  // committed page is free, cached, parked or in use.
+  bool consistent() noexcept;
+  // Whether the code that this context interrupted is inside one of this node's locks (UP: truth;
+  // elsewhere it may be another CPU's doing). Any context.
+  bool zone_locked(unsigned node) const noexcept { return zone_[node].lock.is_locked(); }
+
+ private:
+  template <class T>
+  using Atomic = typename K::Port::template Atomic<T>;
+  using Index = std::uint32_t;
+  static constexpr Index kNil = Page::kNil;
+  static constexpr bool kPcp = Locks::kPcp || K::kConfig.smp;
+
+  // One CPU's pages of one zone.
+  struct Pcp {
+    typename Locks::Pcp lock;
+    Atomic<std::uint32_t> count{0};  // pages; written under the lock, read by anyone
+    Index list[kPcpOrders] = {kNil, kNil, kNil, kNil} /* guarded by lock, linked by next */;
+    Atomic<std::uintptr_t> allocs{0}, frees{0};  // blocks through here; as count
+  };
+
+  struct Zone {
+    typename Locks::Zone lock;
+    internal::Buddy<K> buddy;
+    internal::LockFreeList<K> parked;
+    Index begin = 0, end = 0;
+    std::uint32_t min = 0, low = 0, high = 0;              // watermarks, pages
+    Atomic<std::uint32_t> committed{0};                    // pages [begin, committed) are usable
+    Atomic<std::uint32_t> pcp_batch{1}, pcp_high{0};       // pages
+    Atomic<std::uint32_t> pcp_off{0}, isolated_blocks{0};  // depths
+    internal::PageCounters<K> counters;
+    BasicPerCpu<K, Pcp> pcp;
+  };
+
+  enum Attention : std::uint32_t { kNotSetUp = 1, kRestricted = 2, kFailing = 4 };
+
+  Index index(const Page* p) const noexcept { return static_cast<Index>(p - all_); }
+  Zone& zone_of(const Page& p) noexcept { return zone_[p.zone_id]; }
+  Zone* first_zone(int node) noexcept {
+    return &zone_[static_cast<unsigned>(node) < nodes_ ? static_cast<unsigned>(node) : 0];
+  }
+  auto next_of() noexcept {
+    return [this](Index p) -> Index& { return all_[p].next; };
+  }
+
+  // pcp, this CPU's
+  Page* pop_here(Zone& z, unsigned order, bool* busy = nullptr) noexcept;
+  bool push_here(Zone& z, Page* page, unsigned order, bool nolock = false) noexcept;
+  Index detach(Pcp& pcp, std::uint32_t pages) noexcept;
+  template <class F>
+  void with_pcp(Pcp& pcp, F f) noexcept;
+  // zone
+  Page* take_locked(Zone& z, unsigned order, std::uint32_t mark) noexcept;
+  void give_locked(Zone& z, Index p, unsigned order) noexcept;
+  void give_chain(Zone& z, Index chain) noexcept;
+  void unpark_locked(Zone& z) noexcept;
+  bool block_isolated(const Zone& z, Index p) const noexcept;
+  Index block_of(Index p, const Zone& z) const noexcept;
+  Page* refill(Zone& z, unsigned order, gfp flags) noexcept;
+  bool grow(Zone& z, unsigned order) noexcept;
+  void add_memory(Zone& z, Index begin, Index end) noexcept;
+  std::uint32_t mark_for(const Zone& z, gfp flags) const noexcept;
+  bool fails_now(unsigned order) noexcept;
+  void note_busy(Zone& z, bool pcp) noexcept;
+
+  Page* alloc_slow(gfp flags, unsigned order, int node, Place where) noexcept;
+  void free_slow(Zone& z, Page* page, unsigned order) noexcept;
+  Page* prepare(Page* p, gfp flags, unsigned order, Place where) noexcept;
+  bool check_free(Page* page, unsigned order, const char* call, Place where) noexcept;
+  void retire(Page* page, unsigned order, Place where) noexcept;
+  void report(Finding f, const char* call, const Page* page, const void* at, Place where) noexcept;
+
+  Page* all_ = nullptr;
+  std::uintptr_t first_pfn_ = 0;
+  std::uintptr_t pages_ = 0;
+  unsigned nodes_ = 1;
+  Atomic<std::uint32_t> attention_{kNotSetUp};  // bits; 0 on the fast path
+  Atomic<std::uint32_t> allowed_{static_cast<std::uint32_t>(kGfpAll)};
+  Atomic<std::uint32_t> fail_every_{0}, fail_orders_{0}, fail_turn_{0};
+  bool (*commit_)(void*, std::size_t) noexcept = nullptr;
+  Zone zone_[kMaxNodes];
+};
+
+}  // namespace nestlock
+
+#include "nestlock/internal/page_impl.h"
+
+namespace nestlock {
+
+// The built configuration's, compiled once in lib/page.
+using Page = BasicPage<BuiltKernel>;
+using PageAllocator = BasicPageAllocator<BuiltKernel>;
+extern template class BasicPageAllocator<BuiltKernel>;
+
+}  // namespace nestlock

@@ -1,0 +1,20 @@
+// Hosted: the process's own page allocator, over a reserved range of addresses. Needs lib/page.
+#pragma once
+
+#include "nestlock/page.h"
+
+extern "C" const char NESTLOCK_LINK_STAMP;
+
+namespace nestlock {
+
+// Set up when the program starts (before main, with the first constructors), on a range of
+// NESTLOCK_RESERVE_MIB mebibytes (environment; default: four times the machine's memory) that is
+// committed in steps of 2 MiB as it is needed, and never given back. If even the reservation fails,
+// every allocation is null. Any context. A CPU's cached pages go home when its thread exits.
+PageAllocator& system_pages() noexcept;
+
+namespace internal {
+[[gnu::used]] inline const char* const system_pages_link_stamp = &NESTLOCK_LINK_STAMP;
+}
+
+}  // namespace nestlock

@@ -1,0 +1,7 @@
+#include "nestlock/page.h"
+
+namespace nestlock {
+
+template class BasicPageAllocator<BuiltKernel>;
+
+}  // namespace nestlock
