@@ -9,6 +9,8 @@ Steps, all by default:
   headers   every public header by itself, in each configuration, with clang's warnings and its
             thread-safety analysis as errors
   tidy      clang-tidy on lib/ and on all public headers
+  clang     the tests built by clang in two configurations: warnings as errors, thread-safety
+            analysis, and each file including only what its target depends on (layering_check)
   rules     what no tool knows: where configuration may be read, which floor includes which, ...
 END
 }
@@ -54,7 +56,6 @@ check_headers() {
 lint_tidy() {
   local tidy config
   tidy=$(first_of clang-tidy-19 clang-tidy) || die "no clang-tidy; ./nest setup installs it"
-  mkdir -p "$state/lint"
   headers | grep -v '/ports/bare\.h$' | sed 's/.*/#include "&"/' >"$state/lint/all_headers.cc"
   # The two configurations that have the most code between them.
   for config in $(configurations | sed -n '1p;$p'); do
@@ -70,6 +71,17 @@ tidy_all() {
       "-DNESTLOCK_CONFIG=$config"
 }
 
+lint_clang() {
+  . "$driver/cmd_setup.sh"
+  prepare
+  step "clang builds the tests" clang_builds
+}
+clang_builds() {
+  run_bazel build --config=clang --config=werror --keep_going --build_tag_filters=cfg_up,cfg_smp_debug \
+    //test/... >"$state/lint/clang.log" 2>&1 ||
+    grep -vE '^(INFO|Loading|Analyzing|Target|  /|  exec|    |  \(cd )' "$state/lint/clang.log"
+}
+
 lint_rules() {
   local rule
   . "$driver/lint_rules.sh"
@@ -83,14 +95,14 @@ findings_of() { "$1" || true; }
 
 run_lint() {
   local steps=("$@") name
-  [ $# -gt 0 ] || steps=(format headers tidy rules)
+  [ $# -gt 0 ] || steps=(format headers tidy clang rules)
   for name in "${steps[@]}"; do
     case "$name" in
-      format | headers | tidy | rules) ;;
+      format | headers | tidy | clang | rules) ;;
       *) die "unknown step '$name'; see ./nest lint --help" ;;
     esac
   done
-  cd "$top" || exit 2
+  cd "$top" && mkdir -p "$state/lint" || exit 2
   for name in "${steps[@]}"; do
     title "$name"
     "lint_$name"
