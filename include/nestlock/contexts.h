@@ -12,6 +12,11 @@ namespace nestlock::contexts {
 
 enum class Call : std::uint8_t { lock, try_lock, unlock, lock_nested_bh };
 
+constexpr const char* name_of(Call c) noexcept {
+  constexpr const char* names[] = {"lock", "try_lock", "unlock", "lock_nested_bh"};
+  return names[static_cast<unsigned>(c)];
+}
+
 // What try_lock() answers to a context that interrupted the code in question on the same CPU.
 enum class Answer : std::uint8_t {
   none,     // no such function, or not allowed here

@@ -44,14 +44,7 @@ class NESTLOCK_CAPABILITY("LocalLock") BasicLocalLock
   // disabled (reported in debug). Not RT: takes nothing. RT: takes the lock, since two sections
   // with bottom halves disabled can interleave there.
   void lock_nested_bh(Place where = Place::here()) noexcept NESTLOCK_ACQUIRE() {
-    if constexpr (K::kConfig.debug) {
-      if (!K::Port::bh_disabled()) {
-        Report r = internal::report_of<K>(Finding::bh_not_disabled, LockType::local,
-                                          "lock_nested_bh", this);
-        r.here = where;
-        K::Port::report(r);
-      }
-    }
+    this->check_nested_bh(where);
     if constexpr (K::kConfig.preempt_rt)
       this->template lock_with<internal::NoPin>(contexts::Call::lock_nested_bh, where);
   }

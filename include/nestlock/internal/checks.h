@@ -31,6 +31,7 @@ struct NoChecks {
   static constexpr Place born() noexcept { return {}; }
   template <class Word>
   void before_lock(const void*, const Word&, contexts::Call, NoPlace) noexcept {}
+  void before_nested_bh(const void*, NoPlace) const noexcept {}
   template <class Word>
   bool before_try(const void*, const Word&, NoPlace) noexcept {
     return true;
@@ -64,28 +65,35 @@ class DebugChecks {
 
   template <class Word>
   void before_lock(const void* lock, const Word& word, contexts::Call call, Place where) noexcept {
-    const char* const name = call == contexts::Call::lock ? "lock" : "lock_nested_bh";
-    common(lock, call, name, where);
+    common(lock, call, where);
     if (!word.held() || !mine()) return;
     const bool same = taken_in() == K::Port::context();
-    tell(same ? Finding::recursion : Finding::never_returns, lock, name, where, /*fatal=*/true);
+    tell(same ? Finding::recursion : Finding::never_returns, lock, name_of(call), where,
+         /*fatal=*/true);
+  }
+
+  // Without RT lock_nested_bh() takes nothing, but its rules are the same.
+  void before_nested_bh(const void* lock, Place where) const noexcept {
+    constexpr auto call = contexts::Call::lock_nested_bh;
+    if (!K::Port::bh_disabled()) tell(Finding::bh_not_disabled, lock, name_of(call), where);
+    if (!K::kConfig.preempt_rt) common(lock, call, where);
   }
 
   // False: refuse without touching the lock.
   template <class Word>
   bool before_try(const void* lock, const Word& word, Place where) noexcept {
-    const bool allowed = common(lock, contexts::Call::try_lock, "try_lock", where);
+    if (!common(lock, contexts::Call::try_lock, where)) return false;
     // The truth that a plain lock tells here is owed to this debug form alone.
     if (!contexts::promised(kType) && !K::kConfig.smp && word.held() && mine() &&
         taken_in() < K::Port::context())
       tell(Finding::not_promised, lock, "try_lock", where);
-    return allowed;
+    return true;
   }
 
   // False: the lock is not the caller's to release; leave it as it is.
   template <class Word>
   bool before_unlock(const void* lock, const Word& word, Place where) noexcept {
-    common(lock, contexts::Call::unlock, "unlock", where);
+    common(lock, contexts::Call::unlock, where);
     if (!check_held(lock, word, "unlock", where)) return false;
     owner_.store(0, kRelaxed);
     return true;
@@ -115,11 +123,11 @@ class DebugChecks {
   static constexpr std::uint32_t kMagic = 0x6e65'5374;  // "neSt"
 
   // The checks that every call starts with. False: not allowed here.
-  bool common(const void* lock, contexts::Call call, const char* name, Place where) noexcept {
+  bool common(const void* lock, contexts::Call call, Place where) const noexcept {
     if constexpr (requires { K::Port::check_abandoned(); }) K::Port::check_abandoned();
-    if (magic_ != kMagic) tell(Finding::uninitialised, lock, name, where, /*fatal=*/true);
+    if (magic_ != kMagic) tell(Finding::uninitialised, lock, name_of(call), where, /*fatal=*/true);
     if (contexts::cell(kType, call, K::kConfig, K::Port::context()).allowed) return true;
-    tell(Finding::wrong_context, lock, name, where);
+    tell(Finding::wrong_context, lock, name_of(call), where);
     return false;
   }
 

@@ -89,6 +89,8 @@ class NESTLOCK_CAPABILITY("lock") LockCore {
     Pinning::leave();
   }
 
+  void check_nested_bh(PlaceOf<K> where) const noexcept { checks_.before_nested_bh(this, where); }
+
   const Word& word() const noexcept { return word_; }
 
  private:
