@@ -1,0 +1,151 @@
+// Contexts, entered by real signals that are raised at the place of the interruption.
+//
+//   interrupt(Where::nmi, [&] { EXPECT_FALSE(lock.try_lock()); });
+//
+// The body runs in a handler of that class, on this thread, before interrupt() returns; that it did
+// is checked. Levels nest as the hardware's do: a body may interrupt() again, higher up.
+#pragma once
+
+#include <csignal>
+#include <cstdint>
+#include <string>
+#include <type_traits>
+
+#include "gtest/gtest.h"
+#include "nestlock/ports/hosted.h"
+#include "nestlock/signals.h"
+
+namespace nestlock::test_support {
+
+// A probe is a handler that nobody registered: the library takes it for what it interrupted.
+enum class Where : std::uint8_t { task, probe, softirq, hardirq, nmi };
+inline constexpr Where kWheres[] = {Where::task, Where::probe, Where::softirq, Where::hardirq,
+                                    Where::nmi};
+
+constexpr const char* name_of(Where w) noexcept {
+  constexpr const char* names[] = {"task", "probe", "softirq", "hardirq", "nmi"};
+  return names[static_cast<unsigned>(w)];
+}
+
+// As seen from a task.
+constexpr Context context_of(Where w) noexcept {
+  constexpr Context contexts[] = {Context::task, Context::task, Context::softirq, Context::hardirq,
+                                  Context::nmi};
+  return contexts[static_cast<unsigned>(w)];
+}
+
+namespace internal {
+
+inline constexpr int kIrqSignal = SIGUSR1, kNmiSignal = SIGUSR2, kProbeSignal = SIGURG;
+inline constexpr unsigned kSoftirq = 7;
+
+struct Body {
+  void (*call)(void*);
+  void* object;
+};
+struct Slot {
+  const Body* body;
+  unsigned runs;
+};
+// The innermost body of each kind, per thread.
+inline constinit thread_local Slot slots[5]{};
+
+inline void run(Where w) {
+  Slot& s = slots[static_cast<unsigned>(w)];
+  if (!s.body) return;
+  ++s.runs;
+  s.body->call(s.body->object);
+}
+inline void on_irq(int, siginfo_t*, void*) {
+  if (slots[static_cast<unsigned>(Where::hardirq)].body) return run(Where::hardirq);
+  if (slots[static_cast<unsigned>(Where::softirq)].body) signals::raise_softirq(kSoftirq);
+}
+inline void on_nmi(int, siginfo_t*, void*) { run(Where::nmi); }
+inline void on_probe(int) { run(Where::probe); }
+inline void on_softirq() { run(Where::softirq); }
+
+inline bool register_all() {
+  static const bool done = [] {
+    struct sigaction probe{};
+    probe.sa_handler = on_probe;
+    probe.sa_flags = SA_NODEFER | SA_RESTART;
+    return signals::register_irq(kIrqSignal, on_irq) == signals::Error::none &&
+           signals::register_nmi(kNmiSignal, on_nmi) == signals::Error::none &&
+           signals::register_softirq(kSoftirq, on_softirq) &&
+           sigaction(kProbeSignal, &probe, nullptr) == 0;
+  }();
+  return done;
+}
+
+}  // namespace internal
+
+// Raises the signal of `w` with `f` as what its handler does; returns how often it ran.
+template <class F>
+unsigned try_interrupt(Where w, F&& f) {
+  if (w == Where::task) return f(), 1;
+  if (!internal::register_all()) return 0;
+  using Object = std::remove_reference_t<F>;
+  const internal::Body body{[](void* o) { (*static_cast<Object*>(o))(); },
+                            const_cast<void*>(static_cast<const void*>(&f))};
+  internal::Slot& slot = internal::slots[static_cast<unsigned>(w)];
+  const internal::Slot before = slot;
+  slot = {&body, 0};
+  std::raise(w == Where::nmi     ? internal::kNmiSignal
+             : w == Where::probe ? internal::kProbeSignal
+                                 : internal::kIrqSignal);
+  const unsigned runs = slot.runs;
+  slot = before;
+  return runs;
+}
+
+// The same; that it ran once, here and now, is checked.
+template <class F>
+void interrupt(Where w, F&& f) {
+  EXPECT_EQ(try_interrupt(w, f), 1u) << "the handler did not run: " << name_of(w);
+}
+
+// ---- what a test must leave as it was
+// ------------------------------------------------------------
+
+// The thread's counts and masks, in every configuration.
+struct ThreadCounts {
+  std::uint32_t masked, context, preempt, migrate, bh, depth, levels;
+  friend bool operator==(const ThreadCounts&, const ThreadCounts&) = default;
+  friend void PrintTo(const ThreadCounts& c, std::ostream* os) {
+    *os << "irqs masked " << c.masked << ", context " << c.context << ", preempt " << c.preempt
+        << ", migrate " << c.migrate << ", bh " << c.bh << ", irq_save depth " << c.depth
+        << ", levels " << c.levels;
+  }
+};
+inline ThreadCounts counts() noexcept {
+  using hosted::kRelaxed;
+  using hosted::self;
+  return {self.soft.load(kRelaxed) | self.held.load(kRelaxed),
+          self.context.load(kRelaxed),
+          self.preempt.load(kRelaxed),
+          self.migrate.load(kRelaxed),
+          self.bh.load(kRelaxed),
+          self.depth.load(kRelaxed),
+          self.levels.load(kRelaxed)};
+}
+// After a failure, so that the next test does not fail for it.
+inline void quieten() noexcept {
+  using hosted::self;
+  self.soft = self.held = self.context = self.preempt = self.migrate = self.bh = 0;
+  self.depth = self.levels = self.softirqs = 0;
+}
+
+// Everything is on, before and after each test.
+class InterruptTest : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_TRUE(internal::register_all());
+    ASSERT_EQ(counts(), ThreadCounts{});
+  }
+  void TearDown() override {
+    EXPECT_EQ(counts(), ThreadCounts{});
+    quieten();
+  }
+};
+
+}  // namespace nestlock::test_support

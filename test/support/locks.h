@@ -1,0 +1,212 @@
+// Every lock of every kernel as a value: one table of function pointers each, so that a test is
+// written and compiled once, not 48 times.
+#pragma once
+
+#include <array>
+#include <cstddef>
+#include <cstring>
+#include <new>
+#include <string>
+#include <vector>
+
+#include "kernels.h"
+#include "nestlock/contexts.h"
+#include "nestlock/guard.h"
+#include "nestlock/local_lock.h"
+#include "nestlock/local_trylock.h"
+#include "nestlock/raw_spinlock.h"
+#include "nestlock/shared_try_spinlock.h"
+#include "nestlock/spinlock.h"
+#include "nestlock/try_spinlock.h"
+
+namespace nestlock::test_support {
+
+// One class for all tests: on UP they share a word, as they should.
+struct TestClass {};
+
+template <class K, LockType kType>
+struct LockOf;
+template <class K>
+struct LockOf<K, LockType::raw_spin> {
+  using type = BasicRawSpinLock<K>;
+};
+template <class K>
+struct LockOf<K, LockType::spin> {
+  using type = BasicSpinLock<K>;
+};
+template <class K>
+struct LockOf<K, LockType::try_spin> {
+  using type = BasicTrySpinLock<K>;
+};
+template <class K>
+struct LockOf<K, LockType::shared_try_spin> {
+  using type = BasicSharedTrySpinLock<K, TestClass>;
+};
+template <class K>
+struct LockOf<K, LockType::local> {
+  using type = BasicLocalLock<K>;
+};
+template <class K>
+struct LockOf<K, LockType::local_try> {
+  using type = BasicLocalTryLock<K>;
+};
+
+enum class TagName : std::uint8_t { no_irq, irq_save, irq_disable, bh_disable };
+inline constexpr TagName kTagNames[] = {TagName::no_irq, TagName::irq_save, TagName::irq_disable,
+                                        TagName::bh_disable};
+constexpr const char* name_of(TagName t) noexcept {
+  constexpr const char* names[] = {"no_irq", "irq_save", "irq_disable", "bh_disable"};
+  return names[static_cast<unsigned>(t)];
+}
+
+using Held = void (*)(void*);  // what a guard's scope does
+
+// A null pointer: the type has no such function.
+struct LockCalls {
+  Config config;
+  LockType type;
+  bool sleeps, has_state;
+  std::size_t size;
+  void (*make)(void* at);
+  void (*lock)(void*);
+  bool (*try_lock)(void*);
+  void (*unlock)(void*);
+  void (*lock_nested_bh)(void*);
+  void (*unlock_nested_bh)(void*);
+  bool (*is_locked)(const void*);
+  void (*assert_held)(const void*);
+  // By a guard with that tag; `held` runs in its scope, if it has one.
+  void (*guard[4])(void*, Held held, void* arg);
+  bool (*try_guard[4])(void*, Held held, void* arg);
+  std::string name() const { return std::string(name_of(config)) + "_" + name_of(type); }
+};
+
+namespace internal {
+
+template <class L, const auto& kTag>
+void guarded(void* p, Held held, void* arg) NESTLOCK_NO_TSA {
+  Guard g(*static_cast<L*>(p), kTag);
+  held(arg);
+}
+template <class L, const auto& kTag>
+bool try_guarded(void* p, Held held, void* arg) NESTLOCK_NO_TSA {
+  TryGuard g(*static_cast<L*>(p), kTag);
+  if (g) held(arg);
+  return static_cast<bool>(g);
+}
+
+template <class L>
+struct Thunks {
+  static void make(void* p) { new (p) L(); }
+  static void lock(void* p) NESTLOCK_NO_TSA { static_cast<L*>(p)->lock(); }
+  static bool try_lock(void* p) NESTLOCK_NO_TSA { return static_cast<L*>(p)->try_lock(); }
+  static void unlock(void* p) NESTLOCK_NO_TSA { static_cast<L*>(p)->unlock(); }
+  static void lock_nested_bh(void* p) NESTLOCK_NO_TSA { static_cast<L*>(p)->lock_nested_bh(); }
+  static void unlock_nested_bh(void* p) NESTLOCK_NO_TSA { static_cast<L*>(p)->unlock_nested_bh(); }
+  static bool is_locked(const void* p) { return static_cast<const L*>(p)->is_locked(); }
+  static void assert_held(const void* p) NESTLOCK_NO_TSA {
+    static_cast<const L*>(p)->assert_held();
+  }
+};
+
+template <class K, LockType kType>
+constexpr LockCalls calls_of() {
+  using L = typename LockOf<K, kType>::type;
+  using T = Thunks<L>;
+  LockCalls c{};
+  c.config = K::kConfig;
+  c.type = kType;
+  c.sleeps = L::kSleeps;
+  c.has_state = !std::is_empty_v<L> || kType == LockType::shared_try_spin;
+  c.size = sizeof(L);
+  c.make = T::make;
+  c.unlock = T::unlock;
+  c.is_locked = T::is_locked;
+  c.assert_held = T::assert_held;
+  if constexpr (requires(L l) { l.lock(); }) {
+    c.lock = T::lock;
+    c.guard[0] = guarded<L, no_irq>, c.guard[1] = guarded<L, irq_save>;
+    c.guard[2] = guarded<L, irq_disable>, c.guard[3] = guarded<L, bh_disable>;
+  }
+  if constexpr (requires(L l) { l.try_lock(); }) {
+    c.try_lock = T::try_lock;
+    c.try_guard[0] = try_guarded<L, no_irq>, c.try_guard[1] = try_guarded<L, irq_save>;
+    c.try_guard[2] = try_guarded<L, irq_disable>, c.try_guard[3] = try_guarded<L, bh_disable>;
+  }
+  if constexpr (requires(L l) { l.lock_nested_bh(); }) {
+    c.lock_nested_bh = T::lock_nested_bh;
+    c.unlock_nested_bh = T::unlock_nested_bh;
+  }
+  return c;
+}
+
+template <class... K>
+constexpr auto all_locks(::testing::Types<K...>) {
+  return std::array{
+      calls_of<K, LockType::raw_spin>()..., calls_of<K, LockType::spin>()...,
+      calls_of<K, LockType::try_spin>()..., calls_of<K, LockType::shared_try_spin>()...,
+      calls_of<K, LockType::local>()...,    calls_of<K, LockType::local_try>()...};
+}
+
+}  // namespace internal
+
+inline constexpr auto kAllLocks = internal::all_locks(AllKernels{});
+
+constexpr const LockCalls& lock_of(Config config, LockType type) {
+  for (const LockCalls& c : kAllLocks)
+    if (c.config == config && c.type == type) return c;
+  __builtin_unreachable();
+}
+
+// One lock of any kind, in memory of its own.
+class AnyLock {
+ public:
+  explicit AnyLock(const LockCalls& calls) : calls_(calls) {
+    std::memset(memory_, 0x5a, sizeof memory_);
+    calls_.make(memory_);
+  }
+  AnyLock(const AnyLock&) = delete;
+  AnyLock& operator=(const AnyLock&) = delete;
+
+  const LockCalls& calls() const { return calls_; }
+  void lock() { calls_.lock(memory_); }
+  bool try_lock() { return calls_.try_lock(memory_); }
+  void unlock() { calls_.unlock(memory_); }
+  void lock_nested_bh() { calls_.lock_nested_bh(memory_); }
+  void unlock_nested_bh() { calls_.unlock_nested_bh(memory_); }
+  bool is_locked() const { return calls_.is_locked(memory_); }
+  void assert_held() const { calls_.assert_held(memory_); }
+  template <class F>
+  void guard(TagName tag, F f) {
+    calls_.guard[static_cast<unsigned>(tag)](memory_, [](void* p) { (*static_cast<F*>(p))(); }, &f);
+  }
+  template <class F>
+  bool try_guard(TagName tag, F f) {
+    return calls_.try_guard[static_cast<unsigned>(tag)](
+        memory_, [](void* p) { (*static_cast<F*>(p))(); }, &f);
+  }
+  // By whatever the table allows in this context; false: nothing is.
+  bool take(Context here) {
+    const auto may = [&](contexts::Call c) {
+      return contexts::cell(calls_.type, c, calls_.config, here);
+    };
+    if (may(contexts::Call::lock).allowed) return lock(), true;
+    return may(contexts::Call::try_lock).free == contexts::Answer::granted && try_lock();
+  }
+  const void* address() const { return memory_; }
+  void* address() { return memory_; }
+
+  // The object, byte for byte, and what lies behind it.
+  using Bytes = std::array<unsigned char, 128>;
+  Bytes bytes() const {
+    Bytes b;
+    std::memcpy(b.data(), memory_, b.size());
+    return b;
+  }
+
+ private:
+  const LockCalls& calls_;
+  alignas(64) unsigned char memory_[128];
+};
+
+}  // namespace nestlock::test_support
