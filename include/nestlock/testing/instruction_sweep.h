@@ -1,0 +1,331 @@
+// The instruction sweep: runs code with an interruption after each of its machine instructions.
+//
+//   List list;                                    // guarded by a TrySpinLock
+//   Node* kept = nullptr;
+//   const SweepResult r = testing::sweep_each(
+//       [&] { list.reset(), kept = nullptr; },    // prepare: the same state for each run
+//       [&] { list.give(list.take()); },          // the code
+//       [&] { kept = list.take(); },              // the interruption; it must keep what it gets
+//       [&] { return list.intact(kept); });       // check: false (or a failed EXPECT) is an error
+//   EXPECT_TRUE(r.ok()) << r.text();
+//
+// sweep_each() repeats this with the interruption at the first boundary, the second, ..., until the
+// code ends before the boundary is reached: every state that a signal, an interrupt or an NMI could
+// ever find is shown to the interruption once. The interruption is an NMI to the code (irq_save()
+// does not keep it out), a probe to the hosted port (nobody registered it), and ends by returning.
+//
+// **The interruption must keep something.** A balanced pair (take and give back) leaves every state
+// as it was and hides every error.
+//
+// What is swept: the boundaries between instructions of `SweepOptions::ranges`, by default the
+// program's own code; not libc, not a sanitizer's runtime. A boundary belongs to the instruction
+// that would come next. Each iteration of a `rep` instruction is one. Compile with optimisation,
+// too: what is swept is what the compiler made of the code.
+//
+// Cost: single-stepping takes 5-6 us an instruction (all that is executed, libc and a sanitizer's
+// runtime included), and sweep_each() is quadratic in the number of boundaries.
+//
+// Limits:
+//  - x86-64 Linux. Elsewhere, under gdb (which takes the traps) and under valgrind (which has none)
+//    the result is not `supported`, hence not ok(). Works in containers and under qemu-x86_64.
+//  - Not swept: the boundary right after `syscall` and after `mov ss`; handlers of signals that
+//    arrive in the code (they run free); other threads.
+//  - The code must end the stepping neither by a `popf` of flags saved before it nor by leaving a
+//    signal handler with siglongjmp: reported as trouble. It must not block SIGTRAP (the kernel
+//    kills the process; pthread_create() and posix_spawn() do block it) nor fork.
+//  - The interruption must return: no longjmp, no exception. It runs on a stack of 256 KiB of its
+//    own, free, so no sweep sees it (but see sweep_pairs()); errno is kept for the code.
+//  - In whole_program() the caller's own lambda is swept, too; code called from libc (a qsort
+//    comparison, say) is interrupted with libc's frames below it.
+//
+// Any number of threads may sweep at the same time. SIGTRAP's former handler is back when a sweep
+// ends, and meanwhile gets the SIGTRAPs that are not ours. Under TSan the interruption is a fibre,
+// not synchronised with the code it interrupts but with what was before and comes after it: it
+// reports races between the two that no lock orders.
+#pragma once
+
+#include <algorithm>
+#include <concepts>
+#include <cstdint>
+#include <initializer_list>
+#include <limits>
+#include <string>
+#include <unordered_set>
+#include <utility>
+
+#include "nestlock/testing/code_ranges.h"
+#include "nestlock/testing/internal/runner.h"
+
+namespace nestlock::testing {
+
+// A place where code was interrupted.
+struct Boundary {
+  std::uint64_t k = 0;            // the k-th boundary of the code, from 1
+  std::uint64_t inner = 0;        // sweep_pairs(): the j-th of the first interruption; 0: none
+  const void* address = nullptr;  // of the instruction that comes next
+  const void* inner_address = nullptr;
+};
+
+// "boundary 7 (list_take()+0x12)".
+inline std::string to_text(const Boundary& b);
+
+// Which boundaries: first, first + every, ... up to last.
+struct Sample {
+  std::uint64_t first = 1;
+  std::uint64_t last = std::numeric_limits<std::uint64_t>::max();
+  std::uint64_t every = 1;
+};
+
+// Signals blocked while the interruption runs, one bit each (signal s is bit s - 1). What it sends
+// to its thread then arrives at the very boundary, when the trap returns. With none blocked (and
+// none by the code) it arrives inside the interruption.
+using SignalMask = std::uint64_t;
+inline constexpr SignalMask kNoSignals = 0;
+inline constexpr SignalMask kAllSignals = ~SignalMask{0};
+
+struct SweepOptions {
+  CodeRanges ranges = CodeRanges::whole_program();
+  SignalMask blocked = kNoSignals;
+  Sample boundaries{};  // of the code
+  Sample inner{};       // sweep_pairs(): of the first interruption
+};
+
+struct SweepResult {
+  bool supported = false;         // whether this machine can do it at all
+  bool complete = false;          // the code ended before the sample did
+  std::uint64_t boundaries = 0;   // interrupted; with sweep_pairs() pairs of them
+  std::uint64_t addresses = 0;    // distinct instructions among them (of the code, not inner)
+  std::uint64_t runs = 0;         // of the code
+  std::uint64_t traps = 0;        // taken
+  std::uint64_t failed = 0;       // checks that returned false
+  Boundary first_failed{};        //
+  const char* trouble = nullptr;  // what went wrong with the sweep itself
+
+  // All checks held, and there were some: a sweep that saw no boundary has shown nothing.
+  bool ok() const { return supported && !trouble && boundaries != 0 && failed == 0; }
+  // One line.
+  std::string text() const;
+};
+
+namespace internal {
+
+// What users pass may take a Boundary or nothing.
+template <class F>
+decltype(auto) call_at(F& f, const Boundary& at) {
+  if constexpr (std::invocable<F&, const Boundary&>)
+    return f(at);
+  else
+    return f();
+}
+
+template <class F>
+concept AtBoundary = std::invocable<F&, const Boundary&> || std::invocable<F&>;
+
+}  // namespace internal
+
+// Fresh-state mode. For k = first, ...: prepare(); code() with interruption() at its k-th boundary;
+// check(). The code also runs once more, uninterrupted and unchecked, at the end.
+//
+// interruption and check may take a `const Boundary&`; check may return bool or nothing.
+template <std::invocable Prepare, std::invocable Code, internal::AtBoundary Interruption,
+          internal::AtBoundary Check>
+SweepResult sweep_each(Prepare&& prepare, Code&& code, Interruption&& interruption, Check&& check,
+                       const SweepOptions& options = {});
+
+// Depth 2: for each boundary k of the code, and each boundary j of first() run there, second() at
+// the j-th. Each k ends with a run in which first() is not interrupted (Boundary::inner == 0).
+template <std::invocable Prepare, std::invocable Code, internal::AtBoundary First,
+          internal::AtBoundary Second, internal::AtBoundary Check>
+SweepResult sweep_pairs(Prepare&& prepare, Code&& code, First&& first, Second&& second,
+                        Check&& check, const SweepOptions& options = {});
+
+// One pass: one run of code(), with interruption() at each of its boundaries. Linear; but each
+// interruption finds what the ones before it left.
+template <std::invocable Code, internal::AtBoundary Interruption>
+SweepResult sweep_through(Code&& code, Interruption&& interruption,
+                          const SweepOptions& options = {});
+
+// One run of code(), with interruption() at its k-th boundary. ok() if that was reached.
+template <std::invocable Code, internal::AtBoundary Interruption>
+SweepResult run_interrupted_at(std::uint64_t k, Code&& code, Interruption&& interruption,
+                               SweepOptions options = {});
+
+// ------------------------------------------------------------------------------------------------
+
+inline std::string to_text(const Boundary& b) {
+  std::string s = "boundary " + std::to_string(b.k);
+  if (b.address) s += " (" + describe(b.address) + ")";
+  if (b.inner) s += ", inner " + std::to_string(b.inner) + " (" + describe(b.inner_address) + ")";
+  return s;
+}
+
+inline std::string SweepResult::text() const {
+  if (!supported) return trouble;
+  std::string s = std::to_string(boundaries) + " boundaries at " + std::to_string(addresses) +
+                  " addresses, " + std::to_string(runs) + " runs, " + std::to_string(traps) +
+                  " traps, " + std::to_string(failed) + " failed";
+  if (failed) s += ", the first at " + to_text(first_failed);
+  if (trouble) s += "; " + std::string(trouble);
+  return s;
+}
+
+namespace internal {
+
+inline constexpr const char* kNoBoundary =
+    "no boundary was seen: is the code in SweepOptions::ranges?";
+inline constexpr const char* kLost =
+    "the code ended the stepping (popf of older flags, or siglongjmp out of a handler)";
+
+// What the sweeps share: the handler, the result, the verdicts.
+class Sweep {
+ public:
+  explicit Sweep(const SweepOptions& options) : options_(options) {
+    result_.trouble = why_unsupported();
+    result_.supported = !result_.trouble;
+    if (result_.supported) result_.trouble = options.ranges.trouble();
+    if (usable() && options.ranges.empty()) result_.trouble = kNoBoundary;
+  }
+  bool usable() const { return !result_.trouble; }
+
+  Runner runner() const { return Runner(options_.ranges, options_.blocked); }
+
+  void ran(const Runner& r) {
+    ++result_.runs;
+    if (r.level().lost) result_.trouble = kLost;
+  }
+  void interrupted(const Boundary& at) {
+    ++result_.boundaries;
+    addresses_.insert(at.address);
+  }
+  template <class Check>
+  void check(Check& check, const Boundary& at) {
+    if constexpr (std::convertible_to<decltype(call_at(check, at)), bool>) {
+      if (!call_at(check, at) && ++result_.failed == 1) result_.first_failed = at;
+    } else {
+      call_at(check, at);
+    }
+  }
+  SweepResult finish(bool complete, std::initializer_list<const Runner*> runners) {
+    result_.complete = complete && !result_.trouble;
+    result_.addresses = addresses_.size();
+    for (const Runner* r : runners) result_.traps += r->level().traps;
+    if (!result_.boundaries && !result_.trouble) result_.trouble = kNoBoundary;
+    return result_;
+  }
+  SweepResult finish() { return finish(false, {}); }
+
+  const SweepOptions& options() const { return options_; }
+
+ private:
+  const SweepOptions& options_;
+  TrapHandler handler_;
+  SweepResult result_;
+  std::unordered_set<const void*> addresses_;
+};
+
+inline const void* address_of(const Runner& r) {
+  return reinterpret_cast<const void*>(r.level().interrupted);
+}
+
+}  // namespace internal
+
+template <std::invocable Prepare, std::invocable Code, internal::AtBoundary Interruption,
+          internal::AtBoundary Check>
+SweepResult sweep_each(Prepare&& prepare, Code&& code, Interruption&& interruption, Check&& check,
+                       const SweepOptions& options) {
+  internal::Sweep sweep(options);
+  if (!sweep.usable()) return sweep.finish();
+  internal::Runner runner = sweep.runner();
+  const Sample& s = options.boundaries;
+  bool complete = false;
+  for (std::uint64_t k = s.first; k <= s.last && sweep.usable(); k += s.every) {
+    Boundary at{.k = k};
+    auto interrupt = [&] {
+      at.address = internal::address_of(runner);
+      internal::call_at(interruption, at);
+    };
+    prepare();
+    const bool reached =
+        runner.interrupt(k, k, internal::call_of(code), internal::call_of(interrupt));
+    sweep.ran(runner);
+    if ((complete = !reached)) break;
+    sweep.interrupted(at);
+    sweep.check(check, at);
+  }
+  return sweep.finish(complete, {&runner});
+}
+
+template <std::invocable Prepare, std::invocable Code, internal::AtBoundary First,
+          internal::AtBoundary Second, internal::AtBoundary Check>
+SweepResult sweep_pairs(Prepare&& prepare, Code&& code, First&& first, Second&& second,
+                        Check&& check, const SweepOptions& options) {
+  internal::Sweep sweep(options);
+  if (!sweep.usable()) return sweep.finish();
+  internal::Runner outer = sweep.runner(), inner = sweep.runner();
+  const Sample &s = options.boundaries, &t = options.inner;
+  bool complete = false;
+  for (std::uint64_t k = s.first; k <= s.last && sweep.usable() && !complete; k += s.every) {
+    for (std::uint64_t j = t.first;; j += t.every) {
+      Boundary at{.k = k, .inner = j};
+      bool paired = false;
+      auto run_second = [&] {
+        at.inner_address = internal::address_of(inner);
+        internal::call_at(second, at);
+      };
+      auto run_first = [&] { internal::call_at(first, at); };
+      auto interrupt = [&] {
+        at.address = internal::address_of(outer);
+        // Past the sample: once more, uninterrupted.
+        paired = j <= t.last &&
+                 inner.interrupt(j, j, internal::call_of(run_first), internal::call_of(run_second));
+        if (j > t.last) run_first();
+      };
+      prepare();
+      const bool reached =
+          outer.interrupt(k, k, internal::call_of(code), internal::call_of(interrupt));
+      sweep.ran(outer);
+      if ((complete = !reached)) break;
+      if (inner.level().lost) sweep.ran(inner);
+      if (paired)
+        sweep.interrupted(at);
+      else
+        at.inner = 0;
+      sweep.check(check, at);
+      if (!paired || !sweep.usable()) break;
+    }
+  }
+  return sweep.finish(complete, {&outer, &inner});
+}
+
+template <std::invocable Code, internal::AtBoundary Interruption>
+SweepResult sweep_through(Code&& code, Interruption&& interruption, const SweepOptions& options) {
+  internal::Sweep sweep(options);
+  if (!sweep.usable()) return sweep.finish();
+  internal::Runner runner = sweep.runner();
+  runner.keep_record();
+  const Sample& s = options.boundaries;
+  auto interrupt = [&] {
+    const std::uint64_t k = runner.level().boundaries;
+    if ((k - s.first) % s.every == 0)
+      internal::call_at(interruption, Boundary{.k = k, .address = internal::address_of(runner)});
+  };
+  runner.interrupt(s.first, s.last, internal::call_of(code), internal::call_of(interrupt));
+  sweep.ran(runner);
+  const std::uint64_t seen = std::min(runner.level().boundaries, s.last);
+  const auto steps = runner.recorded();
+  for (std::uint64_t k = s.first; k <= seen; k += s.every)
+    sweep.interrupted({.k = k,
+                       .address = k <= steps.size()
+                                      ? reinterpret_cast<const void*>(steps[k - 1].address)
+                                      : nullptr});
+  return sweep.finish(runner.level().boundaries < s.last, {&runner});
+}
+
+template <std::invocable Code, internal::AtBoundary Interruption>
+SweepResult run_interrupted_at(std::uint64_t k, Code&& code, Interruption&& interruption,
+                               SweepOptions options) {
+  options.boundaries = {.first = k, .last = k};
+  return sweep_through(code, interruption, options);
+}
+
+}  // namespace nestlock::testing

@@ -1,0 +1,271 @@
+// The trap: x86-64 Linux, EFLAGS.TF and SIGTRAP. One interrupted piece of code is a Level; its
+// interruption may be a Level in turn.
+//
+// With TF set in the saved flags the processor runs one instruction and traps. The kernel clears TF
+// for every signal handler, so the handler and the interruption in it run free. All that runs while
+// a trap is in progress is unseen (see unseen.h) and calls nothing that could be interrupted.
+#pragma once
+
+#if defined(__linux__) && defined(__x86_64__)
+#define NESTLOCK_INTERNAL_CAN_STEP 1
+
+#include <errno.h>
+#include <signal.h>
+#include <stdlib.h>
+#include <sys/mman.h>
+#include <sys/syscall.h>
+#include <ucontext.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <mutex>
+
+#include "nestlock/testing/code_ranges.h"
+#include "nestlock/testing/internal/unseen.h"
+
+namespace nestlock::testing::internal {
+
+inline constexpr std::int64_t kTrapFlag = 0x100;
+
+// Signals that instructions raise: never blocked, the kernel would kill the process.
+constexpr std::uint64_t signal_bit(int s) { return std::uint64_t{1} << (s - 1); }
+inline constexpr std::uint64_t kSynchronous = signal_bit(SIGTRAP) | signal_bit(SIGSEGV) |
+                                              signal_bit(SIGBUS) | signal_bit(SIGFPE) |
+                                              signal_bit(SIGILL) | signal_bit(SIGSYS);
+
+struct Step {  // one boundary, as the recorder keeps it
+  std::uintptr_t address;
+  std::uintptr_t stack;  // how far below the level's start: tells a recursion from its caller
+};
+
+struct Level {
+  // What to do.
+  const CodeRange* ranges = nullptr;  // sorted
+  std::size_t range_count = 0;
+  std::uint64_t first = 0, last = 0;  // the boundaries to interrupt; last = 0: none
+  std::uint64_t blocked = 0;          // signals blocked during the interruption
+  void (*interruption)(void*) = nullptr;
+  void* argument = nullptr;
+  void* stack = nullptr;  // the traps run on it
+  std::size_t stack_size = 0;
+  void* fiber = nullptr;     // TSan's, for the interruption
+  Step* record = nullptr;    // where to keep the boundaries, or null
+  std::size_t capacity = 0;  // of `record`
+
+  // What happened.
+  std::uint64_t boundaries = 0;
+  std::uint64_t traps = 0;         // over all runs
+  std::uintptr_t interrupted = 0;  // the address of the last boundary that was interrupted
+  bool lost = false;               // the code cleared the trap flag itself
+  std::uintptr_t start = 0;        // the stack pointer where the run started
+  char sync_before = 0, sync_after = 0;
+};
+
+// The level that this thread is in, and whose interruption is not running.
+inline constinit thread_local Level* volatile active [[gnu::tls_model("initial-exec")]] = nullptr;
+
+struct KernelAction {  // the kernel's struct sigaction
+  void (*handler)(int, siginfo_t*, void*);
+  unsigned long flags;
+  void (*restorer)();
+  std::uint64_t mask;
+};
+inline KernelAction former_action{};
+
+// ---- unseen ------------------------------------------------------------------------------------
+
+// No libc: its stubs lie in the executable, where a breakpoint may be.
+NESTLOCK_UNSEEN inline long system_call(long number, long a, long b, long c, long d) noexcept {
+  long r;
+  register long r10 asm("r10") = d;
+  asm volatile("syscall"
+               : "=a"(r)
+               : "0"(number), "D"(a), "S"(b), "d"(c), "r"(r10)
+               : "rcx", "r11", "memory");
+  return r;
+}
+
+NESTLOCK_UNSEEN __attribute__((naked)) inline void trap_flag_on() noexcept {
+  asm("pushfq\n orq $0x100, (%rsp)\n popfq\n ret");
+}
+
+// Returns whether it was still on.
+NESTLOCK_UNSEEN __attribute__((naked)) inline bool trap_flag_off() noexcept {
+  asm("pushfq\n movq (%rsp), %rax\n andq $~0x100, (%rsp)\n popfq\n"
+      "shrl $8, %eax\n andl $1, %eax\n ret");
+}
+
+// Without unwind information and in libc's very bytes, after a nop: so an unwinder knows it for a
+// signal's return and walks on through the trap into the interrupted code.
+extern "C" void nestlock_sweep_restorer();
+asm(R"(
+  .ifndef nestlock_sweep_restorer
+  .pushsection nestlock_unseen,"axG",@progbits,nestlock_sweep_restorer,comdat
+  .weak nestlock_sweep_restorer
+  .hidden nestlock_sweep_restorer
+  .type nestlock_sweep_restorer,@function
+  nop
+nestlock_sweep_restorer:
+  movq $15, %rax
+  syscall
+  .size nestlock_sweep_restorer, .-nestlock_sweep_restorer
+  .popsection
+  .endif
+)");
+
+NESTLOCK_UNSEEN inline bool in_ranges(const Level* l, std::uintptr_t pc) noexcept {
+  std::size_t lo = 0, hi = l->range_count;  // the last range that begins at or before pc
+  while (lo < hi) {
+    const std::size_t mid = (lo + hi) / 2;
+    if (l->ranges[mid].lo <= pc)
+      lo = mid + 1;
+    else
+      hi = mid;
+  }
+  return lo != 0 && pc < l->ranges[lo - 1].hi;
+}
+
+// The first eight bytes are the kernel's set; libc's is longer.
+using KernelMask [[gnu::may_alias]] = std::uint64_t;
+
+NESTLOCK_UNSEEN inline void set_mask(std::uint64_t mask) noexcept {
+  system_call(SYS_rt_sigprocmask, SIG_SETMASK, reinterpret_cast<long>(&mask), 0, sizeof mask);
+}
+
+// Runs the level's interruption on top of the trap. The handler has all signals blocked.
+NESTLOCK_UNSEEN inline void interrupt(Level* l, ucontext_t* context) noexcept {
+  const int saved_errno = errno;
+  const std::uint64_t of_op = *reinterpret_cast<const KernelMask*>(&context->uc_sigmask);
+  const std::uint64_t mask = (of_op | l->blocked) & ~kSynchronous;
+  active = nullptr;
+  if (mask != ~kSynchronous) set_mask(mask);
+#if NESTLOCK_WITH_TSAN
+  // Without synchronisation: code and interruption are two threads to TSan. What came before the
+  // run happened before the interruption, and that before what comes after the run.
+  void* const from = __tsan_get_current_fiber();
+  __tsan_switch_to_fiber(l->fiber, 1);
+  __tsan_acquire(&l->sync_before);
+#endif
+  l->interruption(l->argument);
+#if NESTLOCK_WITH_TSAN
+  __tsan_release(&l->sync_after);
+  __tsan_switch_to_fiber(from, 1);
+#endif
+  if (mask != ~kSynchronous) set_mask(~kSynchronous);
+  active = l;
+  errno = saved_errno;
+}
+
+// A SIGTRAP that is not ours goes where it went before.
+NESTLOCK_UNSEEN inline void pass_on(int signal, siginfo_t* info, void* context) noexcept {
+  const auto handler = reinterpret_cast<std::uintptr_t>(former_action.handler);
+  if (handler == reinterpret_cast<std::uintptr_t>(SIG_IGN) && info->si_code <= 0) return;
+  if (handler > reinterpret_cast<std::uintptr_t>(SIG_IGN))
+    return former_action.handler(signal, info, context);
+  system_call(SYS_rt_sigaction, SIGTRAP, reinterpret_cast<long>(&former_action), 0,
+              sizeof former_action.mask);
+  system_call(SYS_tkill, system_call(SYS_gettid, 0, 0, 0, 0), SIGTRAP, 0, 0);
+}
+
+NESTLOCK_UNSEEN inline void on_trap(int signal, siginfo_t* info, void* c) noexcept {
+  auto* const context = static_cast<ucontext_t*>(c);
+  auto& reg = context->uc_mcontext.gregs;
+  if (info->si_code != TRAP_TRACE && info->si_code != TRAP_BRKPT) return pass_on(signal, info, c);
+  Level* const l = active;
+  if (!l) {  // a thread that was born stepping
+    reg[REG_EFL] &= ~kTrapFlag;
+    return;
+  }
+  ++l->traps;
+  const auto pc = static_cast<std::uintptr_t>(reg[REG_RIP]);
+  if (!in_ranges(l, pc)) return;
+  const std::uint64_t k = ++l->boundaries;
+  if (k <= l->capacity)
+    l->record[k - 1] = {pc, l->start - static_cast<std::uintptr_t>(reg[REG_RSP])};
+  if (l->last != 0 && k >= l->last) reg[REG_EFL] &= ~kTrapFlag;  // the last: run free from here
+  if (k < l->first || k > l->last) return;
+  l->interrupted = pc;
+  interrupt(l, context);
+}
+
+// Runs op(argument), stepping. Returns with the thread's alternate stack as it was.
+NESTLOCK_UNSEEN inline void run(Level* l, void (*op)(void*), void* argument) noexcept {
+  l->boundaries = 0, l->interrupted = 0, l->lost = false;
+  l->start = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+  // The stack is taken off while a trap is on it, so that a level inside can set its own.
+  stack_t mine, before;
+  mine.ss_sp = l->stack, mine.ss_size = l->stack_size, mine.ss_flags = 1 << 31 /*SS_AUTODISARM*/;
+  const bool set = system_call(SYS_sigaltstack, reinterpret_cast<long>(&mine),
+                               reinterpret_cast<long>(&before), 0, 0) == 0;
+#if NESTLOCK_WITH_TSAN
+  __tsan_release(&l->sync_before);
+#endif
+  Level* const outer = active;
+  asm volatile("" : "+r"(op), "+r"(argument));  // op stays out of this section
+  active = l;
+  trap_flag_on();
+  op(argument);
+  const bool still = trap_flag_off();
+  active = outer;
+  l->lost = !still && (l->last == 0 || l->boundaries < l->last);
+#if NESTLOCK_WITH_TSAN
+  __tsan_acquire(&l->sync_after);
+#endif
+  if (set) system_call(SYS_sigaltstack, reinterpret_cast<long>(&before), 0, 0, 0);
+}
+
+NESTLOCK_UNSEEN inline bool set_action(const KernelAction* now, KernelAction* before) noexcept {
+  return system_call(SYS_rt_sigaction, SIGTRAP, reinterpret_cast<long>(now),
+                     reinterpret_cast<long>(before), sizeof now->mask) == 0;
+}
+
+// ---- ordinary code -----------------------------------------------------------------------------
+
+// SIGTRAP is ours while one of these lives. Installed past sanitizers' interceptors, which would
+// wrap the handler in instrumented code.
+class TrapHandler {
+ public:
+  TrapHandler() {
+    const std::lock_guard guard(mutex);
+    if (users++) return;
+    constexpr unsigned long kRestorer = 0x04000000;
+    const KernelAction ours{on_trap, SA_SIGINFO | SA_NODEFER | SA_ONSTACK | kRestorer,
+                            nestlock_sweep_restorer, ~kSynchronous};
+    if (!set_action(&ours, &former_action)) abort();
+  }
+  ~TrapHandler() {
+    const std::lock_guard guard(mutex);
+    if (--users == 0) set_action(&former_action, nullptr);
+  }
+  TrapHandler(const TrapHandler&) = delete;
+  TrapHandler& operator=(const TrapHandler&) = delete;
+
+ private:
+  static inline std::mutex mutex;
+  static inline unsigned users = 0;
+};
+
+// Memory from the system, filled lazily: no allocator is disturbed.
+class Pages {
+ public:
+  explicit Pages(std::size_t size) : size_(size) {
+    base_ = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
+                 -1, 0);
+    if (base_ == MAP_FAILED) abort();
+  }
+  ~Pages() { munmap(base_, size_); }
+  Pages(const Pages&) = delete;
+  Pages& operator=(const Pages&) = delete;
+  void* base() const { return base_; }
+  std::size_t size() const { return size_; }
+
+ private:
+  void* base_;
+  std::size_t size_;
+};
+
+}  // namespace nestlock::testing::internal
+
+#else
+#define NESTLOCK_INTERNAL_CAN_STEP 0
+#endif
