@@ -4,7 +4,8 @@
 // promise their try_lock() to every context are accepted; testing/unpromised_policies.h wraps the
 // others, to show what they do.
 //
-//   Pcp, Zone   lock types; Pcp also guards a CPU's sheaves where no LocalTryLock is used
+//   Pcp, Zone          lock types of the page floor
+//   Local, Barn, List  of the slab floor: a CPU's sheaves, a node's barn, a node's partial slabs
 //   PcpTag      what is masked around the per-CPU lock
 //   kPcp        whether per-CPU pages are used at all
 //   may_try()   the gate of the *_nolock calls
@@ -25,6 +26,9 @@ struct PerLockByte {
   static constexpr const char* kName = "per-lock byte";
   using Pcp = BasicTrySpinLock<K>;
   using Zone = BasicTrySpinLock<K>;
+  using Local = BasicLocalTryLock<K>;
+  using Barn = BasicTrySpinLock<K>;
+  using List = BasicTrySpinLock<K>;
   using PcpTag = NoIrq;
   static constexpr bool kPcp = true;
   static bool may_try() noexcept { return can_spin_trylock<K>(); }
@@ -54,6 +58,9 @@ struct PerLockAtomic : PerLockByte<K> {
   static constexpr const char* kName = "per-lock atomic";
   using Pcp = AtomicTrySpinLock<K>;
   using Zone = AtomicTrySpinLock<K>;
+  using Local = AtomicTrySpinLock<K>;
+  using Barn = AtomicTrySpinLock<K>;
+  using List = AtomicTrySpinLock<K>;
 };
 
 // One word for all locks of a class on UP. The zone's needs a blocking form, which a class lock can
@@ -80,9 +87,19 @@ struct ClassAtomic : PerLockByte<K> {
   static constexpr const char* kName = "class atomic";
   using Pcp = BasicSharedTrySpinLock<K, struct PcpClass>;
   using Zone = ClassLock<K, struct ZoneClass>;
+  using Local = BasicSharedTrySpinLock<K, struct LocalClass>;
+  using Barn = ClassLock<K, struct BarnClass>;
+  using List = ClassLock<K, struct ListClass>;
 };
 
 }  // namespace policy
+
+namespace internal {
+template <class... Locks>
+concept FullyLockable = (BasicLockable<Locks> && ...) && (TryLockable<Locks> && ...);
+template <class... Locks>
+concept AllAnyContext = (AnyContextTryLockable<Locks> && ...);
+}  // namespace internal
 
 // What an allocator accepts.
 template <class L>
@@ -90,9 +107,10 @@ concept LockPolicy =
     requires {
       { L::may_try() } noexcept -> std::same_as<bool>;
       typename L::PcpTag;
-      requires TryLockable<typename L::Pcp> && TryLockable<typename L::Zone> &&
-                   BasicLockable<typename L::Zone>;
-    } && ((AnyContextTryLockable<typename L::Pcp> && AnyContextTryLockable<typename L::Zone>) ||
+      requires TryLockable<typename L::Pcp> && TryLockable<typename L::Local>;
+      requires internal::FullyLockable<typename L::Zone, typename L::Barn, typename L::List>;
+    } && (internal::AllAnyContext<typename L::Pcp, typename L::Zone, typename L::Local,
+                                  typename L::Barn, typename L::List> ||
           requires { requires L::kUnpromisedForTest; });
 
 }  // namespace nestlock

@@ -124,6 +124,13 @@ class BasicPageAllocator {
   Page* head_of(Page* p) const noexcept {
     return p && p->state() == PageState::tail ? all_ + p->next : p;
   }
+  // For a floor above that keeps pages on lists of its own.
+  Page* descriptors() noexcept { return all_; }
+  std::uintptr_t pages() const noexcept { return pages_; }
+  std::uint32_t index_of(const Page* p) const noexcept { return index(p); }
+  Page* page_at(std::uint32_t index) noexcept { return all_ + index; }
+  auto links() noexcept { return next_of(); }
+
   // By address, of the block's first page.
   bool free_at(void* at, unsigned order, Place where = Place::here()) noexcept;
 

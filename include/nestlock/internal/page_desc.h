@@ -58,8 +58,11 @@ struct alignas(64) BasicPage {
   // Of the first page of a block of 2^kMaxOrder: whether the block is isolated (zone lock; a
   // free looks without it, and again with it).
   typename K::Port::template Atomic<std::uint8_t> isolation{0};
-  // For whoever has the page (the slab floor keeps its slab here).
-  std::uintptr_t owner[5]{};
+  // For whoever has the page (the slab floor keeps its slab here); 0 when it is given back.
+  std::uint8_t kind = 0;
+  void* owner = nullptr;
+  void* owner_list = nullptr;
+  std::uintptr_t owner_word[3]{};
   [[no_unique_address]] std::conditional_t<K::kConfig.debug, internal::PageHistory,
                                            internal::NoPageHistory> history;
 };

@@ -13,6 +13,9 @@ struct Stateless {
   static constexpr const char* kName = "stateless";
   using Pcp = BasicSpinLock<K>;
   using Zone = BasicSpinLock<K>;
+  using Local = BasicSpinLock<K>;
+  using Barn = BasicSpinLock<K>;
+  using List = BasicSpinLock<K>;
   using PcpTag = NoIrq;
   static constexpr bool kPcp = true;
   static bool may_try() noexcept { return can_spin_trylock<K>(); }

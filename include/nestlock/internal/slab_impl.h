@@ -1,0 +1,179 @@
+// The bodies of BasicSlabAllocator. Included by slab.h.
+#pragma once
+
+#include <cstring>
+#include <new>
+
+#include "nestlock/internal/kmem_cache_impl.h"
+#include "nestlock/internal/text.h"
+#include "nestlock/slab.h"
+
+namespace nestlock {
+
+template <Kernel K, LockPolicy L>
+bool BasicSlabAllocator<K, L>::set_up(Pages& pages) noexcept {
+  if (pages_) return false;
+  pages_ = &pages;
+  static constexpr const char* kSheafNames[3] = {"sheaf-128", "sheaf-256", "sheaf-512"};
+  static constexpr const char* kNames[kClasses] = {
+      "kmalloc-8",   "kmalloc-16",  "kmalloc-32",  "kmalloc-64",  "kmalloc-96",
+      "kmalloc-128", "kmalloc-192", "kmalloc-256", "kmalloc-512", "kmalloc-1k",
+      "kmalloc-2k",  "kmalloc-4k",  "kmalloc-8k"};
+  for (unsigned i = 0; i < 3; ++i)
+    sheaf_caches_[i].set_up(*this, kSheafNames[i], 128u << i, 8, slab::no_sheaves, nullptr, 0);
+  for (unsigned i = 0; i < kClasses; ++i) {
+    const std::uint32_t size = class_size(i);
+    const bool power = (size & (size - 1)) == 0;
+    classes_[i].set_up(*this, kNames[i], size, power && size <= kPageSize ? size : 8, slab::none,
+                       nullptr, 0);
+  }
+  return true;
+}
+
+template <Kernel K, LockPolicy L>
+void* BasicSlabAllocator<K, L>::kmalloc_nolock(std::size_t size, gfp flags, int node,
+                                               SlabRefusal* why, Place where) noexcept {
+  if (size == 0) return kZeroSize;
+  if (size > kMaxKmalloc) {
+    if (why) *why = SlabRefusal::size;
+    return nullptr;
+  }
+  const unsigned i = index_of(size);
+  void* p = classes_[i].alloc_nolock(flags, node, why, where);
+  // This CPU may be inside this class's locks; hardly inside the next one's, too. Once.
+  if (!p && i + 1 < kClasses) p = classes_[i + 1].alloc_nolock(flags, node, why, where);
+  return p;
+}
+
+template <Kernel K, LockPolicy L>
+bool BasicSlabAllocator<K, L>::free_any(void* p, bool may_spin, Place where) noexcept {
+  if (reinterpret_cast<std::uintptr_t>(p) <= reinterpret_cast<std::uintptr_t>(kZeroSize))
+    return true;
+  Page* const page = pages_->page_of(p);
+  if (page && page->kind == Cache::kSlab) [[likely]]
+    return static_cast<Cache*>(page->owner)
+        ->free_with(p, may_spin, may_spin ? "kfree" : "kfree_nolock", where);
+  if (page && page->kind == Cache::kLarge && pages_->address(page) == p) {
+    const unsigned order = page->order();
+    page->kind = 0;
+    return may_spin ? pages_->free_pages(page, order, where)
+                    : pages_->free_pages_nolock(page, order, where);
+  }
+  classes_[0].report(Finding::foreign_pointer, may_spin ? "kfree" : "kfree_nolock", p, where);
+  return false;
+}
+
+template <Kernel K, LockPolicy L>
+void* BasicSlabAllocator<K, L>::alloc_large(std::size_t size, gfp flags, Place where) noexcept {
+  unsigned order = 0;
+  while (order <= kMaxOrder && (kPageSize << order) < size) ++order;
+  Page* const p = pages_->alloc_pages(flags | gfp::comp, order, kAnyNode, where);
+  if (!p) return nullptr;
+  p->kind = Cache::kLarge;
+  return pages_->address(p);
+}
+
+template <Kernel K, LockPolicy L>
+std::size_t BasicSlabAllocator<K, L>::ksize(const void* p) noexcept {
+  Page* const page = pages_->page_of(p);
+  if (!page || reinterpret_cast<std::uintptr_t>(p) <= 16) return 0;
+  if (page->kind == Cache::kSlab) return static_cast<Cache*>(page->owner)->object_size_;
+  return page->kind == Cache::kLarge ? kPageSize << page->order() : 0;
+}
+
+template <Kernel K, LockPolicy L>
+void* BasicSlabAllocator<K, L>::krealloc(void* p, std::size_t size, gfp flags,
+                                         Place where) noexcept {
+  const std::size_t old = ksize(p);
+  if (size && size <= old && size > old / 2) return p;
+  void* const fresh = kmalloc(size, flags, where);
+  if (!fresh) return nullptr;
+  if (fresh != kZeroSize) std::memcpy(fresh, p, old < size ? old : size);
+  kfree(p, where);
+  return fresh;
+}
+
+// A cache has an array over all CPUs, so its memory is pages.
+template <Kernel K, LockPolicy L>
+BasicKmemCache<K, L>* BasicSlabAllocator<K, L>::create(const char* name, std::size_t size,
+                                                       std::size_t align, slab flags,
+                                                       typename Cache::Constructor ctor,
+                                                       unsigned sheaf_capacity) noexcept {
+  void* const memory = alloc_large(sizeof(Cache), gfp::kernel, Place::here());
+  if (!memory) return nullptr;
+  Cache* const c = ::new (memory) Cache;
+  if (!c->set_up(*this, name, size, align, flags, ctor, sheaf_capacity))
+    return kfree(memory), nullptr;
+  c->next_ = created_.load(internal::kRelaxed);
+  // release: pairs with the acquire of who walks the list.
+  while (
+      !created_.compare_exchange_weak(c->next_, c, std::memory_order_release, internal::kRelaxed)) {
+  }
+  return c;
+}
+
+template <Kernel K, LockPolicy L>
+bool BasicSlabAllocator<K, L>::destroy(Cache* cache) noexcept {
+  // Nobody else uses it: other CPUs' sheaves are ours to empty.
+  for (unsigned i = 0; i < decltype(cache->cpu_)::size(); ++i) {
+    auto& c = cache->cpu_.on(i);
+    for (internal::Sheaf* s : {c.main, c.spare}) {
+      if (!s || s == &internal::no_sheaf) continue;
+      if (s->size) cache->flush(*s);
+      cache->sheaf_source_->free_to_slab(s, true);
+    }
+    c.main = &internal::no_sheaf;
+    c.spare = nullptr;
+  }
+  cache->min_partial_ = 0;
+  cache->shrink();
+  if (cache->stats().slabs) return false;
+  for (Cache *at = created_.load(internal::kRelaxed), *before = nullptr; at;
+       before = at, at = at->next_) {
+    if (at != cache) continue;
+    if (before)
+      before->next_ = at->next_;
+    else
+      created_.store(at->next_, internal::kRelaxed);
+    break;
+  }
+  return kfree(cache);
+}
+
+template <Kernel K, LockPolicy L>
+void BasicSlabAllocator<K, L>::flush_cpu() noexcept {
+  for (Cache& c : classes_) c.flush_cpu();
+  for (Cache* c = created_.load(std::memory_order_acquire); c; c = c->next_) c->flush_cpu();
+}
+
+template <Kernel K, LockPolicy L>
+bool BasicSlabAllocator<K, L>::consistent() noexcept {
+  for (Cache& c : classes_)
+    if (!c.consistent()) return false;
+  for (Cache& c : sheaf_caches_)
+    if (!c.consistent()) return false;
+  return true;
+}
+
+template <Kernel K, LockPolicy L>
+std::size_t BasicSlabAllocator<K, L>::slabinfo(char* out, std::size_t size) noexcept {
+  internal::Text t(out, size);
+  t.put("# name", 16)
+      .put(
+          "objsize   slabs  fast_allocs  fast_frees   list_allocs  list_frees"
+          "  deferred  refused\n");
+  auto row = [&](const Cache& c) {
+    const SlabStats s = c.stats();
+    std::uintptr_t refused = 0;
+    for (std::uintptr_t r : s.refusals) refused += r;
+    t.put(c.name(), 16).number(c.object_size(), 7).number(s.slabs, 8).number(s.fast_allocs, 13);
+    t.number(s.fast_frees, 12).number(s.list_allocs, 14).number(s.list_frees, 12);
+    t.number(s.deferred, 10).number(refused, 9).put("\n");
+  };
+  for (const Cache& c : classes_) row(c);
+  for (const Cache& c : sheaf_caches_) row(c);
+  for (Cache* c = created_.load(std::memory_order_acquire); c; c = c->next_) row(*c);
+  return t.length();
+}
+
+}  // namespace nestlock

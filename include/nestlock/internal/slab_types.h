@@ -1,0 +1,80 @@
+// The small types of the slab floor.
+#pragma once
+
+#include <cstdint>
+
+#include "nestlock/internal/words.h"
+
+namespace nestlock {
+
+// How an allocation behaves, apart from gfp and internal to slab: named so in the kernel.
+enum class SlabAlloc : std::uint32_t {
+  SLAB_ALLOC_DEFAULT = 0x00,     // may spin
+  SLAB_ALLOC_NOLOCK = 0x01,      // no spinning lock at all, and no retry of a refused one
+  SLAB_ALLOC_NO_RECURSE = 0x04,  // for a sheaf: must not want a sheaf itself
+};
+constexpr bool alloc_flags_allow_spinning(SlabAlloc f) noexcept {
+  return !(static_cast<std::uint32_t>(f) &
+           static_cast<std::uint32_t>(SlabAlloc::SLAB_ALLOC_NOLOCK));
+}
+
+// Why a nolock allocation was refused.
+enum class SlabRefusal : std::uint8_t {
+  none,
+  gate,       // this context may not try (RT: hardirq, NMI; a policy's own gate)
+  size,       // larger than kMaxKmalloc
+  list_busy,  // the list's lock was held, and a new slab's rest found no place
+  no_pages,   // no partial slab, and the page floor refused
+  injected,   // fail_every()
+};
+inline constexpr unsigned kSlabRefusals = 6;
+
+constexpr const char* name_of(SlabRefusal r) noexcept {
+  constexpr const char* names[kSlabRefusals] = {"none",      "gate",     "size",
+                                                "list busy", "no pages", "injected"};
+  return names[static_cast<unsigned>(r)];
+}
+
+struct SlabStats {
+  std::uintptr_t fast_allocs, fast_frees;  // through this or that CPU's sheaves
+  std::uintptr_t list_allocs, list_frees;  // single objects, by the list
+  std::uintptr_t refills, flushes;         // sheaves filled and emptied
+  std::uintptr_t spare_swaps, barn_gets, barn_puts, sheaf_allocs;
+  std::uintptr_t new_slabs, discarded_slabs, orphans;
+  std::uintptr_t deferred, settled;  // objects
+  std::uintptr_t failures, bad_frees;
+  std::uintptr_t refusals[kSlabRefusals];
+  std::uintptr_t local_busy, barn_busy, list_busy;  // refused try_locks
+  std::uintptr_t slabs;                             // now
+};
+
+namespace internal {
+
+template <Kernel K>
+struct SlabCounters {
+  using Counter = typename K::Port::template Atomic<std::uintptr_t>;
+  Counter list_allocs{0}, list_frees{0}, refills{0}, flushes{0}, spare_swaps{0}, barn_gets{0},
+      barn_puts{0}, sheaf_allocs{0}, new_slabs{0}, discarded_slabs{0}, orphans{0}, deferred{0},
+      settled{0}, failures{0}, bad_frees{0}, refusals[kSlabRefusals]{}, local_busy{0}, barn_busy{0},
+      list_busy{0};
+};
+
+struct FreeObject {
+  FreeObject* next;
+};
+
+// An array of free objects; its memory is `capacity` pointers longer.
+struct Sheaf {
+  std::uint32_t size, capacity;
+  Sheaf* next;  // in a barn
+  void** object() noexcept { return reinterpret_cast<void**>(this + 1); }
+};
+// Empty and full at once: where a CPU has no sheaf yet both fast paths leave, without a null test.
+inline constinit Sheaf no_sheaf{0, 0, nullptr};
+
+// kmalloc class of (size - 1) / 8, for sizes to 192.
+inline constexpr std::uint8_t kSmallClass[24] = {0, 1, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4,
+                                                 5, 5, 5, 5, 6, 6, 6, 6, 6, 6, 6, 6};
+
+}  // namespace internal
+}  // namespace nestlock

@@ -1,0 +1,291 @@
+// The slab allocator: kmalloc and its kin, and caches of objects of one size.
+//
+// How the objects relate (the newest kernel design, without its per-slab lock-free freelists):
+//
+//   CPU:   [main sheaf] [spare sheaf]    arrays of free objects; taken under the CPU's local
+//   trylock node:  barn: full and empty sheaves  exchanged for a CPU's, under the barn lock
+//          partial list: slabs that have free objects, under the list lock
+//   slab:  2^order pages; its free objects are a list, changed only under the list lock, in bulk
+//
+// An object in a sheaf is free for the user but taken as far as its slab knows.
+//
+// Locks and their order (outer first):
+//   1. local    a CPU's sheaves: try_lock with irqs ON, by any context of that CPU
+//   2. barn     inside it, irqs masked
+//   -  list     alone, irqs masked: sheaves are filled and flushed with the local lock given back
+//   -  the page floor's, alone
+// So an interrupting context finds at most local + barn, or the list, or a page lock busy, never
+// all; and no hook of the user runs under any of them.
+//
+// Whether a path may spin is decided by the alloc flags of the call (SLAB_ALLOC_NOLOCK), never by
+// gfp bits: those are taken away from every caller in early boot (gfp_allowed_mask).
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "nestlock/internal/slab_types.h"
+#include "nestlock/page.h"
+
+namespace nestlock {
+
+inline constexpr std::size_t kMaxKmalloc = 8192;  // larger ones are pages
+
+// Flags of a cache.
+enum class slab : std::uint32_t { none = 0, no_sheaves = 1 };
+
+template <Kernel K, LockPolicy L = policy::PerLockByte<K>>
+class BasicSlabAllocator;
+
+// A cache of objects of one size. Made by BasicSlabAllocator::create(), or inside it for kmalloc.
+template <Kernel K, LockPolicy L = policy::PerLockByte<K>>
+class BasicKmemCache {
+ public:
+  using Slabs = BasicSlabAllocator<K, L>;
+  using Pages = BasicPageAllocator<K, L>;
+  using Page = BasicPage<K>;
+  using Place = internal::PlaceOf<K>;
+  using Constructor = void (*)(void*);
+
+  // One object; null if there is no memory. Contexts: those of TrySpinLock::lock(); with
+  // gfp::reclaim task only. Fast path: no atomic read-modify-write, no system call.
+  void* alloc(gfp flags, int node = kAnyNode, Place where = Place::here()) noexcept;
+  // Any context, NMI and probes included; never spins, bounded work. Null: see SlabRefusal.
+  void* alloc_nolock(gfp flags, int node = kAnyNode, SlabRefusal* why = nullptr,
+                     Place where = Place::here()) noexcept;
+  // Back to its cache. False: not an object of this cache; nothing changed (reported in debug).
+  bool free(void* object, Place where = Place::here()) noexcept;
+  // Any context; never fails for lack of a lock: what finds none is deferred to the next spinning
+  // call on this cache, on any CPU.
+  bool free_nolock(void* object, Place where = Place::here()) noexcept;
+  // All `n` or none (0).
+  std::size_t alloc_bulk(gfp flags, std::size_t n, void** objects) noexcept;
+  void free_bulk(std::size_t n, void** objects) noexcept;
+  // Task context: this CPU's sheaves, the barn's and the empty slabs give their memory back.
+  void shrink() noexcept;
+  // This CPU's sheaves to the barn, beyond its limit to the slabs: for the port's offline hook.
+  void flush_cpu() noexcept;
+
+  const char* name() const noexcept { return name_; }
+  std::size_t object_size() const noexcept { return object_size_; }
+  SlabStats stats() const noexcept;
+  // Every k-th allocation fails (0: none).
+  void fail_every(std::uint32_t k) noexcept;
+  // Task context, nothing else running: lists, counts and free lists agree. `objects` gets the
+  // number of objects that are in the user's hands.
+  bool consistent(std::uintptr_t* objects = nullptr) noexcept;
+
+ private:
+  friend Slabs;
+  using Sheaf = internal::Sheaf;
+  using Object = internal::FreeObject;
+  template <class T>
+  using Atomic = typename K::Port::template Atomic<T>;
+
+  struct CpuSheaves {
+    typename L::Local lock;
+    Sheaf* main = &internal::no_sheaf;  // never null; guarded by lock
+    Sheaf* spare = nullptr;             // full, empty or between
+    Atomic<std::uintptr_t> allocs{0}, frees{0};
+  };
+
+  struct Node {
+    typename L::Barn barn_lock;
+    Sheaf* full = nullptr;  // guarded by barn_lock, linked by next
+    Sheaf* empty = nullptr;
+    Atomic<std::uint32_t> nr_full{0}, nr_empty{0};
+    typename L::List list_lock;
+    internal::PageList<K> partial;  // guarded by list_lock
+    std::uint32_t nr_partial = 0;
+    internal::LockFreeList<K> orphans;  // new slabs that found the list busy
+    Atomic<std::uint32_t> nr_orphans{0};
+  };
+
+  struct Request {  // the kernel's slab_alloc_context
+    gfp flags;
+    SlabAlloc alloc_flags;
+    int node;
+    bool may_spin() const noexcept { return alloc_flags_allow_spinning(alloc_flags); }
+  };
+
+  bool set_up(Slabs& slabs, const char* name, std::size_t size, std::size_t align, slab flags,
+              Constructor ctor, unsigned capacity) noexcept;
+  void tear_down() noexcept;
+
+  enum Kind : std::uint8_t { kSlab = 1, kLarge = 2 };  // Page::kind
+  enum OnList : std::uintptr_t { kOff = 0, kPartial = 1, kOrphan = 2 };
+  enum Attention : std::uint32_t { kUnsettled = 1, kFailing = 2 };
+  static constexpr std::uint32_t kMaxFull = 10, kMaxOrphans = 16;
+
+  // A slab's own data, in its head page (`owner`, the cache, in each of its pages).
+  static Object* freelist(const Page& p) noexcept { return static_cast<Object*>(p.owner_list); }
+  static void set_freelist(Page& p, Object* first) noexcept { p.owner_list = first; }
+  static std::uintptr_t& inuse(Page& p) noexcept { return p.owner_word[0]; }
+  static std::uintptr_t& on_list(Page& p) noexcept { return p.owner_word[1]; }
+  static std::uintptr_t& objects(Page& p) noexcept { return p.owner_word[2]; }
+  // Slabs that were taken off are chained for discard() through their free-list pointer.
+  static Page* next_empty(const Page& p) noexcept { return static_cast<Page*>(p.owner_list); }
+  static void chain_empty(Page& p, Page*& chain) noexcept {
+    p.owner_list = chain;
+    chain = &p;
+  }
+  Object* link_of(void* object) const noexcept {
+    return reinterpret_cast<Object*>(static_cast<char*>(object) + link_offset_);
+  }
+  void* object_of(Object* link) const noexcept {
+    return reinterpret_cast<char*>(link) - link_offset_;
+  }
+
+  void* pop_here() noexcept;
+  void* alloc_slow(const Request& r, SlabRefusal* why) noexcept;
+  void* alloc_from_list(const Request& r, SlabRefusal& why) noexcept;
+  void* alloc_from_new_slab(const Request& r, SlabRefusal& why) noexcept;
+  unsigned refill(Node& n, const Request& r, void** out, unsigned want) noexcept;
+  Sheaf* refilled_sheaf(Node& n, const Request& r) noexcept;
+  void install_full(Node& n, Sheaf* s) noexcept;
+  void* finish(void* object, gfp flags) noexcept;
+
+  bool free_with(void* object, bool may_spin, const char* call, Place where) noexcept;
+  bool push_here(void* object) noexcept;
+  bool free_to_sheaf(void* object, bool may_spin) noexcept;
+  bool free_to_slab(void* object, bool may_spin) noexcept;
+  void flush(Sheaf& s) noexcept;
+  void defer(void* object) noexcept;
+  void settle() noexcept;
+
+  // list lock held
+  void* take_locked(Node& n) noexcept;
+  void give_locked(Node& n, Page& slab, void* object, Page*& empty) noexcept;
+  void add_slab_locked(Node& n, Page& slab) noexcept;
+  void settle_locked(Node& n, Page*& empty) noexcept;
+  void discard(Page* chain, bool may_spin) noexcept;
+
+  Page* new_slab(const Request& r) noexcept;
+  Page& slab_of(void* object) noexcept;
+  Node& node_of(Page& p) noexcept { return node_[p.zone_id]; }
+  Node& home(int node) noexcept;
+
+  enum class Want : std::uint8_t { full, empty };
+  Sheaf* barn_swap(Node& n, Sheaf* have, Want want, bool may_spin) noexcept;
+  Sheaf* empty_sheaf(Node& n) noexcept;
+  Sheaf* new_sheaf() noexcept;
+  void put_empty(Node& n, Sheaf* s) noexcept;
+  void put_full(Node& n, Sheaf* s) noexcept;
+  bool fails_now() noexcept;
+  void report(Finding f, const char* call, const void* object, Place where) noexcept;
+
+  Slabs* slabs_ = nullptr;
+  Pages* pages_ = nullptr;
+  const char* name_ = nullptr;
+  std::uint32_t object_size_ = 0, stride_ = 0, link_offset_ = 0, capacity_ = 0;
+  std::uint8_t order_ = 0, min_order_ = 0;
+  std::uint32_t min_partial_ = 5;
+  Constructor ctor_ = nullptr;
+  BasicKmemCache* sheaf_source_ = nullptr;  // where its sheaves come from; null: it has none
+  // Not 0: something was deferred, or allocations are made to fail. Looked at by the fast path.
+  Atomic<std::uint32_t> attention_{0};
+  Atomic<std::uint32_t> fail_every_{0}, fail_turn_{0};
+  Atomic<Object*> deferred_{nullptr};
+  internal::SlabCounters<K> counters_;
+  BasicPerCpu<K, CpuSheaves> cpu_;
+  Node node_[kMaxNodes];
+  BasicKmemCache* next_ = nullptr;  // of the allocator's list
+};
+
+template <Kernel K, LockPolicy L>
+class BasicSlabAllocator {
+ public:
+  using Cache = BasicKmemCache<K, L>;
+  using Pages = BasicPageAllocator<K, L>;
+  using Page = BasicPage<K>;
+  using Place = internal::PlaceOf<K>;
+
+  constexpr BasicSlabAllocator() = default;
+  BasicSlabAllocator(const BasicSlabAllocator&) = delete;
+  BasicSlabAllocator& operator=(const BasicSlabAllocator&) = delete;
+
+  // Once, before any other call; `pages` lives as long. False: no memory.
+  bool set_up(Pages& pages) noexcept;
+
+  // Class sizes: 8 16 32 64 96 128 192 256 512 1024 2048 4096 8192; larger ones are whole pages.
+  // Natural alignment for powers of two, else 8. kmalloc(0) is kZeroSize, which may be freed.
+  static constexpr unsigned kClasses = 13;
+  static constexpr std::uint32_t class_size(unsigned i) noexcept {
+    constexpr std::uint32_t sizes[kClasses] = {8,   16,  32,   64,   96,   128, 192,
+                                               256, 512, 1024, 2048, 4096, 8192};
+    return sizes[i];
+  }
+  static constexpr unsigned class_of(std::size_t size) noexcept {
+    unsigned i = 0;
+    while (class_size(i) < size) ++i;
+    return i;
+  }
+  static inline void* const kZeroSize = reinterpret_cast<void*>(16);
+
+  void* kmalloc(std::size_t size, gfp flags, Place where = Place::here()) noexcept {
+    if (size - 1 < kMaxKmalloc) [[likely]]
+      return classes_[index_of(size)].alloc(flags, kAnyNode, where);
+    return size ? alloc_large(size, flags, where) : kZeroSize;
+  }
+  void* kzalloc(std::size_t size, gfp flags, Place where = Place::here()) noexcept {
+    return kmalloc(size, flags | gfp::zero, where);
+  }
+  // Any context. Tries the size's class, then the next larger one once, then null; never spins.
+  void* kmalloc_nolock(std::size_t size, gfp flags, int node = kAnyNode, SlabRefusal* why = nullptr,
+                       Place where = Place::here()) noexcept;
+  // Of kmalloc() and kmalloc_nolock() alike; null and kZeroSize do nothing. False: not ours.
+  bool kfree(void* p, Place where = Place::here()) noexcept { return free_any(p, true, where); }
+  // Any context. Also for kmalloc() objects: nothing here needs the kernel's prohibition.
+  bool kfree_nolock(void* p, Place where = Place::here()) noexcept {
+    return free_any(p, false, where);
+  }
+  // Bytes usable at p; 0 for null and kZeroSize, and for what is not ours.
+  std::size_t ksize(const void* p) noexcept;
+  // Keeps the contents up to the smaller size; null leaves p as it was.
+  void* krealloc(void* p, std::size_t size, gfp flags, Place where = Place::here()) noexcept;
+
+  // Task context. Null: bad size or alignment, or no memory. `name` must live as long.
+  Cache* create(const char* name, std::size_t size, std::size_t align = 0, slab flags = slab::none,
+                typename Cache::Constructor ctor = nullptr, unsigned sheaf_capacity = 0) noexcept;
+  // Task context; nobody uses the cache any more, on any CPU, and those uses happened before this
+  // call (so other CPUs' sheaves may be emptied from here). False: objects are still out; the cache
+  // stays.
+  bool destroy(Cache* cache) noexcept;
+
+  Pages& pages() noexcept { return *pages_; }
+  Cache& kmalloc_cache(unsigned i) noexcept { return classes_[i]; }
+  // For the port's CPU offline hook: gives back what this (the calling) CPU has cached.
+  void flush_cpu() noexcept;
+  bool consistent() noexcept;
+  // In the manner of /proc/slabinfo; returns the length.
+  std::size_t slabinfo(char* out, std::size_t size) noexcept;
+
+ private:
+  friend Cache;
+  static unsigned index_of(std::size_t size) noexcept {
+    return size <= 192 ? internal::kSmallClass[(size - 1) / 8]
+                       : static_cast<unsigned>(std::bit_width(size - 1)) - 1;
+  }
+  bool free_any(void* p, bool may_spin, Place where) noexcept;
+  void* alloc_large(std::size_t size, gfp flags, Place where) noexcept;
+
+  Pages* pages_ = nullptr;
+  Cache classes_[kClasses];
+  Cache sheaf_caches_[3];  // 128, 256, 512 bytes; have no sheaves themselves
+  typename K::Port::template Atomic<Cache*> created_{nullptr};
+};
+
+}  // namespace nestlock
+
+#include "nestlock/internal/kmem_cache_impl.h"
+#include "nestlock/internal/slab_impl.h"
+
+namespace nestlock {
+
+// The built configuration's, compiled once in lib/slab.
+using KmemCache = BasicKmemCache<BuiltKernel>;
+using SlabAllocator = BasicSlabAllocator<BuiltKernel>;
+extern template class BasicKmemCache<BuiltKernel>;
+extern template class BasicSlabAllocator<BuiltKernel>;
+
+}  // namespace nestlock
