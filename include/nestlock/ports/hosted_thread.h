@@ -60,8 +60,8 @@ inline constexpr unsigned kCpuWords = (kHostedMaxCpus + 63) / 64;
 inline constinit std::atomic<std::uint64_t> cpus_taken[kCpuWords]{};
 
 // Run with the CPU's number when its thread exits, on that thread, the library's signals blocked,
-// before the CPU is given to another thread. Never removed; a hook with more to know derives from
-// it.
+// before the CPU is given to another thread; once more if other exit hooks made the thread claim
+// one again. Never removed; a hook with more to know derives from it.
 struct OfflineHook {
   void (*run)(OfflineHook& hook, unsigned cpu) noexcept = nullptr;
   OfflineHook* next = nullptr;
@@ -93,16 +93,15 @@ inline void give_back_cpu() noexcept {
 
 inline pthread_key_t exit_key() noexcept;
 
-// Other libraries' exit hooks may still use a lock or allocate; ours asks to be called again, and
-// acts in the last pass that POSIX guarantees.
+inline constexpr std::uint32_t kExitPasses = PTHREAD_DESTRUCTOR_ITERATIONS;
+
+// Other libraries' exit hooks may use a lock or allocate after this. So it asks to be called again
+// in each of the passes that POSIX guarantees, and gives back what was claimed since the last. A
+// thread whose first use of all comes behind it in the last pass keeps its CPU for ever.
 inline void on_thread_exit(void*) noexcept {
-  constexpr std::uint32_t kLastPass = PTHREAD_DESTRUCTOR_ITERATIONS - 1;
-  std::uint32_t pass = self.exits.load(kRelaxed);
-  self.exits.store(pass + 1, kRelaxed);
-  if (pass < kLastPass) {
-    pthread_setspecific(exit_key(), &self);
-    return;
-  }
+  const std::uint32_t passes = self.exits.load(kRelaxed) + 1;
+  self.exits.store(passes, kRelaxed);
+  if (passes < kExitPasses) pthread_setspecific(exit_key(), &self);
   if (auto hook = thread_exit_hook.load(std::memory_order_acquire)) hook();
   give_back_cpu();
 }
@@ -119,8 +118,9 @@ inline pthread_key_t exit_key() noexcept { return internal::exit_key.key; }
 
 // First use by this thread, in whatever context: a handler may be the first user, or interrupt the
 // first use. No allocation (glibc keeps the first 32 keys in the thread itself). kHostedMaxCpus if
-// none is left; the next call asks again.
+// none is left (the next call asks again), or none would be given back.
 [[gnu::noinline]] inline unsigned claim_cpu() noexcept {
+  if (self.exits.load(kRelaxed) >= kExitPasses) return kHostedMaxCpus;
   for (unsigned w = 0; w < kCpuWords; ++w) {
     const unsigned here = kHostedMaxCpus - w * 64 < 64 ? kHostedMaxCpus - w * 64 : 64;
     const std::uint64_t all = here == 64 ? ~0ull : (1ull << here) - 1;
