@@ -164,13 +164,17 @@ void run_softirqs(KernelMask open, bool close) noexcept {
 void drain(Ring& ring) noexcept {
   for (std::uint32_t h; (h = ring.head.load(kRelaxed)) != ring.tail.load(kRelaxed);) {
     // Copy out, then advance: once head moves, a handler may fill the slot again.
-    Arrival one;
-    std::memcpy(&one, &ring.slot[h % kSlots], sizeof one);
+    const Arrival& slot = ring.slot[h % kSlots];
+    const int signo = slot.signo;
+    siginfo_t info = slot.info;
+    ucontext_t uc;
+    std::memcpy(&uc, slot.context, kContextSize);
+    if (kContextSize < sizeof uc)  // the mask's other words; behind it only what fpregs would name
+      std::memset(reinterpret_cast<char*>(&uc.uc_sigmask) + sizeof(KernelMask), 0,
+                  sizeof uc.uc_sigmask - sizeof(KernelMask));
     fence();
     ring.head.store(h + 1, kRelaxed);
-    ucontext_t uc{};
-    std::memcpy(&uc, one.context, kContextSize);
-    run_irq(one.signo, &one.info, &uc, 0);
+    run_irq(signo, &info, &uc, 0);
   }
 }
 
