@@ -1,0 +1,43 @@
+// Text in columns, coloured only where asked for.
+#pragma once
+
+#include <string>
+#include <vector>
+
+namespace nestlock::demo {
+
+enum class Ink { plain, bold, dim, red, green };
+
+struct Text {
+  std::string text;
+  Ink ink = Ink::plain;
+  bool right = false;  // aligned
+};
+
+class Painter {
+ public:
+  explicit Painter(bool colours) : colours_(colours) {}
+  std::string operator()(const std::string& text, Ink ink) const;
+
+ private:
+  bool colours_;
+};
+
+class Table {
+ public:
+  // A column is as wide as its widest text in a row.
+  void row(std::vector<Text> cells) { lines_.push_back({std::move(cells), false}); }
+  // A line whose texts may run over the empty cells on their right, and widen nothing.
+  void line(std::vector<Text> cells) { lines_.push_back({std::move(cells), true}); }
+  bool empty() const { return lines_.empty(); }
+  std::string print(const Painter& paint) const;
+
+ private:
+  struct Line {
+    std::vector<Text> cells;
+    bool over;
+  };
+  std::vector<Line> lines_;
+};
+
+}  // namespace nestlock::demo
