@@ -10,6 +10,7 @@
 #pragma once
 
 #include <sched.h>
+#include <signal.h>
 #include <unistd.h>
 
 #include <cstdlib>
@@ -75,6 +76,11 @@ inline void run_raised_softirqs() noexcept {
     self.held.store(1, kRelaxed);
   else
     replay_hook.load(std::memory_order_acquire)();
+}
+
+inline bool on_alternate_stack() noexcept {
+  stack_t now;
+  return sigaltstack(nullptr, &now) == 0 && (now.ss_flags & SS_ONSTACK);
 }
 
 }  // namespace hosted
@@ -168,6 +174,7 @@ struct HostedPort {
     const hosted::Level top = hosted::self.level[n - 1];
     const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
     if (here < top.frame && here >= top.stack_floor) return;
+    if (!top.stack_floor && hosted::on_alternate_stack()) return;  // a probe: above, but elsewhere
     hosted::self.levels.store(n - 1, hosted::kRelaxed);
     hosted::self.context.store(top.context, hosted::kRelaxed);
     hosted::self.soft.store(top.soft, hosted::kRelaxed);
