@@ -64,7 +64,10 @@ step() {
     say "${green}ok${reset}      $name"
   else
     say "${red}FAILED${reset}  $name"
-    [ -z "$output" ] || say "$output"
+    if [ -n "$output" ]; then
+      head -n 60 <<<"$output"
+      [ "$(wc -l <<<"$output")" -le 60 ] || say "... and so on"
+    fi
     steps_failed=$((steps_failed + 1))
   fi
 }
