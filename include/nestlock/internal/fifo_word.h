@@ -1,10 +1,13 @@
 // The SMP lock word: 4 bytes, first come first served.
 //
-// `locked_` alone is the lock; `next_` and `serving_` are a ticket queue in front of it that only
-// orders the waiters. A newcomer that finds the queue empty takes the lock with one compare-
-// exchange; otherwise it draws a ticket, waits to be served, and as the head of the queue takes
-// `locked_` when it falls free. So an unlock is a plain release store, and a wrap of the one-byte
-// tickets (more than 255 waiters) costs order, never exclusion.
+// `locked_` alone is the lock; `queue_` is a ticket queue in front of it that only orders the
+// waiters. A newcomer that finds the queue empty takes the lock with one compare-exchange;
+// otherwise it draws a ticket, waits to be served, and as the head of the queue takes `locked_`
+// when it falls free. So an unlock is a plain release store.
+//
+// Tickets are bytes: the 256th waiter waits for one, and has no place in the order until then. (Two
+// waiters with the same number would both serve its successor, and numbers skipped or served twice
+// leave waiters behind for ever.)
 //
 // Waiting is bounded spinning, then yielding (internal::wait_turn): on a hosted port a holder can
 // be preempted. Cost uncontended: one locked instruction and a store, the floor for SMP.
@@ -39,8 +42,17 @@ class alignas(4) FifoWord {
   bool contended() const noexcept { return queued(); }
 
  private:
-  // relaxed: a hint about order among waiters; what the section sees is ordered by locked_.
-  bool queued() const noexcept { return next_.load(kRelaxed) != serving_.load(kRelaxed); }
+  // queue_: the next ticket in the low byte, the one being served in the high byte. One word, so
+  // that "is there a number left" and "draw it" are one step.
+  static constexpr std::uint8_t next(std::uint16_t q) noexcept { return q & 0xff; }
+  static constexpr std::uint8_t serving(std::uint16_t q) noexcept { return q >> 8; }
+  static constexpr std::uint16_t kServeNext = 0x100;  // added: wraps off the top
+
+  // relaxed, here and below: order among waiters; what the section sees is ordered by locked_.
+  bool queued() const noexcept {
+    const std::uint16_t q = queue_.load(kRelaxed);
+    return next(q) != serving(q);
+  }
 
   bool take() noexcept {
     std::uint8_t free = 0;
@@ -50,16 +62,33 @@ class alignas(4) FifoWord {
   }
 
   [[gnu::noinline]] void wait() noexcept {
+    using Port = typename K::Port;
     unsigned turns = 0;
-    const std::uint8_t ticket = next_.fetch_add(1, kRelaxed);
-    while (serving_.load(kRelaxed) != ticket) wait_turn<typename K::Port>(turns);
+    const std::uint8_t ticket = draw();
+    while (serving(queue_.load(kRelaxed)) != ticket) wait_turn<Port>(turns);
     turns = 0;
-    while (!take()) wait_turn<typename K::Port>(turns);
-    // Only the head of the queue writes serving_.
-    serving_.store(static_cast<std::uint8_t>(ticket + 1), kRelaxed);
+    while (!take()) wait_turn<Port>(turns);
+    queue_.fetch_add(kServeNext, kRelaxed);  // only by the head of the queue
   }
 
-  typename K::Port::template Atomic<std::uint8_t> locked_{0}, next_{0}, serving_{0};
+  std::uint8_t draw() noexcept {
+    unsigned turns = 0;
+    std::uint16_t q = queue_.load(kRelaxed);
+    for (;;) {
+      const std::uint8_t after = next(q) + 1;
+      if (after == serving(q)) {  // all in use: it would look empty
+        wait_turn<typename K::Port>(turns);
+        q = queue_.load(kRelaxed);
+      } else if (queue_.compare_exchange_weak(q, (q & 0xff00) | after, kRelaxed, kRelaxed)) {
+        return next(q);
+      }
+    }
+  }
+
+  template <class T>
+  using Atomic = typename K::Port::template Atomic<T>;
+  Atomic<std::uint8_t> locked_{0};
+  Atomic<std::uint16_t> queue_{0};
 };
 
 }  // namespace nestlock::internal
