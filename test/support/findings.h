@@ -68,12 +68,12 @@ struct Outcome {
   }
 };
 
-namespace internal {
+namespace detail {
 inline int report_pipe = -1;
 inline void send_report(const Report& r) noexcept {
   [[maybe_unused]] const auto n = write(report_pipe, &r, sizeof r);
 }
-}  // namespace internal
+}  // namespace detail
 
 // Runs f() in a forked child and brings its findings back: what is fatal ends only the child. A
 // child that hangs is killed after ten seconds.
@@ -89,8 +89,8 @@ Outcome in_child(F f) {
     std::signal(SIGABRT, SIG_DFL);
     alarm(10);
     close(pipe_ends[0]);
-    internal::report_pipe = pipe_ends[1];
-    hosted::set_report_sink(internal::send_report);
+    detail::report_pipe = pipe_ends[1];
+    hosted::set_report_sink(detail::send_report);
     f();
     _exit(0);
   }

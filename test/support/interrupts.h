@@ -6,6 +6,7 @@
 // is checked. Levels nest as the hardware's do: a body may interrupt() again, higher up.
 #pragma once
 
+#include <atomic>
 #include <csignal>
 #include <cstdint>
 #include <string>
@@ -34,7 +35,7 @@ constexpr Context context_of(Where w) noexcept {
   return contexts[static_cast<unsigned>(w)];
 }
 
-namespace internal {
+namespace detail {
 
 inline constexpr int kIrqSignal = SIGUSR1, kNmiSignal = SIGUSR2, kProbeSignal = SIGURG;
 inline constexpr unsigned kSoftirq = 7;
@@ -60,7 +61,13 @@ inline void on_irq(int, siginfo_t*, void*) {
   if (slots[static_cast<unsigned>(Where::hardirq)].body) return run(Where::hardirq);
   if (slots[static_cast<unsigned>(Where::softirq)].body) signals::raise_softirq(kSoftirq);
 }
-inline void on_nmi(int, siginfo_t*, void*) { run(Where::nmi); }
+// What an nmi does that comes from elsewhere, to a thread without a body for it.
+inline constinit std::atomic<void (*)()> default_nmi{nullptr};
+inline void set_default_nmi(void (*f)()) { default_nmi.store(f); }
+inline void on_nmi(int, siginfo_t*, void*) {
+  if (slots[static_cast<unsigned>(Where::nmi)].body) return run(Where::nmi);
+  if (const auto f = default_nmi.load()) f();
+}
 inline void on_probe(int) { run(Where::probe); }
 inline void on_softirq() { run(Where::softirq); }
 
@@ -77,22 +84,22 @@ inline bool register_all() {
   return done;
 }
 
-}  // namespace internal
+}  // namespace detail
 
 // Raises the signal of `w` with `f` as what its handler does; returns how often it ran.
 template <class F>
 unsigned try_interrupt(Where w, F&& f) {
   if (w == Where::task) return f(), 1;
-  if (!internal::register_all()) return 0;
+  if (!detail::register_all()) return 0;
   using Object = std::remove_reference_t<F>;
-  const internal::Body body{[](void* o) { (*static_cast<Object*>(o))(); },
-                            const_cast<void*>(static_cast<const void*>(&f))};
-  internal::Slot& slot = internal::slots[static_cast<unsigned>(w)];
-  const internal::Slot before = slot;
+  const detail::Body body{[](void* o) { (*static_cast<Object*>(o))(); },
+                          const_cast<void*>(static_cast<const void*>(&f))};
+  detail::Slot& slot = detail::slots[static_cast<unsigned>(w)];
+  const detail::Slot before = slot;
   slot = {&body, 0};
-  std::raise(w == Where::nmi     ? internal::kNmiSignal
-             : w == Where::probe ? internal::kProbeSignal
-                                 : internal::kIrqSignal);
+  std::raise(w == Where::nmi     ? detail::kNmiSignal
+             : w == Where::probe ? detail::kProbeSignal
+                                 : detail::kIrqSignal);
   const unsigned runs = slot.runs;
   slot = before;
   return runs;
@@ -139,7 +146,7 @@ inline void quieten() noexcept {
 class InterruptTest : public ::testing::Test {
  protected:
   void SetUp() override {
-    ASSERT_TRUE(internal::register_all());
+    ASSERT_TRUE(detail::register_all());
     ASSERT_EQ(counts(), ThreadCounts{});
   }
   void TearDown() override {

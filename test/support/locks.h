@@ -74,6 +74,7 @@ struct LockCalls {
   void (*lock_nested_bh)(void*);
   void (*unlock_nested_bh)(void*);
   bool (*is_locked)(const void*);
+  bool (*is_contended)(const void*);
   void (*assert_held)(const void*);
   // By a guard with that tag; `held` runs in its scope, if it has one.
   void (*guard[4])(void*, Held held, void* arg);
@@ -81,7 +82,7 @@ struct LockCalls {
   std::string name() const { return std::string(name_of(config)) + "_" + name_of(type); }
 };
 
-namespace internal {
+namespace detail {
 
 template <class L, const auto& kTag>
 void guarded(void* p, Held held, void* arg) NESTLOCK_NO_TSA {
@@ -104,6 +105,7 @@ struct Thunks {
   static void lock_nested_bh(void* p) NESTLOCK_NO_TSA { static_cast<L*>(p)->lock_nested_bh(); }
   static void unlock_nested_bh(void* p) NESTLOCK_NO_TSA { static_cast<L*>(p)->unlock_nested_bh(); }
   static bool is_locked(const void* p) { return static_cast<const L*>(p)->is_locked(); }
+  static bool is_contended(const void* p) { return static_cast<const L*>(p)->is_contended(); }
   static void assert_held(const void* p) NESTLOCK_NO_TSA {
     static_cast<const L*>(p)->assert_held();
   }
@@ -122,6 +124,7 @@ constexpr LockCalls calls_of() {
   c.make = T::make;
   c.unlock = T::unlock;
   c.is_locked = T::is_locked;
+  c.is_contended = T::is_contended;
   c.assert_held = T::assert_held;
   if constexpr (requires(L l) { l.lock(); }) {
     c.lock = T::lock;
@@ -148,9 +151,9 @@ constexpr auto all_locks(::testing::Types<K...>) {
       calls_of<K, LockType::local>()...,    calls_of<K, LockType::local_try>()...};
 }
 
-}  // namespace internal
+}  // namespace detail
 
-inline constexpr auto kAllLocks = internal::all_locks(AllKernels{});
+inline constexpr auto kAllLocks = detail::all_locks(AllKernels{});
 
 constexpr const LockCalls& lock_of(Config config, LockType type) {
   for (const LockCalls& c : kAllLocks)
@@ -175,6 +178,7 @@ class AnyLock {
   void lock_nested_bh() { calls_.lock_nested_bh(memory_); }
   void unlock_nested_bh() { calls_.unlock_nested_bh(memory_); }
   bool is_locked() const { return calls_.is_locked(memory_); }
+  bool is_contended() const { return calls_.is_contended(memory_); }
   void assert_held() const { calls_.assert_held(memory_); }
   template <class F>
   void guard(TagName tag, F f) {
@@ -196,11 +200,12 @@ class AnyLock {
   const void* address() const { return memory_; }
   void* address() { return memory_; }
 
-  // The object, byte for byte, and what lies behind it.
+  // The object, byte for byte, and what lies behind it. By atomic loads: a thread may be at work.
   using Bytes = std::array<unsigned char, 128>;
   Bytes bytes() const {
     Bytes b;
-    std::memcpy(b.data(), memory_, b.size());
+    for (std::size_t i = 0; i < b.size(); ++i)
+      b[i] = __atomic_load_n(&memory_[i], __ATOMIC_RELAXED);
     return b;
   }
 
