@@ -50,6 +50,10 @@ inline bool queue_to(pid_t thread, int signo, int value) {
 inline void arrive(int signo, int value = 0) { queue_to(thread_id(), signo, value); }
 
 using RawHandler = void (*)(int, siginfo_t*, void*);
+// SIG_IGN, or a handler of the old kind (without SA_SIGINFO).
+inline RawHandler old_kind(void (*handler)(int)) {
+  return reinterpret_cast<RawHandler>(reinterpret_cast<void (*)()>(handler));
+}
 
 // The kernel's action: sanitizers' sigaction() shows and installs handlers of its own, which run
 // later and with everything blocked.
@@ -63,7 +67,7 @@ struct KernelAction {
   Mask mask;
 };
 inline bool install_raw(int signo, RawHandler handler, int flags, Mask mask) {
-  const KernelAction k{handler, static_cast<unsigned>(flags | SA_SIGINFO) | 0x04000000ul,
+  const KernelAction k{handler, static_cast<unsigned>(flags) | 0x04000000ul,
                        nestlock_test_sigreturn, mask};
   return syscall(SYS_rt_sigaction, signo, &k, nullptr, sizeof mask) == 0;
 }
@@ -77,7 +81,7 @@ inline RawHandler installed(int signo, Mask* mask = nullptr) {
 inline bool install_raw(int signo, RawHandler handler, int flags, Mask mask) {
   struct sigaction action{};
   action.sa_sigaction = handler;
-  action.sa_flags = flags | SA_SIGINFO;
+  action.sa_flags = flags;
   std::memcpy(&action.sa_mask, &mask, sizeof mask);
   return sigaction(signo, &action, nullptr) == 0;
 }
@@ -91,7 +95,7 @@ inline RawHandler installed(int signo, Mask* mask = nullptr) {
 
 // What runs then is a probe to the library: nobody registered it, and it blocks nothing.
 inline void install_probe(int signo, RawHandler handler) {
-  ASSERT_TRUE(install_raw(signo, handler, SA_NODEFER | SA_RESTART, 0));
+  ASSERT_TRUE(install_raw(signo, handler, SA_SIGINFO | SA_NODEFER | SA_RESTART, 0));
 }
 
 // ---- the signals of these tests -----------------------------------------------------------------
@@ -161,10 +165,9 @@ inline void on_nmi(int signo, siginfo_t* info, void* context) {
   if (const Extra extra = in_nmi.load(kRelaxed)) extra(signo, info, context);
   errno = 98;
 }
-template <unsigned kNr>
-void on_softirq() {
-  softirqs.add({0, static_cast<int>(kNr), 0, hosted::context(), in_section.load(kRelaxed) != 0});
-  if (const auto extra = in_softirq[kNr].load(kRelaxed)) extra();
+inline void on_softirq(unsigned nr) {
+  softirqs.add({0, static_cast<int>(nr), 0, hosted::context(), in_section.load(kRelaxed) != 0});
+  if (const auto extra = in_softirq[nr].load(kRelaxed)) extra();
   errno = 97;
 }
 
@@ -175,9 +178,9 @@ inline void register_all() {
     for (int s : {irq(0), irq(1), irq(2), irq(3), kPlainIrq})
       ok &= signals::register_irq(s, on_irq) == signals::Error::none;
     for (int s : {nmi(), kPlainNmi}) ok &= signals::register_nmi(s, on_nmi) == signals::Error::none;
-    ok &= signals::register_softirq(0, on_softirq<0>);
-    ok &= signals::register_softirq(1, on_softirq<1>);
-    ok &= signals::register_softirq(2, on_softirq<2>);
+    ok &= signals::register_softirq(0, [] { on_softirq(0); });
+    ok &= signals::register_softirq(1, [] { on_softirq(1); });
+    ok &= signals::register_softirq(2, [] { on_softirq(2); });
     return ok;
   }();
   ASSERT_TRUE(done);
@@ -302,7 +305,7 @@ class IrqSection {
 // ---- fixtures -----------------------------------------------------------------------------------
 
 // The signals are registered, the log is empty; after the test the port must be quiet.
-class PortTest : public testing::Test {
+class PortTest : public ::testing::Test {
  protected:
   void SetUp() override {
     register_all();
@@ -320,15 +323,15 @@ class PortTest : public testing::Test {
 
 // The same for each of the eight kernels' ports; INSTANTIATE_TEST_SUITE_P(All, ..., each_port,
 // name_of_port).
-class EachPortTest : public PortTest, public testing::WithParamInterface<const PortCalls*> {
+class EachPortTest : public PortTest, public ::testing::WithParamInterface<const PortCalls*> {
  protected:
   void SetUp() override {
     port = GetParam();
     PortTest::SetUp();
   }
 };
-inline const auto each_port = testing::ValuesIn(kAllPorts);
-inline std::string name_of_port(const testing::TestParamInfo<const PortCalls*>& info) {
+inline const auto each_port = ::testing::ValuesIn(kAllPorts);
+inline std::string name_of_port(const ::testing::TestParamInfo<const PortCalls*>& info) {
   return name_of(info.param->config);
 }
 
