@@ -35,16 +35,6 @@ unsigned waiters(const AnyLock& lock) {
   return static_cast<std::uint8_t>(fifo_byte(lock, 2) - fifo_byte(lock, 3));
 }
 
-std::vector<const LockCalls*> locks_where(auto wanted) {
-  std::vector<const LockCalls*> v;
-  for (const LockCalls& c : kAllLocks)
-    if (wanted(c)) v.push_back(&c);
-  return v;
-}
-std::string name_of_lock(const ::testing::TestParamInfo<const LockCalls*>& info) {
-  return info.param->name();
-}
-
 bool between_threads(const LockCalls& c) {
   return c.lock &&
          (c.sleeps || (c.config.smp && c.type != LockType::local && c.type != LockType::local_try));
@@ -108,18 +98,18 @@ TEST_P(BetweenThreads, UnlockDoesNotTouchTheLockAfterIt) {
     void* const page =
         mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     ASSERT_NE(page, MAP_FAILED);
-    GetParam()->make(page);
-    GetParam()->lock(page);
+    GetParam()->make(page, Place::here());
+    GetParam()->lock(page, Place::here());
     std::atomic<bool> waiting{false};
     std::thread next([&] {
       waiting.store(true);
-      GetParam()->lock(page);
-      GetParam()->unlock(page);
+      GetParam()->lock(page, Place::here());
+      GetParam()->unlock(page, Place::here());
       munmap(page, size);
     });
     wait_until([&] { return waiting.load(); });
     if (i % 2) std::this_thread::sleep_for(std::chrono::microseconds(200));
-    GetParam()->unlock(page);
+    GetParam()->unlock(page, Place::here());
     next.join();
   }
 }
@@ -286,7 +276,7 @@ TEST_P(Sleeping, R2_AnNmiInTheSlowPathIsRefusedAndTouchesNothing) {
     wait_until([&] { return nmis_refused + nmis_granted == i; });
   }
   interrupt(Where::nmi, [&] { EXPECT_FALSE(lock.try_lock()); });
-  detail::set_default_nmi(nullptr);
+  set_default(Where::nmi, nullptr);
   EXPECT_EQ(nmis_refused.load(), 5u);
   EXPECT_EQ(lock.bytes(), bytes);
   pair.release();

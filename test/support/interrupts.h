@@ -51,23 +51,26 @@ struct Slot {
 // The innermost body of each kind, per thread.
 inline constinit thread_local Slot slots[5]{};
 
+// What signals do that come from elsewhere, where there is no body for them.
+inline constinit std::atomic<void (*)()> defaults[5]{};
+
+inline bool has_body(Where w) { return slots[static_cast<unsigned>(w)].body; }
 inline void run(Where w) {
   Slot& s = slots[static_cast<unsigned>(w)];
-  if (!s.body) return;
-  ++s.runs;
-  s.body->call(s.body->object);
+  if (s.body) {
+    ++s.runs;
+    s.body->call(s.body->object);
+  } else if (const auto f = defaults[static_cast<unsigned>(w)].load()) {
+    f();
+  }
 }
 inline void on_irq(int, siginfo_t*, void*) {
-  if (slots[static_cast<unsigned>(Where::hardirq)].body) return run(Where::hardirq);
-  if (slots[static_cast<unsigned>(Where::softirq)].body) signals::raise_softirq(kSoftirq);
+  if (has_body(Where::softirq) && !has_body(Where::hardirq))
+    signals::raise_softirq(kSoftirq);
+  else
+    run(Where::hardirq);
 }
-// What an nmi does that comes from elsewhere, to a thread without a body for it.
-inline constinit std::atomic<void (*)()> default_nmi{nullptr};
-inline void set_default_nmi(void (*f)()) { default_nmi.store(f); }
-inline void on_nmi(int, siginfo_t*, void*) {
-  if (slots[static_cast<unsigned>(Where::nmi)].body) return run(Where::nmi);
-  if (const auto f = default_nmi.load()) f();
-}
+inline void on_nmi(int, siginfo_t*, void*) { run(Where::nmi); }
 inline void on_probe(int) { run(Where::probe); }
 inline void on_softirq() { run(Where::softirq); }
 
@@ -85,6 +88,9 @@ inline bool register_all() {
 }
 
 }  // namespace detail
+
+// What the handlers of `w` do when they come unasked; null: nothing.
+inline void set_default(Where w, void (*f)()) { detail::defaults[static_cast<unsigned>(w)] = f; }
 
 // Raises the signal of `w` with `f` as what its handler does; returns how often it ran.
 template <class F>

@@ -61,21 +61,21 @@ constexpr const char* name_of(TagName t) noexcept {
 
 using Held = void (*)(void*);  // what a guard's scope does
 
-// A null pointer: the type has no such function.
+// A null pointer: the type has no such function. Places are for debug configurations.
 struct LockCalls {
   Config config;
   LockType type;
   bool sleeps, has_state;
   std::size_t size;
-  void (*make)(void* at);
-  void (*lock)(void*);
-  bool (*try_lock)(void*);
-  void (*unlock)(void*);
-  void (*lock_nested_bh)(void*);
+  void (*make)(void* at, Place born);
+  void (*lock)(void*, Place);
+  bool (*try_lock)(void*, Place);
+  void (*unlock)(void*, Place);
+  void (*lock_nested_bh)(void*, Place);
   void (*unlock_nested_bh)(void*);
   bool (*is_locked)(const void*);
   bool (*is_contended)(const void*);
-  void (*assert_held)(const void*);
+  void (*assert_held)(const void*, Place);
   // By a guard with that tag; `held` runs in its scope, if it has one.
   void (*guard[4])(void*, Held held, void* arg);
   bool (*try_guard[4])(void*, Held held, void* arg);
@@ -98,16 +98,27 @@ bool try_guarded(void* p, Held held, void* arg) NESTLOCK_NO_TSA {
 
 template <class L>
 struct Thunks {
-  static void make(void* p) { new (p) L(); }
-  static void lock(void* p) NESTLOCK_NO_TSA { static_cast<L*>(p)->lock(); }
-  static bool try_lock(void* p) NESTLOCK_NO_TSA { return static_cast<L*>(p)->try_lock(); }
-  static void unlock(void* p) NESTLOCK_NO_TSA { static_cast<L*>(p)->unlock(); }
-  static void lock_nested_bh(void* p) NESTLOCK_NO_TSA { static_cast<L*>(p)->lock_nested_bh(); }
+  using At = nestlock::internal::PlaceOf<typename L::Kernel>;
+  static At at(Place p) {
+    if constexpr (std::is_same_v<At, Place>)
+      return p;
+    else
+      return {};
+  }
+  static void make(void* p, Place born) { new (p) L(at(born)); }
+  static void lock(void* p, Place here) NESTLOCK_NO_TSA { static_cast<L*>(p)->lock(at(here)); }
+  static bool try_lock(void* p, Place here) NESTLOCK_NO_TSA {
+    return static_cast<L*>(p)->try_lock(at(here));
+  }
+  static void unlock(void* p, Place here) NESTLOCK_NO_TSA { static_cast<L*>(p)->unlock(at(here)); }
+  static void lock_nested_bh(void* p, Place here) NESTLOCK_NO_TSA {
+    static_cast<L*>(p)->lock_nested_bh(at(here));
+  }
   static void unlock_nested_bh(void* p) NESTLOCK_NO_TSA { static_cast<L*>(p)->unlock_nested_bh(); }
   static bool is_locked(const void* p) { return static_cast<const L*>(p)->is_locked(); }
   static bool is_contended(const void* p) { return static_cast<const L*>(p)->is_contended(); }
-  static void assert_held(const void* p) NESTLOCK_NO_TSA {
-    static_cast<const L*>(p)->assert_held();
+  static void assert_held(const void* p, Place here) NESTLOCK_NO_TSA {
+    static_cast<const L*>(p)->assert_held(at(here));
   }
 };
 
@@ -161,25 +172,38 @@ constexpr const LockCalls& lock_of(Config config, LockType type) {
   __builtin_unreachable();
 }
 
+// Those of all kernels that are wanted, for ::testing::ValuesIn(); and their names.
+template <class Wanted>
+std::vector<const LockCalls*> locks_where(Wanted wanted) {
+  std::vector<const LockCalls*> v;
+  for (const LockCalls& c : kAllLocks)
+    if (wanted(c)) v.push_back(&c);
+  return v;
+}
+inline std::string name_of_lock(const ::testing::TestParamInfo<const LockCalls*>& info) {
+  return info.param->name();
+}
+inline void PrintTo(const LockCalls* c, std::ostream* os) { *os << c->name(); }
+
 // One lock of any kind, in memory of its own.
 class AnyLock {
  public:
-  explicit AnyLock(const LockCalls& calls) : calls_(calls) {
+  explicit AnyLock(const LockCalls& calls, Place born = Place::here()) : calls_(calls) {
     std::memset(memory_, 0x5a, sizeof memory_);
-    calls_.make(memory_);
+    calls_.make(memory_, born);
   }
   AnyLock(const AnyLock&) = delete;
   AnyLock& operator=(const AnyLock&) = delete;
 
   const LockCalls& calls() const { return calls_; }
-  void lock() { calls_.lock(memory_); }
-  bool try_lock() { return calls_.try_lock(memory_); }
-  void unlock() { calls_.unlock(memory_); }
-  void lock_nested_bh() { calls_.lock_nested_bh(memory_); }
+  void lock(Place here = Place::here()) { calls_.lock(memory_, here); }
+  bool try_lock(Place here = Place::here()) { return calls_.try_lock(memory_, here); }
+  void unlock(Place here = Place::here()) { calls_.unlock(memory_, here); }
+  void lock_nested_bh(Place here = Place::here()) { calls_.lock_nested_bh(memory_, here); }
   void unlock_nested_bh() { calls_.unlock_nested_bh(memory_); }
   bool is_locked() const { return calls_.is_locked(memory_); }
   bool is_contended() const { return calls_.is_contended(memory_); }
-  void assert_held() const { calls_.assert_held(memory_); }
+  void assert_held(Place here = Place::here()) const { calls_.assert_held(memory_, here); }
   template <class F>
   void guard(TagName tag, F f) {
     calls_.guard[static_cast<unsigned>(tag)](memory_, [](void* p) { (*static_cast<F*>(p))(); }, &f);
@@ -190,7 +214,7 @@ class AnyLock {
         memory_, [](void* p) { (*static_cast<F*>(p))(); }, &f);
   }
   // By whatever the table allows in this context; false: nothing is.
-  bool take(Context here) {
+  bool take(Context here = Context::task) {
     const auto may = [&](contexts::Call c) {
       return contexts::cell(calls_.type, c, calls_.config, here);
     };
