@@ -57,6 +57,15 @@ rule_alone() { # "the library includes the standard library and itself only"
     $(sources include lib)
 }
 
+rule_tests() { # "every test is in its BUILD file: else it would never run"
+  local file name
+  while read -r file; do
+    name=${file##*/}
+    grep -q "\"${name%.cc}\(\.cc\)\?\"" "${file%/*}/BUILD.bazel" 2>/dev/null ||
+      echo "$file:1: no target of this name in ${file%/*}/BUILD.bazel"
+  done < <(find test -name '*_test.cc' | sort)
+}
+
 # Prints "FLOOR HEADER" for each header, from the lists of include/nestlock/BUILD.bazel: these stand
 # there from the lowest floor to the highest.
 floors() {
