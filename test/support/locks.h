@@ -214,12 +214,12 @@ class AnyLock {
         memory_, [](void* p) { (*static_cast<F*>(p))(); }, &f);
   }
   // By whatever the table allows in this context; false: nothing is.
-  bool take(Context here = Context::task) {
+  bool take(Context here = Context::task, Place at = Place::here()) {
     const auto may = [&](contexts::Call c) {
       return contexts::cell(calls_.type, c, calls_.config, here);
     };
-    if (may(contexts::Call::lock).allowed) return lock(), true;
-    return may(contexts::Call::try_lock).free == contexts::Answer::granted && try_lock();
+    if (may(contexts::Call::lock).allowed) return lock(at), true;
+    return may(contexts::Call::try_lock).free == contexts::Answer::granted && try_lock(at);
   }
   const void* address() const { return memory_; }
   void* address() { return memory_; }
