@@ -11,8 +11,11 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cstdio>
 #include <cstring>
+#include <fstream>
 #include <set>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -31,6 +34,7 @@ void sweep_test_loop();
 void sweep_test_copy(void* to, const void* from, long bytes);
 void sweep_test_syscall();
 void sweep_test_old_flags();
+long sweep_test_flag_images();
 }
 asm(R"(
   .pushsection .text
@@ -72,6 +76,17 @@ asm(R"(
     nop
     ret
   .size sweep_test_old_flags, .-sweep_test_old_flags
+  sweep_test sweep_test_flag_images # pushes its flags five times; returns all of them, or-ed
+    xor %eax, %eax
+    mov $5, %ecx
+  1:
+    pushfq
+    pop %rdx
+    or %rdx, %rax
+    dec %ecx
+    jne 1b
+    ret
+  .size sweep_test_flag_images, .-sweep_test_flag_images
   .popsection
 )");
 
@@ -167,13 +182,12 @@ struct Toy {
     kept = list.take();
     ++(kept ? served : refused);
   }
-  // Single-stepping is quadratic: about `wanted` boundaries, spread over all of them.
+  // Pairs are quadratic: about `wanted` boundaries, spread over all of them.
   Sample about(std::uint64_t wanted) {
     prepare();
     return {.every = 1 + sweep_through([&] { code(); }, [] {}).boundaries / wanted};
   }
   SweepResult sweep(SweepOptions options = {}) {
-    if (options.boundaries.every == 1) options.boundaries = about(32);
     return sweep_each([&] { prepare(); }, [&] { code(); }, [&] { take_and_keep(); },
                       [&] { return list.intact(kept); }, options);
   }
@@ -370,10 +384,11 @@ TEST_F(InstructionSweep, PairsAreExact) {
 }
 
 TEST_F(InstructionSweep, PairsFindWhatNeedsTwoInterruptions) {
+  constexpr std::uint64_t kFew = nestlock::internal::kWithTsan ? 6 : 24;
   const auto sweep = [](auto& toy) {
     return sweep_pairs([&] { toy.prepare(); }, [&] { toy.code(); }, [&] { toy.code(); },
                        [&] { toy.take_and_keep(); }, [&] { return toy.list.intact(toy.kept); },
-                       {.boundaries = toy.about(6), .inner = toy.about(6)});
+                       {.boundaries = toy.about(kFew), .inner = toy.about(kFew)});
   };
   Toy<TryLock> truthful;
   const SweepResult good = sweep(truthful);
@@ -385,8 +400,192 @@ TEST_F(InstructionSweep, PairsFindWhatNeedsTwoInterruptions) {
   EXPECT_GT(bad.failed, 0u) << bad.text();
 }
 
-// ---- what the interruption finds
-// -----------------------------------------------------------------
+// ---- the two engines ----------------------------------------------------------------------------
+
+// What one sweep saw: where each boundary lies, what the interruption got and what became of it.
+struct Seen {
+  std::uint64_t k, inner;
+  const void *address, *inner_address;
+  bool served, intact;
+  friend bool operator==(const Seen&, const Seen&) = default;
+};
+
+template <class Toy>
+std::vector<Seen> all_seen(Toy& toy, Engine engine) {
+  std::vector<Seen> seen;
+  const SweepResult r =
+      sweep_each([&] { toy.prepare(); }, [&] { toy.code(); }, [&] { toy.take_and_keep(); },
+                 [&](const Boundary& at) {
+                   seen.push_back({at.k, 0, at.address, nullptr, toy.kept != nullptr,
+                                   toy.list.intact(toy.kept)});
+                 },
+                 {.boundaries = toy.about(150), .engine = engine});
+  EXPECT_EQ(r.engine, engine) << r.text();
+  EXPECT_TRUE(r.complete) << r.text();
+  EXPECT_EQ(r.boundaries, seen.size());
+  return seen;
+}
+
+TEST_F(InstructionSweep, EnginesAgree) {
+  if (nestlock::internal::kWithTsan) GTEST_SKIP() << "stepping all of TSan's runtime takes minutes";
+  Toy<TryLock> truthful;
+  EXPECT_EQ(all_seen(truthful, Engine::trap_flag), all_seen(truthful, Engine::breakpoints));
+  Toy<RawLock, RelaxedCell> stateless;
+  EXPECT_EQ(all_seen(stateless, Engine::trap_flag), all_seen(stateless, Engine::breakpoints));
+}
+
+TEST_F(InstructionSweep, EnginesAgreeOnPairs) {
+  if (nestlock::internal::kWithTsan) GTEST_SKIP() << "stepping all of TSan's runtime takes minutes";
+  Toy<RawLock, RelaxedCell> toy;
+  const auto sweep = [&](Engine engine) {
+    std::vector<Seen> seen;
+    const SweepResult r =
+        sweep_pairs([&] { toy.prepare(); }, [&] { toy.code(); }, [&] { toy.code(); },
+                    [&] { toy.take_and_keep(); },
+                    [&](const Boundary& at) {
+                      seen.push_back({at.k, at.inner, at.address, at.inner_address,
+                                      toy.kept != nullptr, toy.list.intact(toy.kept)});
+                    },
+                    {.boundaries = toy.about(6), .inner = toy.about(6), .engine = engine});
+    EXPECT_EQ(r.engine, engine) << r.text();
+    EXPECT_TRUE(r.complete) << r.text();
+    return seen;
+  };
+  EXPECT_EQ(sweep(Engine::trap_flag), sweep(Engine::breakpoints));
+}
+
+// Down and up again: each address at several depths, each depth at several addresses.
+NESTLOCK_SWEPT int recursive(int n) {
+  volatile int here = n;
+  return n == 0 ? 0 : recursive(n - 1) + here;
+}
+
+TEST_F(InstructionSweep, EnginesAgreeOnLoopsAndRecursion) {
+  const char from[4] = "123";
+  char to[4] = "";
+  long flags = 0;
+  const auto code = [&] {
+    sweep_test_loop();
+    flags |= sweep_test_flag_images();
+    sweep_test_copy(to, from, sizeof to);
+    sweep_test_syscall();
+    if (recursive(4) != 10) ADD_FAILURE();
+  };
+  const CodeRanges ranges = CodeRanges::swept()
+                                .add(code_of(sweep_test_loop))
+                                .add(CodeRanges::function("sweep_test_flag_images"))
+                                .add(CodeRanges::function("sweep_test_copy"))
+                                .add(code_of(sweep_test_syscall));
+  const auto sweep = [&](Engine engine) {
+    std::vector<std::pair<std::uint64_t, const void*>> seen;
+    const SweepResult r = sweep_each([&] { flags = 0; }, code, [] {},
+                                     [&](const Boundary& at) {
+                                       seen.emplace_back(at.k, at.address);
+                                       // Breakpoints leave no trace in what the code reads of its
+                                       // flags.
+                                       EXPECT_TRUE(engine == Engine::trap_flag || !(flags & 0x100));
+                                     },
+                                     {.ranges = ranges, .engine = engine});
+    EXPECT_EQ(r.engine, engine) << r.text();
+    EXPECT_TRUE(r.ok()) << r.text();
+    return seen;
+  };
+  const auto stepped = sweep(Engine::trap_flag);
+  EXPECT_GT(stepped.size(), 12u + (2 + 5 * 5 + 1) + 6 + 4);
+  EXPECT_EQ(stepped, sweep(Engine::breakpoints));
+}
+
+TEST_F(InstructionSweep, BreakpointsAreTakenUnasked) {
+  const SweepResult r = sweep_each([] {}, [] { sweep_test_loop(); }, [] {}, [] {},
+                                   {.ranges = code_of(sweep_test_loop)});
+  EXPECT_TRUE(r.ok()) << r.text();
+  EXPECT_EQ(r.engine, Engine::breakpoints);
+}
+
+TEST_F(InstructionSweep, CodeThatDoesNotRepeatItselfIsStepped) {
+  unsigned runs = 0;
+  const auto sweep = [&](auto varying, Engine engine = Engine::automatic) {
+    runs = 0;
+    return sweep_each(
+        [] {}, varying, [] {}, [] {},
+        {.ranges = code_of(sweep_test_nops).add(code_of(sweep_test_loop)), .engine = engine});
+  };
+  const auto alternates = [&] {
+    if (++runs % 2) sweep_test_loop();
+    sweep_test_nops();
+  };
+  const SweepResult steps = sweep(alternates);
+  EXPECT_TRUE(steps.ok()) << steps.text();
+  EXPECT_EQ(steps.engine, Engine::trap_flag);
+  EXPECT_GE(steps.boundaries, 10u);
+  const SweepResult forced = sweep(alternates, Engine::breakpoints);
+  EXPECT_FALSE(forced.ok());
+  EXPECT_NE(forced.text().find("does not repeat"), std::string::npos) << forced.text();
+
+  // First the same, then shorter: a breakpoint is not met.
+  const SweepResult shorter = sweep([&] {
+    if (++runs < 6) sweep_test_loop();
+    sweep_test_nops();
+  });
+  EXPECT_TRUE(shorter.ok()) << shorter.text();
+  EXPECT_EQ(shorter.engine, Engine::trap_flag);
+  EXPECT_EQ(shorter.boundaries, 10u);
+  EXPECT_TRUE(shorter.complete);
+
+  // First the same, then longer: all are met, and still it is not the whole.
+  const SweepResult longer = sweep([&] {
+    if (++runs >= 6) sweep_test_loop();
+    sweep_test_nops();
+  });
+  EXPECT_TRUE(longer.ok()) << longer.text();
+  EXPECT_EQ(longer.engine, Engine::trap_flag);
+  EXPECT_EQ(longer.boundaries, 22u);
+}
+
+TEST_F(InstructionSweep, ThreadsThatMeetABreakpointWait) {
+  std::atomic<bool> stop{false};
+  std::atomic<std::uint64_t> rounds{0};
+  std::thread other([&] {
+    while (!stop.load(std::memory_order_relaxed)) sweep_test_loop(), ++rounds;
+  });
+  while (rounds == 0) std::this_thread::yield();
+  SweepOptions options{.ranges = code_of(sweep_test_loop)};
+  const auto sweep = [&] {
+    return sweep_each([] {}, [] { sweep_test_loop(); }, [] {}, [] {}, options);
+  };
+  const SweepResult stepped = sweep();
+  EXPECT_TRUE(stepped.ok()) << stepped.text();
+  EXPECT_EQ(stepped.engine, Engine::trap_flag) << "breakpoints, although another thread is there";
+  options.engine = Engine::breakpoints;
+  for (int i = 0; i < 100; ++i) {
+    const SweepResult r = sweep();
+    EXPECT_TRUE(r.ok()) << r.text();
+    EXPECT_EQ(r.boundaries, 12u);
+  }
+  stop = true;
+  other.join();
+}
+
+TEST_F(InstructionSweep, CodeIsLeftAsItWas) {
+  const auto* const code = reinterpret_cast<const unsigned char*>(&sweep_test_loop);
+  const auto address = reinterpret_cast<std::uintptr_t>(code);
+  const std::vector<unsigned char> before(code, code + 8);
+  const SweepResult r =
+      sweep_each([] {}, [] { sweep_test_loop(); }, [] {}, [] {},
+                 {.ranges = code_of(sweep_test_loop), .engine = Engine::breakpoints});
+  EXPECT_TRUE(r.ok()) << r.text();
+  EXPECT_EQ(before, std::vector<unsigned char>(code, code + 8));
+  std::ifstream maps("/proc/self/maps");
+  for (std::string line; std::getline(maps, line);) {
+    std::uintptr_t lo = 0, hi = 0;
+    char mode[5] = "";
+    ASSERT_EQ(std::sscanf(line.c_str(), "%lx-%lx %4s", &lo, &hi, mode), 3);
+    if (address < lo || hi <= address) continue;
+    EXPECT_STREQ(mode, "r-xp");
+  }
+}
+
+// ---- what the interruption finds ----------------------------------------------------------------
 
 volatile sig_atomic_t arrivals;
 const void* volatile arrived_at;
@@ -438,13 +637,42 @@ TEST_F(InstructionSweep, UnblockedSignalArrivesInTheInterruption) {
   signal(SIGUSR1, SIG_DFL);
 }
 
+// A handler in the code runs free in both engines, also through code that is swept.
+TEST_F(InstructionSweep, HandlersInTheCodeAreNotSwept) {
+  if (nestlock::internal::kWithTsan) GTEST_SKIP() << "TSan delivers signals when it likes";
+  static int depth, handled;
+  const auto sweep = [](Engine engine, bool block_all) {
+    struct sigaction action{};
+    action.sa_handler = [](int) {
+      ++handled, ++depth;
+      sweep_test_loop();
+      --depth;
+    };
+    if (block_all) sigfillset(&action.sa_mask);
+    EXPECT_EQ(sigaction(SIGUSR1, &action, nullptr), 0);
+    handled = 0;
+    const SweepResult r = sweep_each([] {}, [] { send_usr1(), sweep_test_loop(), send_usr1(); },
+                                     [] { EXPECT_EQ(depth, 0); }, [] {},
+                                     {.ranges = code_of(sweep_test_loop), .engine = engine});
+    EXPECT_TRUE(r.ok()) << r.text();
+    EXPECT_EQ(r.boundaries, 12u);
+    EXPECT_EQ(handled, 2 * static_cast<int>(r.runs));
+    signal(SIGUSR1, SIG_DFL);
+    return r.engine;
+  };
+  EXPECT_EQ(sweep(Engine::trap_flag, false), Engine::trap_flag);
+  EXPECT_EQ(sweep(Engine::automatic, false), Engine::breakpoints);
+  // A breakpoint in such a handler would be the end of the process.
+  EXPECT_EQ(sweep(Engine::automatic, true), Engine::trap_flag);
+}
+
 TEST_F(InstructionSweep, MaskedIrqsDoNotKeepItOut) {
   using Port = Up::Port;
   unsigned masked = 0, open = 0;
   TryLock lock;
-  const SweepResult r = sweep_each(
-      [] {}, [&] { Guard g(lock, irq_save); }, [&] { ++(Port::irqs_disabled() ? masked : open); },
-      [] { return !Port::irqs_disabled(); }, {.boundaries = {.every = 5}});
+  const SweepResult r = sweep_each([] {}, [&] { Guard g(lock, irq_save); },
+                                   [&] { ++(Port::irqs_disabled() ? masked : open); },
+                                   [] { return !Port::irqs_disabled(); });
   EXPECT_TRUE(r.ok()) << r.text();
   EXPECT_GT(masked, 0u);
   EXPECT_GT(open, 0u);
@@ -463,8 +691,7 @@ TEST_F(InstructionSweep, CodeThatClearsTheTrapFlagIsReported) {
   EXPECT_NE(r.text().find("popf"), std::string::npos) << r.text();
 }
 
-// ---- what it leaves behind
-// -----------------------------------------------------------------------
+// ---- what it leaves behind ----------------------------------------------------------------------
 
 int foreign_traps;
 
@@ -515,7 +742,7 @@ TEST_F(InstructionSweep, ThreadsSweepAtTheSameTime) {
     threads.emplace_back([&] {
       Toy<TryLock> toy;
       for (int round = 0; round < 3; ++round) {
-        const SweepResult r = toy.sweep({.boundaries = toy.about(8)});
+        const SweepResult r = toy.sweep({.boundaries = toy.about(4)});
         EXPECT_TRUE(r.ok()) << r.text();
         good += r.ok();
       }
@@ -524,8 +751,7 @@ TEST_F(InstructionSweep, ThreadsSweepAtTheSameTime) {
   EXPECT_EQ(good, 9u);
 }
 
-// ---- ranges
-// --------------------------------------------------------------------------------------
+// ---- ranges -------------------------------------------------------------------------------------
 
 TEST(CodeRanges, WholeProgramIsOursAlone) {
   const CodeRanges program = CodeRanges::whole_program();

@@ -6,7 +6,8 @@
 //   CodeRanges::object_of(&f)        the program or shared object that holds f
 //   CodeRanges{}.add(lo, hi)         anything else
 //
-// Linux with ELF. Not to be called while stepping: it allocates and reads files.
+// Linux; elsewhere nothing is ever found. Not to be called while stepping: it allocates and reads
+// files.
 #pragma once
 
 #include <cxxabi.h>
@@ -24,7 +25,11 @@
 
 // Puts a function into the section that CodeRanges::swept() names. For plain functions: compilers
 // refuse or ignore it on inline functions and templates, and what is inlined into it is swept, too.
+#if defined(__linux__)
 #define NESTLOCK_SWEPT __attribute__((section("nestlock_swept"), noinline))
+#else
+#define NESTLOCK_SWEPT
+#endif
 
 namespace nestlock::testing {
 

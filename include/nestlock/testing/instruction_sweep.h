@@ -22,8 +22,11 @@
 // that would come next. Each iteration of a `rep` instruction is one. Compile with optimisation,
 // too: what is swept is what the compiler made of the code.
 //
-// Cost: single-stepping takes 5-6 us an instruction (all that is executed, libc and a sanitizer's
-// runtime included), and sweep_each() is quadratic in the number of boundaries.
+// Cost: single-stepping takes 5-6 us an instruction, libc and a sanitizer's runtime included; a
+// run for each boundary makes that quadratic. So where the code repeats itself exactly,
+// sweep_each() and sweep_pairs() step it a few times, uninterrupted, to learn its boundaries, and
+// then plant a breakpoint for each: some 10 us a run, whatever the length. Which engine was used is
+// in the result; both visit the same boundaries (see Engine).
 //
 // Limits:
 //  - x86-64 Linux. Elsewhere, under gdb (which takes the traps) and under valgrind (which has none)
@@ -49,6 +52,7 @@
 #include <cstdint>
 #include <initializer_list>
 #include <limits>
+#include <optional>
 #include <string>
 #include <unordered_set>
 #include <utility>
@@ -83,23 +87,31 @@ using SignalMask = std::uint64_t;
 inline constexpr SignalMask kNoSignals = 0;
 inline constexpr SignalMask kAllSignals = ~SignalMask{0};
 
+// How a run gets to its boundary. `automatic` takes breakpoints if the code repeats itself (the
+// same instructions at the same depth of stack in every run), no other thread could meet one, no
+// signal handler is installed that blocks SIGTRAP, and the system lets code be written; else, or as
+// soon as a run goes another way, it steps.
+enum class Engine : std::uint8_t { automatic, trap_flag, breakpoints };
+
 struct SweepOptions {
   CodeRanges ranges = CodeRanges::whole_program();
   SignalMask blocked = kNoSignals;
   Sample boundaries{};  // of the code
   Sample inner{};       // sweep_pairs(): of the first interruption
+  Engine engine = Engine::automatic;
 };
 
 struct SweepResult {
-  bool supported = false;         // whether this machine can do it at all
-  bool complete = false;          // the code ended before the sample did
-  std::uint64_t boundaries = 0;   // interrupted; with sweep_pairs() pairs of them
-  std::uint64_t addresses = 0;    // distinct instructions among them (of the code, not inner)
-  std::uint64_t runs = 0;         // of the code
-  std::uint64_t traps = 0;        // taken
-  std::uint64_t failed = 0;       // checks that returned false
-  Boundary first_failed{};        //
-  const char* trouble = nullptr;  // what went wrong with the sweep itself
+  bool supported = false;        // whether this machine can do it at all
+  bool complete = false;         // the code ended before the sample did
+  std::uint64_t boundaries = 0;  // interrupted; with sweep_pairs() pairs of them
+  std::uint64_t addresses = 0;   // distinct instructions among them (of the code, not inner)
+  std::uint64_t runs = 0;        // of the code
+  std::uint64_t traps = 0;       // taken
+  std::uint64_t failed = 0;      // checks that returned false
+  Boundary first_failed{};
+  Engine engine = Engine::trap_flag;  // that was used to the end
+  const char* trouble = nullptr;      // what went wrong with the sweep itself
 
   // All checks held, and there were some: a sweep that saw no boundary has shown nothing.
   bool ok() const { return supported && !trouble && boundaries != 0 && failed == 0; }
@@ -124,7 +136,9 @@ concept AtBoundary = std::invocable<F&, const Boundary&> || std::invocable<F&>;
 }  // namespace internal
 
 // Fresh-state mode. For k = first, ...: prepare(); code() with interruption() at its k-th boundary;
-// check(). The code also runs once more, uninterrupted and unchecked, at the end.
+// check(). prepare() and code() also run a few times uninterrupted and unchecked, last of all, too.
+// If the code did not repeat itself after all, the sweep starts again by single steps: count what
+// matters in the result, not in the callables.
 //
 // interruption and check may take a `const Boundary&`; check may return bool or nothing.
 template <std::invocable Prepare, std::invocable Code, internal::AtBoundary Interruption,
@@ -163,7 +177,8 @@ inline std::string SweepResult::text() const {
   if (!supported) return trouble;
   std::string s = std::to_string(boundaries) + " boundaries at " + std::to_string(addresses) +
                   " addresses, " + std::to_string(runs) + " runs, " + std::to_string(traps) +
-                  " traps, " + std::to_string(failed) + " failed";
+                  " traps" + (engine == Engine::breakpoints ? " by breakpoints, " : ", ") +
+                  std::to_string(failed) + " failed";
   if (failed) s += ", the first at " + to_text(first_failed);
   if (trouble) s += "; " + std::string(trouble);
   return s;
@@ -175,6 +190,11 @@ inline constexpr const char* kNoBoundary =
     "no boundary was seen: is the code in SweepOptions::ranges?";
 inline constexpr const char* kLost =
     "the code ended the stepping (popf of older flags, or siglongjmp out of a handler)";
+
+inline constexpr const char* kVaries =
+    "breakpoints were asked for, but the code does not repeat itself";
+inline constexpr const char* kNoBreakpoints =
+    "breakpoints were asked for, but another sweep of this process uses them";
 
 // What the sweeps share: the handler, the result, the verdicts.
 class Sweep {
@@ -189,9 +209,28 @@ class Sweep {
 
   Runner runner() const { return Runner(options_.ranges, options_.blocked); }
 
+  // Learns what `run` does, unless it is to be stepped. Whether there is a plan.
+  template <class Run>
+  bool plan(Runner& runner, Run run) {
+    if (options_.engine == Engine::trap_flag) return false;
+    if (!breakpoints_) breakpoints_.emplace();
+    const bool forced = options_.engine == Engine::breakpoints;
+    if (!breakpoints_->mine() && forced) result_.trouble = kNoBreakpoints;
+    if (!breakpoints_->mine() || (!forced && !Breakpoints::safe())) return false;
+    const auto counted = [&] {
+      run();
+      ++result_.runs;
+    };
+    if (runner.make_plan(*breakpoints_, counted)) return true;
+    if (forced) varies();
+    return false;
+  }
+  void varies() { result_.trouble = kVaries; }
+
   void ran(const Runner& r) {
     ++result_.runs;
     if (r.level().lost) result_.trouble = kLost;
+    if (r.missed() && options_.engine == Engine::breakpoints) varies();
   }
   void interrupted(const Boundary& at) {
     ++result_.boundaries;
@@ -213,15 +252,25 @@ class Sweep {
     return result_;
   }
   SweepResult finish() { return finish(false, {}); }
-
-  const SweepOptions& options() const { return options_; }
+  void used(Engine engine) { result_.engine = engine; }
 
  private:
   const SweepOptions& options_;
   TrapHandler handler_;
+  std::optional<Breakpoints> breakpoints_;
   SweepResult result_;
   std::unordered_set<const void*> addresses_;
 };
+
+// The code ended in another way than it began: nothing that went by the plan is sure.
+template <class Again>
+SweepResult again_by_steps(SweepOptions options, Again again) {
+  const bool forced = options.engine == Engine::breakpoints;
+  options.engine = Engine::trap_flag;
+  SweepResult r = again(options);
+  if (forced) r.trouble = kVaries;
+  return r;
+}
 
 inline const void* address_of(const Runner& r) {
   return reinterpret_cast<const void*>(r.level().interrupted);
@@ -237,8 +286,14 @@ SweepResult sweep_each(Prepare&& prepare, Code&& code, Interruption&& interrupti
   if (!sweep.usable()) return sweep.finish();
   internal::Runner runner = sweep.runner();
   const Sample& s = options.boundaries;
+  const auto record = [&] {
+    prepare();
+    runner.record(internal::call_of(code));
+  };
+  sweep.plan(runner, record);
   bool complete = false;
   for (std::uint64_t k = s.first; k <= s.last && sweep.usable(); k += s.every) {
+    if ((complete = runner.planned() && k > runner.length())) break;
     Boundary at{.k = k};
     auto interrupt = [&] {
       at.address = internal::address_of(runner);
@@ -246,11 +301,24 @@ SweepResult sweep_each(Prepare&& prepare, Code&& code, Interruption&& interrupti
     };
     prepare();
     const bool reached =
-        runner.interrupt(k, k, internal::call_of(code), internal::call_of(interrupt));
+        runner.interrupt_at(k, internal::call_of(code), internal::call_of(interrupt));
     sweep.ran(runner);
+    if (runner.missed()) {
+      k -= s.every;  // again, by steps
+      continue;
+    }
     if ((complete = !reached)) break;
     sweep.interrupted(at);
     sweep.check(check, at);
+  }
+  if (runner.planned() && sweep.usable()) {
+    record();
+    sweep.ran(runner);
+    if (!runner.as_planned())
+      return internal::again_by_steps(options, [&](const SweepOptions& o) {
+        return sweep_each(prepare, code, interruption, check, o);
+      });
+    sweep.used(Engine::breakpoints);
   }
   return sweep.finish(complete, {&runner});
 }
@@ -263,36 +331,70 @@ SweepResult sweep_pairs(Prepare&& prepare, Code&& code, First&& first, Second&& 
   if (!sweep.usable()) return sweep.finish();
   internal::Runner outer = sweep.runner(), inner = sweep.runner();
   const Sample &s = options.boundaries, &t = options.inner;
+  // One run: code() with `interrupt` at k. Whether it was reached; not counted if missed.
+  const auto run = [&](std::uint64_t k, auto& interrupt) {
+    bool reached;
+    do {
+      prepare();
+      reached = outer.interrupt_at(k, internal::call_of(code), internal::call_of(interrupt));
+      sweep.ran(outer);
+    } while (outer.missed() && sweep.usable());
+    return reached;
+  };
+  const auto record = [&] {
+    prepare();
+    outer.record(internal::call_of(code));
+  };
+  sweep.plan(outer, record);
   bool complete = false;
   for (std::uint64_t k = s.first; k <= s.last && sweep.usable() && !complete; k += s.every) {
-    for (std::uint64_t j = t.first;; j += t.every) {
-      Boundary at{.k = k, .inner = j};
+    if ((complete = outer.planned() && k > outer.length())) break;
+    Boundary at{.k = k};
+    auto run_second = [&] {
+      at.inner_address = internal::address_of(inner);
+      internal::call_at(second, at);
+    };
+    auto run_first = [&] { internal::call_at(first, at); };
+    auto record_first = [&] {
+      at.address = internal::address_of(outer);
+      inner.record(internal::call_of(run_first));
+    };
+    if (!outer.planned())
+      inner.drop_plan();
+    else
+      sweep.plan(inner, [&] { run(k, record_first); });
+    for (std::uint64_t j = t.first; sweep.usable(); j += t.every) {
+      // Past the end, known or given: once without the second.
+      const bool alone = j > t.last || (inner.planned() && j > inner.length());
+      at.inner = alone ? 0 : j;
       bool paired = false;
-      auto run_second = [&] {
-        at.inner_address = internal::address_of(inner);
-        internal::call_at(second, at);
-      };
-      auto run_first = [&] { internal::call_at(first, at); };
       auto interrupt = [&] {
         at.address = internal::address_of(outer);
-        // Past the sample: once more, uninterrupted.
-        paired = j <= t.last &&
-                 inner.interrupt(j, j, internal::call_of(run_first), internal::call_of(run_second));
-        if (j > t.last) run_first();
+        if (alone) return run_first();
+        paired = inner.interrupt_at(j, internal::call_of(run_first), internal::call_of(run_second));
       };
-      prepare();
-      const bool reached =
-          outer.interrupt(k, k, internal::call_of(code), internal::call_of(interrupt));
-      sweep.ran(outer);
-      if ((complete = !reached)) break;
-      if (inner.level().lost) sweep.ran(inner);
+      if ((complete = !run(k, interrupt))) break;
+      if (!alone && inner.missed()) {
+        j -= t.every;  // again, by steps
+        continue;
+      }
+      if (!alone && inner.level().lost) sweep.ran(inner);
       if (paired)
         sweep.interrupted(at);
       else
         at.inner = 0;
       sweep.check(check, at);
-      if (!paired || !sweep.usable()) break;
+      if (!paired) break;
     }
+  }
+  if (outer.planned() && sweep.usable()) {
+    record();
+    sweep.ran(outer);
+    if (!outer.as_planned())
+      return internal::again_by_steps(options, [&](const SweepOptions& o) {
+        return sweep_pairs(prepare, code, first, second, check, o);
+      });
+    sweep.used(Engine::breakpoints);
   }
   return sweep.finish(complete, {&outer, &inner});
 }

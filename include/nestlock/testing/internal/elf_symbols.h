@@ -1,12 +1,14 @@
 // The functions of a loaded program or shared object, by name: from its file's symbol table.
 #pragma once
 
+#if defined(__linux__)
 #include <elf.h>
 #include <fcntl.h>
 #include <link.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
 #include <unistd.h>
+#endif
 
 #include <cstddef>
 #include <cstdint>
@@ -33,6 +35,8 @@ struct LoadedObject {
     return false;
   }
 };
+
+#if defined(__linux__)
 
 // All of them; the main program comes first.
 inline std::vector<LoadedObject> loaded_objects() {
@@ -121,5 +125,18 @@ class ElfSymbols {
   std::size_t size_ = 0, table_ = 0, symbols_ = 0, names_ = 0, names_size_ = 0;
   std::uintptr_t bias_;
 };
+
+#else
+
+inline std::vector<LoadedObject> loaded_objects() { return {}; }
+class ElfSymbols {
+ public:
+  explicit ElfSymbols(const LoadedObject&) {}
+  bool empty() const { return true; }
+  template <class F>
+  void each_function(F&&) const {}
+};
+
+#endif
 
 }  // namespace nestlock::testing::internal

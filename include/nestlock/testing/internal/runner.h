@@ -7,8 +7,11 @@
 #include <cstdio>
 #include <span>
 #include <type_traits>
+#include <utility>
+#include <vector>
 
 #include "nestlock/testing/code_ranges.h"
+#include "nestlock/testing/internal/breakpoints.h"
 #include "nestlock/testing/internal/trap.h"
 
 namespace nestlock::testing::internal {
@@ -65,15 +68,67 @@ class Runner {
     level_.record = static_cast<Step*>(record_.base()), level_.capacity = kRecorded;
   }
   std::span<const Step> recorded() const {
-    return {level_.record, std::min<std::size_t>(level_.boundaries, level_.capacity)};
+    return {level_.record, std::min<std::size_t>(level_.boundaries, kRecorded)};
   }
+
+  // ---- with a plan: the boundaries of one run, as those of all ----
+
+  // Makes a plan of what `run` runs: it calls record(), in the circumstances of all later runs. No
+  // plan if that does not repeat itself. What was planned before counts as seen once.
+  template <class Run>
+  bool make_plan(Breakpoints& breakpoints, Run run) {
+    for (int turn = 0; turn < kWarmUp; ++turn) {
+      run();
+      if (level_.lost || level_.boundaries > kRecorded) break;
+      if (planned() && as_planned()) return true;
+      plan_.assign(recorded().begin(), recorded().end());
+      occurrence_ = occurrences(plan_);
+      if (!breakpoints.may_plant(plan_)) break;
+    }
+    drop_plan();
+    return false;
+  }
+  bool planned() const { return !plan_.empty(); }
+  std::uint64_t length() const { return plan_.size(); }
+  void drop_plan() { plan_.clear(); }
+  // Whether the last run that was recorded went by the plan.
+  bool as_planned() const { return same_steps(plan_, recorded()); }
+
+  // One run, recorded, without interruption.
+  void record(Call code) {
+    keep_record();
+    interrupt(1, 0, code, {});
+    level_.capacity = 0;
+  }
+
+  // As interrupt(k, k, ...); by a breakpoint if there is a plan. A boundary that the plan promised
+  // and the run did not reach ends the plan: missed() is true, the run did not count.
+  bool interrupt_at(std::uint64_t k, Call code, Call interruption) {
+    missed_ = false;
+    if (!planned()) return interrupt(k, k, code, interruption);
+    const Step& step = plan_[k - 1];
+    level_.breakpoint = reinterpret_cast<volatile std::uint8_t*>(step.address);
+    level_.original = *level_.breakpoint;
+    level_.breakpoint_stack = step.stack;
+    level_.occurrence = occurrence_[k - 1];
+    if (interrupt(k, k, code, interruption)) return true;
+    missed_ = true;
+    drop_plan();
+    return false;
+  }
+  bool missed() const { return missed_; }
 
   const Level& level() const { return level_; }
 
  private:
+  static constexpr int kWarmUp = 4;  // the first runs may differ: lazy binding, static variables
+
   CodeRanges ranges_;
   Pages stack_, record_;
   Level level_;
+  std::vector<Step> plan_;
+  std::vector<std::uint32_t> occurrence_;
+  bool missed_ = false;
 };
 
 // Why nothing can be stepped here, or null.
@@ -107,13 +162,32 @@ struct Level {
   std::uintptr_t interrupted = 0;
   bool lost = false;
 };
-class TrapHandler {};
+class TrapHandler {
+ public:
+  TrapHandler() {}
+};
+class Breakpoints {
+ public:
+  static bool safe() { return false; }
+  bool mine() const { return false; }
+};
 class Runner {
  public:
   Runner(const CodeRanges&, std::uint64_t) {}
   bool interrupt(std::uint64_t, std::uint64_t, Call, Call) { return false; }
   void keep_record() {}
   std::span<const Step> recorded() const { return {}; }
+  template <class Run>
+  bool make_plan(Breakpoints&, Run) {
+    return false;
+  }
+  bool planned() const { return false; }
+  std::uint64_t length() const { return 0; }
+  void drop_plan() {}
+  bool as_planned() const { return false; }
+  void record(Call) {}
+  bool interrupt_at(std::uint64_t, Call, Call) { return false; }
+  bool missed() const { return false; }
   const Level& level() const { return level_; }
 
  private:

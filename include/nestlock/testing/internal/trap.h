@@ -52,6 +52,13 @@ struct Level {
   Step* record = nullptr;    // where to keep the boundaries, or null
   std::size_t capacity = 0;  // of `record`
 
+  // Instead of stepping: run to this place, and interrupt there.
+  volatile std::uint8_t* breakpoint = nullptr;  // the instruction's first byte, or null
+  std::uint8_t original = 0;                    // what stood there
+  std::uintptr_t breakpoint_stack = 0;          // as Step::stack
+  std::uint64_t occurrence = 0;                 // the n-th time it is reached, counted down
+  bool passing = false;                         // the instruction itself is being run
+
   // What happened.
   std::uint64_t boundaries = 0;
   std::uint64_t traps = 0;         // over all runs
@@ -167,12 +174,66 @@ NESTLOCK_UNSEEN inline void pass_on(int signal, siginfo_t* info, void* context) 
   system_call(SYS_tkill, system_call(SYS_gettid, 0, 0, 0, 0), SIGTRAP, 0, 0);
 }
 
+inline constexpr std::uint8_t kInt3 = 0xcc, kPushf = 0x9c;
+inline constinit volatile std::uint8_t* volatile planted = nullptr;  // in the process
+
+NESTLOCK_UNSEEN inline void plant(Level* l) noexcept {
+  planted = l->breakpoint;
+  *l->breakpoint = kInt3;
+}
+NESTLOCK_UNSEEN inline void pull(Level* l) noexcept { *l->breakpoint = l->original; }
+
+// A trap of a level that has a breakpoint; false if it is not ours.
+NESTLOCK_UNSEEN inline bool on_breakpoint(Level* l, const siginfo_t* info,
+                                          ucontext_t* context) noexcept {
+  auto& reg = context->uc_mcontext.gregs;
+  if (l->passing) {  // one instruction further
+    if (info->si_code != TRAP_TRACE && info->si_code != TRAP_BRKPT) return false;
+    ++l->traps;
+    l->passing = false;
+    if (l->original == kPushf) *reinterpret_cast<std::int64_t*>(reg[REG_RSP]) &= ~kTrapFlag;
+    reg[REG_EFL] &= ~kTrapFlag;
+    plant(l);
+    return true;
+  }
+  if (info->si_code != SI_KERNEL) return false;
+  const auto here = reinterpret_cast<std::uintptr_t>(l->breakpoint);
+  if (static_cast<std::uintptr_t>(reg[REG_RIP]) != here + 1) return false;
+  ++l->traps;
+  pull(l);
+  reg[REG_RIP] = static_cast<greg_t>(here);
+  const std::uintptr_t stack = l->start - static_cast<std::uintptr_t>(reg[REG_RSP]);
+  if (stack != l->breakpoint_stack || --l->occurrence != 0) {
+    l->passing = true;
+    reg[REG_EFL] |= kTrapFlag;
+    return true;
+  }
+  l->breakpoint = nullptr;
+  l->boundaries = l->first;
+  l->interrupted = here;
+  interrupt(l, context);
+  return true;
+}
+
+// Another thread met the breakpoint: it waits until it is gone.
+NESTLOCK_UNSEEN inline bool met_by_other(const siginfo_t* info, ucontext_t* context) noexcept {
+  if (info->si_code != SI_KERNEL) return false;
+  auto& pc = context->uc_mcontext.gregs[REG_RIP];
+  const auto* const at = reinterpret_cast<volatile std::uint8_t*>(pc - 1);
+  if (at != planted && *at == kInt3) return false;
+  --pc;
+  system_call(SYS_sched_yield, 0, 0, 0, 0);
+  return true;
+}
+
 NESTLOCK_UNSEEN inline void on_trap(int signal, siginfo_t* info, void* c) noexcept {
   auto* const context = static_cast<ucontext_t*>(c);
   auto& reg = context->uc_mcontext.gregs;
-  if (info->si_code != TRAP_TRACE && info->si_code != TRAP_BRKPT) return pass_on(signal, info, c);
   Level* const l = active;
-  if (!l) {  // a thread that was born stepping
+  if (l && l->breakpoint && on_breakpoint(l, info, context)) return;
+  if (info->si_code != TRAP_TRACE && info->si_code != TRAP_BRKPT)
+    return met_by_other(info, context) ? void() : pass_on(signal, info, c);
+  if (!l || l->breakpoint) {  // a thread that was born stepping
     reg[REG_EFL] &= ~kTrapFlag;
     return;
   }
@@ -188,10 +249,13 @@ NESTLOCK_UNSEEN inline void on_trap(int signal, siginfo_t* info, void* c) noexce
   interrupt(l, context);
 }
 
-// Runs op(argument), stepping. Returns with the thread's alternate stack as it was.
+// Runs op(argument), stepping or to the breakpoint. Returns with the thread's alternate stack as it
+// was.
 NESTLOCK_UNSEEN inline void run(Level* l, void (*op)(void*), void* argument) noexcept {
   l->boundaries = 0, l->interrupted = 0, l->lost = false;
-  l->start = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+  // Op finds the stack aligned like this each time, so its frames lie at the same depths.
+  alignas(64) char anchor;
+  l->start = reinterpret_cast<std::uintptr_t>(&anchor);
   // The stack is taken off while a trap is on it, so that a level inside can set its own.
   stack_t mine, before;
   mine.ss_sp = l->stack, mine.ss_size = l->stack_size, mine.ss_flags = 1 << 31 /*SS_AUTODISARM*/;
@@ -203,11 +267,16 @@ NESTLOCK_UNSEEN inline void run(Level* l, void (*op)(void*), void* argument) noe
   Level* const outer = active;
   asm volatile("" : "+r"(op), "+r"(argument));  // op stays out of this section
   active = l;
-  trap_flag_on();
-  op(argument);
-  const bool still = trap_flag_off();
+  if (l->breakpoint) {
+    plant(l);
+    op(argument);
+    if (l->breakpoint) pull(l), l->breakpoint = nullptr;  // not reached
+  } else {
+    trap_flag_on();
+    op(argument);
+    l->lost = !trap_flag_off() && (l->last == 0 || l->boundaries < l->last);
+  }
   active = outer;
-  l->lost = !still && (l->last == 0 || l->boundaries < l->last);
 #if NESTLOCK_WITH_TSAN
   __tsan_acquire(&l->sync_after);
 #endif

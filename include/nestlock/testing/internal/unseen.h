@@ -8,7 +8,9 @@
 
 #include "nestlock/annotations.h"
 
-#ifdef __clang__
+#if !defined(__linux__)
+#define NESTLOCK_UNSEEN
+#elif defined(__clang__)
 // clang: no_sanitize("thread") alone still emits __tsan_func_entry and _exit, which can deadlock in
 // a trap; disable_sanitizer_instrumentation alone leaves UBSan's checks in.
 #define NESTLOCK_UNSEEN                                                                            \
@@ -43,9 +45,14 @@ void __tsan_switch_to_fiber(void* fiber, unsigned flags);
 #endif
 
 // The bounds of a section, from the linker; null if nothing stands in it.
+#if defined(__linux__)
 extern "C" {
 extern const char __start_nestlock_unseen[] __attribute__((weak, visibility("hidden")));
 extern const char __stop_nestlock_unseen[] __attribute__((weak, visibility("hidden")));
 extern const char __start_nestlock_swept[] __attribute__((weak, visibility("hidden")));
 extern const char __stop_nestlock_swept[] __attribute__((weak, visibility("hidden")));
 }
+#else
+inline constexpr const char *__start_nestlock_unseen = nullptr, *__stop_nestlock_unseen = nullptr;
+inline constexpr const char *__start_nestlock_swept = nullptr, *__stop_nestlock_swept = nullptr;
+#endif
