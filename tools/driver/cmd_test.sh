@@ -61,7 +61,7 @@ run_tests() {
   shift
   title "$kind"
   rm -f -- "$events"
-  run_bazel test --test_summary=terse "--build_event_json_file=$events" "$@"
+  run_bazel test --keep_going --test_summary=terse "--build_event_json_file=$events" "$@"
   status=$?
   [ -f "$events" ] || : >"$events"
   while read -r label result xml; do
@@ -74,9 +74,10 @@ run_tests() {
     passed=$((passed + $1)) failed=$((failed + $2)) skipped=$((skipped + $3))
     names+="${label##*.}"$'\n'
   done < <(test_results "$events")
-  if [ "$status" != 0 ] && [ "$failed" = 0 ]; then
-    say "bazel test ended with $status"
-    failed=1
+  # Bazel says 3 when tests failed; anything else but 0 is a failure that no test has counted.
+  if [ "$status" != 0 ] && { [ "$status" != 3 ] || [ "$failed" = 0 ]; }; then
+    say "bazel test ended with $status: not everything was built"
+    failed=$((failed + 1))
   fi
   names=$(printf '%s' "$names" | sort -u | grep -cxF -f <(configurations))
   local skip_note=''
