@@ -44,22 +44,26 @@ inline Context context() noexcept {
   return static_cast<Context>(std::bit_width(self.context.load(kRelaxed)));
 }
 
-inline void count_up(Word& w) noexcept { w.store(w.load(kRelaxed) + 1, kRelaxed), fence(); }
-inline void count_down(Word& w) noexcept { fence(), w.store(w.load(kRelaxed) - 1, kRelaxed); }
+[[gnu::always_inline]] inline void count_up(Word& w) noexcept {
+  w.store(w.load(kRelaxed) + 1, kRelaxed), fence();
+}
+[[gnu::always_inline]] inline void count_down(Word& w) noexcept {
+  fence(), w.store(w.load(kRelaxed) - 1, kRelaxed);
+}
 
 // The rules R1..R10 of the lazy mask are stated and argued in lib/port/README.md.
 //
 // R2: (soft 0, held 1) exists only inside irq_restore(), between its store and its look. Whoever
 // sees it has interrupted that irq_restore() and must leave the unmasking to it: a handler's
 // sigreturn would undo it. So held counts as masked.
-inline std::uint32_t irq_save() noexcept {
+[[gnu::always_inline]] inline std::uint32_t irq_save() noexcept {
   const std::uint32_t masked = self.soft.load(kRelaxed) | self.held.load(kRelaxed);
   self.soft.store(1, kRelaxed);
   fence();  // the section's accesses stay behind the mask
   return masked;
 }
 
-inline void irq_restore(std::uint32_t masked) noexcept {
+[[gnu::always_inline]] inline void irq_restore(std::uint32_t masked) noexcept {
   fence();             // the section's accesses stay before the unmasking
   if (masked) return;  // it was 1 and is 1; storing it again would chain through memory
   self.soft.store(0, kRelaxed);
