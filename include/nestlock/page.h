@@ -77,7 +77,7 @@ class BasicPageAllocator {
   // else the zone lock and at most kMaxOrder splits.
   Page* alloc_pages(gfp flags, unsigned order, int node = kAnyNode,
                     Place where = Place::here()) noexcept {
-    if (!attention_.load(internal::kRelaxed)) [[likely]] {
+    if (!attention_.load(internal::kRelaxed) && has_node(node)) [[likely]] {
       Zone& z = *first_zone(node);
       if (order < kPcpOrders && z.parked.empty()) [[likely]]
         if (Page* const p = pop_here(z, order)) [[likely]]
@@ -184,8 +184,9 @@ class BasicPageAllocator {
     internal::Buddy<K> buddy;
     internal::LockFreeList<K> parked;
     Index begin = 0, end = 0;
-    std::uint32_t min = 0, low = 0, high = 0;              // watermarks, pages
-    Atomic<std::uint32_t> committed{0};                    // pages [begin, committed) are usable
+    std::uint32_t min = 0, low = 0, high = 0;  // watermarks, pages
+    Atomic<std::uint32_t> committed{0};        // pages [begin, committed) are usable, but for ...
+    Atomic<std::uint32_t> unusable{0};         // ... so many whose commit failed (see grow())
     Atomic<std::uint32_t> pcp_batch{1}, pcp_high{0};       // pages
     Atomic<std::uint32_t> pcp_off{0}, isolated_blocks{0};  // depths
     internal::PageCounters<K> counters;
@@ -196,8 +197,12 @@ class BasicPageAllocator {
 
   Index index(const Page* p) const noexcept { return static_cast<Index>(p - all_); }
   Zone& zone_of(const Page& p) noexcept { return zone_[p.zone_id]; }
+  // For a constant kAnyNode both are constants.
+  bool has_node(int node) const noexcept {
+    return node < 0 || static_cast<unsigned>(node) < nodes_;
+  }
   Zone* first_zone(int node) noexcept {
-    return &zone_[static_cast<unsigned>(node) < nodes_ ? static_cast<unsigned>(node) : 0];
+    return &zone_[node >= 0 && has_node(node) ? static_cast<unsigned>(node) : 0];
   }
   auto next_of() noexcept {
     return [this](Index p) -> Index& { return all_[p].next; };
@@ -216,6 +221,7 @@ class BasicPageAllocator {
   void unpark_locked(Zone& z) noexcept;
   bool block_isolated(const Zone& z, Index p) const noexcept;
   Index block_of(Index p, const Zone& z) const noexcept;
+  Index block_end(Index p, const Zone& z) const noexcept;
   Page* refill(Zone& z, unsigned order, gfp flags) noexcept;
   bool grow(Zone& z, unsigned order) noexcept;
   void add_memory(Zone& z, Index begin, Index end) noexcept;

@@ -59,9 +59,9 @@ class Buddy {
     put_on_list(p, order, isolated);
   }
 
-  // Moves the free pages of the pages [p, p + 2^kMaxOrder) to or from the isolated list.
-  void move(std::uint32_t p, bool isolated) noexcept {
-    for (std::uint32_t q = p; q < p + (1u << kMaxOrder) && q < end_;) {
+  // Moves the free pages of the pages [p, end) to or from the isolated list.
+  void move(std::uint32_t p, std::uint32_t end, bool isolated) noexcept {
+    for (std::uint32_t q = p; q < end;) {
       const unsigned order = all_[q].order();
       if (all_[q].state() == PageState::buddy && all_[q].isolated_free != isolated) {
         take_off_list(q, order);

@@ -47,7 +47,9 @@ struct alignas(64) BasicPage {
     word.store(static_cast<std::uint32_t>(s) | order << 8, internal::kRelaxed);
   }
   bool is(PageState s, unsigned order) const noexcept {
-    return word.load(internal::kRelaxed) == (static_cast<std::uint32_t>(s) | order << 8);
+    // 64 bits: an absurd order is none of ours.
+    return word.load(internal::kRelaxed) ==
+           (static_cast<std::uint64_t>(s) | std::uint64_t{order} << 8);
   }
 
   typename K::Port::template Atomic<std::uint32_t> word{0};  // state, order

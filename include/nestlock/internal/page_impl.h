@@ -155,11 +155,16 @@ void BasicPageAllocator<K, L>::unpark_locked(Zone& z) noexcept {
   internal::bump_locked(z.counters.unparked, blocks);
 }
 
-// The first page of the 2^kMaxOrder pages around p, or of the zone.
+// The first page of the block of 2^kMaxOrder pages around p, or of the zone; and the one after it.
 template <Kernel K, LockPolicy L>
 std::uint32_t BasicPageAllocator<K, L>::block_of(Index p, const Zone& z) const noexcept {
   const std::uintptr_t pfn = (first_pfn_ + p) & ~((std::uintptr_t{1} << kMaxOrder) - 1);
   return pfn < first_pfn_ + z.begin ? z.begin : static_cast<Index>(pfn - first_pfn_);
+}
+template <Kernel K, LockPolicy L>
+std::uint32_t BasicPageAllocator<K, L>::block_end(Index p, const Zone& z) const noexcept {
+  const std::uintptr_t pfn = ((first_pfn_ + p) | ((std::uintptr_t{1} << kMaxOrder) - 1)) + 1;
+  return pfn > first_pfn_ + z.end ? z.end : static_cast<Index>(pfn - first_pfn_);
 }
 template <Kernel K, LockPolicy L>
 bool BasicPageAllocator<K, L>::block_isolated(const Zone& z, Index p) const noexcept {
@@ -211,7 +216,7 @@ BasicPage<K>* BasicPageAllocator<K, L>::refill(Zone& z, unsigned order, gfp flag
 template <Kernel K, LockPolicy L>
 BasicPage<K>* BasicPageAllocator<K, L>::alloc_slow(gfp flags, unsigned order, int node,
                                                    Place where) noexcept {
-  if (order > kMaxOrder || node >= static_cast<int>(nodes_)) return nullptr;
+  if (order > kMaxOrder || !has_node(node)) return nullptr;
   if (attention_.load(internal::kRelaxed)) {
     if (attention_.load(internal::kRelaxed) & kNotSetUp) return nullptr;
     // zero, comp and thisnode are about the result, not about what may be done to get it.
@@ -260,7 +265,7 @@ BasicPage<K>* BasicPageAllocator<K, L>::alloc_pages_nolock(gfp flags, unsigned o
   constexpr gfp kTaken = gfp::zero | gfp::comp | gfp::nowarn | gfp::thisnode;
   if (K::kConfig.debug && (flags & ~kTaken) != gfp::none)
     report(Finding::wrong_gfp, "alloc_pages_nolock", nullptr, nullptr, where);
-  if (order >= kPcpOrders || node >= static_cast<int>(nodes_)) return refuse(PageRefusal::order);
+  if (order >= kPcpOrders || !has_node(node)) return refuse(PageRefusal::order);
   if (!L::may_try()) return refuse(PageRefusal::gate);
   if (attention_.load(internal::kRelaxed)) {
     if (attention_.load(internal::kRelaxed) & kNotSetUp) return refuse(PageRefusal::no_memory);
@@ -328,12 +333,13 @@ inline BasicPage<K>* BasicPageAllocator<K, L>::prepare(Page* p, gfp flags, unsig
                                                        Place where) noexcept {
   p->set(PageState::used, order);
   if constexpr (K::kConfig.debug) {
-    const unsigned poisoned = order < kPcpOrders ? 1u << order : 1;
-    for (unsigned i = 0; i < poisoned; ++i) {
+    // All of its pages: one that was freed by itself carries its poison into a larger block.
+    for (Index i = 0; i < (1u << order); ++i) {
+      if (!p[i].poisoned) continue;
       const auto* const at = static_cast<const unsigned char*>(address(p + i));
       for (std::size_t b = 0; b < internal::kPoisonBytes; ++b)
-        if (p[i].poisoned && at[b] != internal::kPagePoison) {
-          report(Finding::use_after_free, "alloc_pages", p, at + b, where);
+        if (at[b] != internal::kPagePoison) {
+          report(Finding::use_after_free, "alloc_pages", p + i, at + b, where);
           break;
         }
       p[i].poisoned = false;
@@ -374,13 +380,14 @@ inline void BasicPageAllocator<K, L>::retire(Page* page, unsigned order, Place w
   if (order && page[1].state() == PageState::tail)
     for (Index i = 1; i < (1u << order); ++i) page[i].set(PageState::absent, 0);
   if constexpr (K::kConfig.debug) {
+    page->history.freed = where;
+    page->history.freed_in = K::Port::context();
     const unsigned poisoned = order < kPcpOrders ? 1u << order : 1;
     for (unsigned i = 0; i < poisoned; ++i) {
       std::memset(address(page + i), internal::kPagePoison, internal::kPoisonBytes);
       page[i].poisoned = true;
+      page[i].history = page->history;
     }
-    page->history.freed = where;
-    page->history.freed_in = K::Port::context();
   }
 }
 
@@ -502,7 +509,9 @@ bool BasicPageAllocator<K, L>::grow(Zone& z, unsigned order) noexcept {
     // relaxed: the claim orders nothing; the zone lock publishes the memory.
   } while (!z.committed.compare_exchange_weak(at, upto, internal::kRelaxed, internal::kRelaxed));
   if (!commit_(address(all_ + at), std::size_t{upto - at} << kPageShift)) {
-    z.committed.compare_exchange_strong(upto, at, internal::kRelaxed, internal::kRelaxed);
+    const Index pages = upto - at;
+    if (!z.committed.compare_exchange_strong(upto, at, internal::kRelaxed, internal::kRelaxed))
+      z.unusable.fetch_add(pages, internal::kRelaxed);
     return false;
   }
   add_memory(z, at, upto);
@@ -545,7 +554,9 @@ void BasicPageAllocator<K, L>::unpark_all() noexcept {
 template <Kernel K, LockPolicy L>
 void BasicPageAllocator<K, L>::isolate_block(Page* p, bool isolated) noexcept {
   if (!p || index(p) >= pages_) return;
-  Zone& z = zone_of(*p);
+  unsigned node = 0;
+  while (index(p) >= zone_[node].end) ++node;  // zone_id is set when a page's memory is added
+  Zone& z = zone_[node];
   const Index block = block_of(index(p), z);
   {
     Guard g(z.lock, irq_save);
@@ -554,7 +565,7 @@ void BasicPageAllocator<K, L>::isolate_block(Page* p, bool isolated) noexcept {
     first.isolation.store(isolated, internal::kRelaxed);
     const std::uint32_t n = z.isolated_blocks.load(internal::kRelaxed);
     z.isolated_blocks.store(isolated ? n + 1 : n - 1, internal::kRelaxed);
-    z.buddy.move(block, isolated);
+    z.buddy.move(block, block_end(index(p), z), isolated);
   }
   if (isolated) drain_all_pages();  // its pages in caches go home to the isolated list
 }
@@ -603,7 +614,7 @@ PageStats BasicPageAllocator<K, L>::stats(unsigned node) const noexcept {
   const Zone& z = zone_[node];
   const auto& c = z.counters;
   auto now = [](const auto& counter) { return std::uintptr_t{counter.load(internal::kRelaxed)}; };
-  s.present = z.end - z.begin, s.committed = now(z.committed) - z.begin;
+  s.present = z.end - z.begin, s.committed = now(z.committed) - z.begin - now(z.unusable);
   s.free = z.buddy.free_pages(), s.isolated = z.buddy.isolated_pages();
   s.parked = now(c.parked);
   s.min = z.min, s.low = z.low, s.high = z.high;
@@ -632,14 +643,15 @@ bool BasicPageAllocator<K, L>::consistent() noexcept {
     const Index upto = z.committed.load(internal::kRelaxed);
     for (Index p = z.begin; p < upto;) {
       const PageState s = all_[p].state();
-      if (s == PageState::absent || s == PageState::tail || all_[p].zone_id != n) return false;
+      if (s == PageState::tail || (s != PageState::absent && all_[p].zone_id != n)) return false;
       const unsigned order = all_[p].order();
       if (order > kMaxOrder || upto - p < (1u << order)) return false;
       count[static_cast<unsigned>(s)] += 1u << order;
       p += 1u << order;
     }
     const PageStats s = stats(n);
-    if (count[static_cast<unsigned>(PageState::buddy)] != s.free + s.isolated ||
+    if (count[static_cast<unsigned>(PageState::absent)] != z.unusable.load(internal::kRelaxed) ||
+        count[static_cast<unsigned>(PageState::buddy)] != s.free + s.isolated ||
         count[static_cast<unsigned>(PageState::cached)] != s.cached ||
         count[static_cast<unsigned>(PageState::parked)] != s.parked)
       return false;
