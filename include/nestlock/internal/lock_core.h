@@ -69,7 +69,10 @@ class NESTLOCK_CAPABILITY("lock") LockCore {
 
   bool try_with(PlaceOf<K> where) noexcept NESTLOCK_NO_TSA {
     using Pinning = Pin<K, kSleeps>;
-    if (!checks_.before_try(this, word_, where)) return false;
+    if (!checks_.before_try(this, word_, where)) {
+      Observer::refused(ref(where));
+      return false;
+    }
     Pinning::enter();
     if (!word_.try_acquire()) {
       Pinning::leave();
