@@ -258,6 +258,18 @@ TEST(Table, HasARowForEachFunctionAndNoOther) {
   }
 }
 
+// Rows neither overlap nor leave a configuration out.
+TEST(Table, HasExactlyOneRowForEachCallAndConfiguration) {
+  for (const LockCalls& c : kAllLocks)
+    for (Call call : {Call::lock, Call::try_lock, Call::unlock, Call::lock_nested_bh}) {
+      unsigned rows = 0;
+      for (const contexts::Row& row : contexts::kTable)
+        rows += row.lock == c.type && row.call == call && applies(row.when, c.config) &&
+                applies(row.also, c.config);
+      EXPECT_EQ(rows, contexts::has(c.type, call)) << c.name() << "." << name_of(call);
+    }
+}
+
 TEST(Table, IsTestedCellByCell) {
   std::size_t cells = 0;
   for (Call call : {Call::lock, Call::try_lock, Call::unlock, Call::lock_nested_bh})
