@@ -44,16 +44,13 @@ class FreeList {
   Node pool_[kNodes];
 };
 
-// Debug builds run five times as many instructions; at each of them it takes half a minute.
-constexpr unsigned kEveryInDebug = 10;
-
 struct Measured {
   std::uint64_t instructions = 0, twice = 0, damaged = 0, served = 0, refused = 0, empty_handed = 0;
   Findings findings;
   const char* trouble = nullptr;
 };
 
-Measured measure(const Subject& s, unsigned every) {
+Measured measure(const Subject& s) {
   FreeList list;
   Node *mine = nullptr, *kept = nullptr;
   Measured m;
@@ -66,8 +63,7 @@ Measured measure(const Subject& s, unsigned every) {
           ++m.twice;
         else
           m.damaged += !list.complete(mine, kept);
-      },
-      every);
+      });
   m.instructions = p.instructions;
   m.trouble = p.trouble;
   return m;
@@ -130,13 +126,12 @@ Section free_list(const Options& options) {
     out.not_tried = why;
     return out;
   }
-  const bool sampled = !options.only && !options.all_rows;
   std::vector<Row> rows;
   for (const Subject& s : subjects()) {
     if (!options.wanted(s.config)) continue;
     const Name name = name_of(s);
     now_trying(name.text);
-    Row row{&s, {s.config}, measure(s, s.config.debug && sampled ? kEveryInDebug : 1), false};
+    Row row{&s, {s.config}, measure(s), false};
     row.measured.findings = findings();
     out.cells.push_back(cell_of(s, row.measured));
     row.ok = out.cells.back().ok;
@@ -172,9 +167,6 @@ Section free_list(const Options& options) {
            number(m.refused),
            {m.twice ? "<- two owners" : "", Ink::red}});
   }
-  if (sampled)
-    out.legend = {"debug builds: after each " + std::to_string(kEveryInDebug) +
-                  "th instruction here; --config NAME and --all do each"};
   return out;
 }
 

@@ -107,10 +107,8 @@ Probed probe_through(Call code, Call probe) {
   return probed(testing::sweep_through(code, probe, options()));
 }
 
-Probed probe_each(Call prepare, Call code, Call probe, Call check, unsigned every) {
-  testing::SweepOptions sampled = options();
-  sampled.boundaries.every = every;
-  return probed(testing::sweep_each(prepare, code, probe, check, sampled));
+Probed probe_each(Call prepare, Call code, Call probe, Call check) {
+  return probed(testing::sweep_each(prepare, code, probe, check, options()));
 }
 
 const char* why_no_probes() {

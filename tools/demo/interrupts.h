@@ -27,10 +27,9 @@ struct Probed {
 // Runs code() once, with probe() after each of its instructions. The probe gives back what it took.
 Probed probe_through(Call code, Call probe);
 
-// prepare(); code() with probe() after its first instruction; check(). The same with the
-// `every`-th instruction from there, and so on to the last. Its time goes by the square of the
-// code's length.
-Probed probe_each(Call prepare, Call code, Call probe, Call check, unsigned every);
+// prepare(); code() with probe() after its first instruction; check(). The same with the second,
+// and so on to the last.
+Probed probe_each(Call prepare, Call code, Call probe, Call check);
 
 // Why it cannot be done here, or null.
 const char* why_no_probes();

@@ -20,7 +20,8 @@ constexpr const char* kHelp =
 
 usage: ./nest demo [--config NAME] [--all] [--json]
 
-  --config NAME   one configuration only: )";
+  --config NAME   one configuration only, of:
+                  )";
 constexpr const char* kMoreHelp = R"(
   --all           a row for each configuration, even where they answer alike
   --json          the figures for programs
@@ -71,6 +72,8 @@ Options read(int argc, char** argv) {
   return o;
 }
 
+constexpr std::size_t kFailuresShown = 10;
+
 struct Tally {
   std::size_t cells = 0, failed = 0, bugs = 0, bugs_seen = 0;
   std::string not_tried;
@@ -102,11 +105,14 @@ void print(const Section& s, const Painter& paint) {
 }
 
 void print_end(const std::vector<Section>& sections, const Tally& t, const Painter& paint) {
+  std::size_t shown = 0;
   for (const Section& s : sections)
     for (const Cell& c : s.cells)
-      if (!c.ok)
+      if (!c.ok && ++shown <= kFailuresShown)
         std::printf("%s  %s: %s\n      measured %s; promised %s\n", paint("FAIL", Ink::red).c_str(),
                     c.name.c_str(), c.why.c_str(), c.value.c_str(), c.promised.c_str());
+  if (shown > kFailuresShown)
+    std::printf("      and %zu more; --json has them all\n", shown - kFailuresShown);
   if (!t.not_tried.empty())
     std::printf("Probes were not tried, so this rests on the rest: %s\n", t.not_tried.c_str());
   std::string text = std::to_string(t.cells - t.failed) + " of " + std::to_string(t.cells) +
@@ -130,7 +136,8 @@ int demonstrate(const Options& options) {
     std::fprintf(stderr, "demo: signals cannot be set up: %s\n", why);
     return 2;
   }
-  const bool colours = isatty(STDOUT_FILENO) && !std::getenv("NO_COLOR");
+  const char* const no_colour = std::getenv("NO_COLOR");
+  const bool colours = isatty(STDOUT_FILENO) && !(no_colour && *no_colour);
   const Painter paint(colours);
   std::vector<Section> sections;
   for (Section (*const run)(const Options&) : {nested_try, free_list}) {

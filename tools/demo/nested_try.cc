@@ -3,7 +3,6 @@
 #include "nested_try.h"
 
 #include <algorithm>
-#include <cstring>
 
 namespace nestlock::demo {
 namespace {
@@ -11,18 +10,31 @@ namespace {
 using contexts::Answer;
 
 constexpr unsigned kRounds = 100;  // interruptions by signals, held and free each
-constexpr std::size_t kLargestLock = 256;
+
+// The bytes of a lock, which the interrupted code may be about to write.
+class Snapshot {
+ public:
+  explicit Snapshot(const Subject& s) : size_(std::min(s.object_bytes, sizeof bytes_)) {
+    for (std::size_t i = 0; i < size_; ++i)
+      bytes_[i] = __atomic_load_n(static_cast<const unsigned char*>(s.lock) + i, __ATOMIC_RELAXED);
+  }
+  bool operator==(const Snapshot& o) const {
+    return std::equal(bytes_, bytes_ + size_, o.bytes_, o.bytes_ + o.size_);
+  }
+
+ private:
+  std::size_t size_;
+  unsigned char bytes_[128];
+};
 
 // The handler. It judges by the phase alone.
 void ask(const Subject& s, Context expected, Asked& m) {
-  unsigned char before[kLargestLock];
   const Phase p = phase.load(std::memory_order_relaxed);
-  const std::size_t n = std::min(s.object_bytes, kLargestLock);
-  std::memcpy(before, s.lock, n);
+  const Snapshot before(s);
   const bool granted = s.try_hold([] {});
   ++m.handlers;
   m.elsewhere += s.context() != expected;
-  m.altered += !granted && std::memcmp(before, s.lock, n) != 0;
+  m.altered += !granted && !(Snapshot(s) == before);
   if (p == Phase::held)
     m.held.add(granted);
   else if (p == Phase::outside)

@@ -6,6 +6,8 @@
 namespace nestlock::demo {
 namespace {
 
+constexpr std::size_t kWidest = 20;  // of the locks' names and a little more
+
 struct Row {
   LockType type;
   std::vector<const Subject*> subjects;
@@ -96,7 +98,7 @@ void print_row(Table& t, const Row& row) {
 }
 
 Table print(const std::vector<Row>& rows) {
-  Table t;
+  Table t(kWidest);
   t.line({{},
           {},
           {"softirq", Ink::bold},
@@ -125,6 +127,38 @@ Table print(const std::vector<Row>& rows) {
   }
   title(LockType::local);
   return t;
+}
+
+// What the words of this table mean.
+std::vector<std::string> legend(const std::vector<Row>& rows) {
+  const auto any = [&](auto says) {
+    return std::any_of(rows.begin(), rows.end(), [&](const Row& r) {
+      return std::any_of(std::begin(r.entry), std::end(r.entry), says);
+    });
+  };
+  std::vector<std::string> lines;
+  if (any([](const Entry& e) { return e.asked.held.granted != 0; }))
+    lines.push_back("TAKEN  the handler got a lock that the interrupted code holds: two owners");
+  if (any([](const Entry& e) { return e.promise.reports_held; }))
+    lines.push_back(
+        "no!    refused; the debug build reports the try, too, for without debug it is TAKEN");
+  if (any([](const Entry& e) { return e.promise.free == contexts::Answer::refused; })) {
+    lines.push_back(
+        "no     where it is free: the gate of _rt, where no irq or NMI may own a lock that sleeps");
+    lines.push_back(
+        "(no)   the same for a lock that does not promise it: a misuse, reported in debug builds");
+  }
+  if (const char* const why = why_no_probes()) {
+    lines.push_back(std::string("probe  ") + why);
+  } else {
+    lines.push_back(
+        "n/m    at n of m machine instructions around lock() ... unlock(), by a probe: a handler "
+        "that");
+    lines.push_back(
+        "       nobody registered. Inside lock() and unlock() either answer is right: not counted");
+  }
+  lines.push_back("bytes  of a lock without debug; in rows of debug builds alone, with");
+  return lines;
 }
 
 }  // namespace
@@ -156,20 +190,13 @@ Section nested_try(const Options& options) {
                        .ok = !compiles,
                        .why = compiles ? "it has a try_lock()" : ""});
 
-  out.heading = {"Who gets a lock that is already held?", "",
-                 "Code that takes a lock is interrupted on its own CPU, and the handler calls "
-                 "try_lock() on that",
-                 "very lock: while the code HOLDS it, and while it is free. Does it get the lock?"};
+  out.heading = {
+      "Who gets a lock that is already held?", "",
+      "Code that takes a lock is interrupted on its own CPU, and the handler calls "
+      "try_lock() on that",
+      "very lock: while the code HOLDS it, and while it is free. Does the handler get it?"};
   out.table = print(rows);
-  out.legend = {
-      "TAKEN  the handler got a lock that the interrupted code holds: two owners",
-      "no!    refused; the debug build reports the try, too, for without debug it is TAKEN",
-      "no     where it is free: the gate of _rt, where no irq or NMI may own a lock that sleeps",
-      "(no)   the same for a lock that does not promise it: a misuse, reported in debug builds",
-      "n/m    at n of m machine instructions around lock() ... unlock(), by a probe: a handler "
-      "that",
-      "       nobody registered. Inside lock() and unlock() either answer is right: not counted",
-      "bytes  of a lock in a build without debug (up_debug: with)"};
+  out.legend = legend(rows);
   return out;
 }
 

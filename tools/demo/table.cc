@@ -12,7 +12,7 @@ std::string Painter::operator()(const std::string& text, Ink ink) const {
 
 std::string Table::print(const Painter& paint) const {
   constexpr std::size_t kGap = 2;
-  std::vector<std::size_t> width;
+  std::vector<std::size_t> width{first_};
   for (const Line& l : lines_) {
     if (l.over) continue;
     if (width.size() < l.cells.size()) width.resize(l.cells.size());

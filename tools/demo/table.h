@@ -1,6 +1,7 @@
 // Text in columns, coloured only where asked for.
 #pragma once
 
+#include <cstddef>
 #include <string>
 #include <vector>
 
@@ -25,6 +26,8 @@ class Painter {
 
 class Table {
  public:
+  // A first column at least that wide.
+  explicit Table(std::size_t first = 0) : first_(first) {}
   // A column is as wide as its widest text in a row.
   void row(std::vector<Text> cells) { lines_.push_back({std::move(cells), false}); }
   // A line whose texts may run over the empty cells on their right, and widen nothing.
@@ -37,6 +40,7 @@ class Table {
     std::vector<Text> cells;
     bool over;
   };
+  std::size_t first_;
   std::vector<Line> lines_;
 };
 
