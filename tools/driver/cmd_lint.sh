@@ -9,8 +9,9 @@ Steps, all by default:
   headers   every public header, by itself and all together, in each configuration: clang's warnings
             and its thread-safety analysis are errors
   tidy      clang-tidy on lib/ and on all public headers
-  clang     the tests built by clang in two configurations: warnings as errors, thread-safety
-            analysis, and each file including only what its target depends on (layering_check)
+  clang     the library and the tests built by clang in two configurations: warnings as errors,
+            thread-safety analysis (the library), and each file including only what its target
+            depends on (layering_check)
   rules     what no tool knows: where configuration may be read, which floor includes which, ...
 END
 }
