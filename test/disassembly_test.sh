@@ -1,0 +1,63 @@
+#!/usr/bin/env bash
+# What the locks of a uniprocessor build compile to, by g++ and by clang++: a plain spinlock to the
+# preempt count alone, what promises to no locked instruction. Reads objdump; x86-64 only.
+#
+# Run in the repository's top folder, or by Bazel.
+set -u -o pipefail
+
+[ "$(uname -m)" = x86_64 ] || { echo "not x86-64: nothing to read"; exit 0; }
+work=$(mktemp -d) || exit 2
+trap 'rm -rf "$work"' EXIT
+failures=0 checks=0
+
+build() { # COMPILER CONFIG: $work/listing
+  local icf=
+  [ "$1" = g++ ] && icf=-fno-ipa-icf # else equal functions become one
+  "$1" -std=c++20 -O2 $icf -Iinclude "-DNESTLOCK_CONFIG=$2" -c test/disassembly_test_code.cc \
+    -o "$work/code.o" && objdump -d --no-show-raw-insn "$work/code.o" >"$work/listing"
+}
+# The instructions of one function, without addresses, comments and the padding behind its end.
+code_of() {
+  awk -v name="<$1>:" '
+    $2 == name { inside = 1; next }
+    inside && NF == 0 { exit }
+    inside { sub(/^[^\t]*\t/, ""); sub(/#.*/, ""); sub(/[ \t]+$/, ""); print }
+  ' "$work/listing" | awk '{ line[NR] = $0 } END {
+    for (last = NR; last > 0 && line[last] ~ /^(nop|xchg +%ax,%ax|data16|cs nop)/; last--);
+    for (i = 1; i <= last; i++) print line[i]
+  }'
+}
+locked() { code_of "$1" | grep -E '(^|[ \t])lock([ \t]|$)|xchg.*[(:]'; }
+check() { # TEXT COMMAND...
+  checks=$((checks + 1))
+  "${@:2}" && return
+  echo "FAILED with $compiler: $1"
+  failures=$((failures + 1))
+}
+same_code() { diff <(code_of "$1") <(code_of "$2"); }
+not_empty() { [ -n "$(code_of "$1")" ]; }
+not_locked() { ! locked "$1"; }
+no_call() { ! code_of "$1" | grep -E '^(call|jmp)'; }
+
+for compiler in g++ clang++-19 clang++; do
+  command -v "$compiler" >/dev/null || continue
+  build "$compiler" up || exit 1
+  for function in raw_pair spin_pair try_spin_try try_spin_unlock local_try_try shared_try_try preempt_pair; do
+    check "$function() was not found" not_empty "$function"
+  done
+  check "up: a RawSpinLock is more than the preempt count" same_code preempt_pair raw_pair
+  check "up: a SpinLock is more than the preempt count" same_code preempt_pair spin_pair
+  check "up: preempt_disable() calls something" no_call preempt_pair
+  for function in try_spin_try try_spin_unlock local_try_try shared_try_try; do
+    check "up: $function() has a locked instruction" not_locked "$function"
+  done
+  # The same look finds them where they are.
+  build "$compiler" smp || exit 1
+  check "smp: try_spin_try() has no locked instruction" locked try_spin_try >/dev/null
+  check "smp: try_spin_unlock() has a locked instruction" not_locked try_spin_unlock
+  check "smp: local_try_try() has a locked instruction" not_locked local_try_try
+done
+
+[ "$checks" -gt 0 ] || { echo "FAILED: no compiler was found"; exit 1; }
+echo "$checks checks, $failures failed"
+[ "$failures" = 0 ]

@@ -1,0 +1,24 @@
+// What disassembly_test.sh looks at. Functions in C's names, one operation each.
+#include "nestlock/nestlock.h"
+
+using namespace nestlock;
+
+extern "C" {
+void raw_pair(RawSpinLock& lock) {
+  lock.lock();
+  lock.unlock();
+}
+void spin_pair(SpinLock& lock) {
+  lock.lock();
+  lock.unlock();
+}
+bool try_spin_try(TrySpinLock& lock) { return lock.try_lock(); }
+void try_spin_unlock(TrySpinLock& lock) NESTLOCK_NO_TSA { lock.unlock(); }
+bool local_try_try(LocalTryLock& lock) { return lock.try_lock(); }
+struct Class;
+bool shared_try_try(SharedTrySpinLock<Class>& lock) { return lock.try_lock(); }
+void preempt_pair() {
+  BuiltPort::preempt_disable();
+  BuiltPort::preempt_enable();
+}
+}
