@@ -17,6 +17,7 @@
 #include <set>
 #include <string>
 #include <thread>
+#include <tuple>
 #include <vector>
 
 #include "nestlock/guard.h"
@@ -454,12 +455,17 @@ TEST_F(InstructionSweep, EnginesAgreeOnPairs) {
   EXPECT_EQ(sweep(Engine::trap_flag), sweep(Engine::breakpoints));
 }
 
+RelaxedCell<int> progress;
+
 // Down and up again: each address at several depths, each depth at several addresses.
 NESTLOCK_SWEPT int recursive(int n) {
-  volatile int here = n;
-  return n == 0 ? 0 : recursive(n - 1) + here;
+  progress = progress + 1;
+  const int below = n == 0 ? 0 : recursive(n - 1) + n;
+  progress = progress + 1;
+  return below;
 }
 
+// The state tells the n-th arrival at an address from the first.
 TEST_F(InstructionSweep, EnginesAgreeOnLoopsAndRecursion) {
   const char from[4] = "123";
   char to[4] = "";
@@ -470,6 +476,7 @@ TEST_F(InstructionSweep, EnginesAgreeOnLoopsAndRecursion) {
     sweep_test_copy(to, from, sizeof to);
     sweep_test_syscall();
     if (recursive(4) != 10) ADD_FAILURE();
+    for (int i = 0; i < 3; ++i) recursive(0);
   };
   const CodeRanges ranges = CodeRanges::swept()
                                 .add(code_of(sweep_test_loop))
@@ -477,15 +484,18 @@ TEST_F(InstructionSweep, EnginesAgreeOnLoopsAndRecursion) {
                                 .add(CodeRanges::function("sweep_test_copy"))
                                 .add(code_of(sweep_test_syscall));
   const auto sweep = [&](Engine engine) {
-    std::vector<std::pair<std::uint64_t, const void*>> seen;
-    const SweepResult r = sweep_each([&] { flags = 0; }, code, [] {},
-                                     [&](const Boundary& at) {
-                                       seen.emplace_back(at.k, at.address);
-                                       // Breakpoints leave no trace in what the code reads of its
-                                       // flags.
-                                       EXPECT_TRUE(engine == Engine::trap_flag || !(flags & 0x100));
-                                     },
-                                     {.ranges = ranges, .engine = engine});
+    std::vector<std::tuple<std::uint64_t, const void*, int, std::size_t>> seen;
+    int done = 0;
+    std::size_t copied = 0;
+    const SweepResult r =
+        sweep_each([&] { flags = 0, progress = 0, std::memset(to, 0, sizeof to); }, code,
+                   [&] { done = progress, copied = std::strlen(to); },
+                   [&](const Boundary& at) {
+                     seen.emplace_back(at.k, at.address, done, copied);
+                     // Breakpoints leave no trace in what the code reads of its flags.
+                     EXPECT_TRUE(engine == Engine::trap_flag || !(flags & 0x100));
+                   },
+                   {.ranges = ranges, .engine = engine});
     EXPECT_EQ(r.engine, engine) << r.text();
     EXPECT_TRUE(r.ok()) << r.text();
     return seen;
