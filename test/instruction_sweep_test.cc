@@ -335,6 +335,9 @@ TEST_F(InstructionSweep, OneBoundary) {
   EXPECT_EQ(r.boundaries, 1u);
   EXPECT_EQ(k, 4u);
   EXPECT_EQ(address, reinterpret_cast<const char*>(&sweep_test_nops) + 3);
+  const SweepResult last = run_interrupted_at(
+      10, [] { sweep_test_nops(); }, [] {}, {.ranges = code_of(sweep_test_nops)});
+  EXPECT_EQ(last.traps, r.traps + 6) << "what comes after the boundary runs free";
 }
 
 TEST_F(InstructionSweep, Sampling) {
@@ -541,6 +544,20 @@ TEST_F(InstructionSweep, CodeThatDoesNotRepeatItselfIsStepped) {
   EXPECT_EQ(shorter.engine, Engine::trap_flag);
   EXPECT_EQ(shorter.boundaries, 10u);
   EXPECT_TRUE(shorter.complete);
+
+  // Shorter for two runs only: what was not reached does not count as interrupted.
+  std::uint64_t interruptions = 0;
+  runs = 0;
+  const SweepResult twice =
+      sweep_each([] {},
+                 [&] {
+                   if (++runs != 6 && runs != 7) sweep_test_loop();
+                   sweep_test_nops();
+                 },
+                 [&] { ++interruptions; }, [] {},
+                 {.ranges = code_of(sweep_test_nops).add(code_of(sweep_test_loop))});
+  EXPECT_TRUE(twice.ok()) << twice.text();
+  EXPECT_EQ(twice.boundaries, interruptions);
 
   // First the same, then longer: all are met, and still it is not the whole.
   const SweepResult longer = sweep([&] {
