@@ -79,8 +79,9 @@ std::string at(const std::string& word, const Answers& a) {
 }
 
 void print_row(Table& t, const Row& row) {
-  std::vector<Config> configs;
-  for (const Subject* s : row.subjects) configs.push_back(s->config);
+  std::vector<Config> configs(row.subjects.size());
+  std::transform(row.subjects.begin(), row.subjects.end(), configs.begin(),
+                 [](const Subject* s) { return s->config; });
   std::vector<Text> cells{{"  " + names_of(configs)}, {bytes_of(row), Ink::plain, true}};
   for (std::size_t i = 0; i < kProbe; ++i) {
     const Entry& e = row.entry[i];

@@ -1,0 +1,107 @@
+#!/usr/bin/env bash
+# The demonstration: exit status, both outputs, options that do not exist.
+# usage: demo_test.sh PROGRAM
+set -u -o pipefail
+
+demo=$1
+out=$(mktemp -d "${TEST_TMPDIR:-/tmp}/demo_test.XXXXXX") || exit 2
+trap 'rm -rf -- "$out"' EXIT
+checks=0 failed=0
+
+check() { # check WHAT COMMAND...
+  local what=$1
+  shift
+  checks=$((checks + 1))
+  "$@" && return
+  failed=$((failed + 1))
+  printf 'FAILED: %s\n' "$what"
+  sed 's/^/  | /' "$out/stdout" "$out/stderr"
+}
+
+run() { # run ARGUMENTS: leaves $status, $out/stdout, $out/stderr
+  "$demo" "$@" >"$out/stdout" 2>"$out/stderr"
+  status=$?
+}
+
+exits() { [ "$status" = "$1" ]; }
+says() { grep -qE -e "$1" "$out/stdout"; }
+lacks() { ! says "$1"; }
+silent() { [ ! -s "$out/$1" ]; }
+one_line() { [ "$(wc -l <"$out/$1")" = 1 ]; }
+narrow() { [ "$(awk '{ if (length($0) > n) n = length($0) } END { print n }' "$out/stdout")" -le 100 ]; }
+
+# JSON is what these rules reduce to one value.
+json() {
+  awk '
+    { s = s $0 " " }
+    END {
+      gsub(/"([^"\\]|\\.)*"/, "S", s)
+      gsub(/-?[0-9]+(\.[0-9]+)?|true|false|null/, "V", s)
+      if (s ~ /[SV] +[SV]/) exit 1
+      gsub(/ /, "", s)
+      do {
+        n = gsub(/S:[SV]/, "P", s)
+        n += gsub(/\{(P(,P)*)?\}/, "V", s)
+        n += gsub(/\[([SV](,[SV])*)?\]/, "V", s)
+      } while (n)
+      exit s != "V"
+    }' "$1"
+}
+count() { grep -cE -e "$1" "$out/stdout"; }
+
+# The check of JSON has teeth.
+printf '%s' '{"a": [1, "b\"c", {"d": null}], "e": {}}' >"$out/stdout"
+: >"$out/stderr"
+check "good JSON is good" json "$out/stdout"
+for bad in '{"a": 1 "b": 2}' '{"a": [1, 2}' '{"a": 1,}' '{"a"}' '[1 2]' '{a: 1}' ''; do
+  printf '%s' "$bad" >"$out/bad"
+  if json "$out/bad"; then check "bad JSON is bad: $bad" false; else check "" true; fi
+done
+
+run
+check "it passes" exits 0
+check "it says so" says '^PASS  '
+check "it saw the historic bug" says 'TAKEN'
+check "no word on stderr" silent stderr
+check "a page is 100 columns wide" narrow
+check "no colours in a file" lacks $'\033'
+for lock in RawSpinLock SpinLock TrySpinLock SharedTrySpinLock LocalLock LocalTryLock; do
+  check "$lock is in it" says "^$lock "
+done
+check "it names what comes next" says '\./nest test'
+
+run --json
+check "--json passes" exits 0
+check "--json is JSON" json "$out/stdout"
+check "--json says it passed" says '^  "pass": true'
+check "no cell failed" lacks '"ok": false'
+# 5 locks with a try_lock() x 8 configurations x 3 kinds of signals; LocalLock. Probes come on top.
+check "it has all cells" [ "$(count '"ok": true')" -ge 121 ]
+check "it has the historic bug" [ "$(count '"historic_bug": true')" -ge 9 ]
+if says '"not_tried": null'; then
+  check "it has the probes" [ "$(count '"ok": true')" -eq $((121 + 40 + 40)) ]
+fi
+
+run --config up
+check "--config up passes" exits 0
+check "--config up saw the bug" says TAKEN
+run --config=smp_rt_debug
+check "--config=smp_rt_debug passes" exits 0
+check "there is no bug to see" lacks TAKEN
+check "and it says so" says 'no place in this configuration'
+
+run --help
+check "--help is a success" exits 0
+check "--help shows the usage" says '^usage: '
+check "--help lists the configurations" says ' up_rt_debug '
+
+for bad in --bogus --config --config=nope "--config nope" word; do
+  # shellcheck disable=SC2086  # two words
+  run $bad
+  check "$bad: exit status 2" exits 2
+  check "$bad: nothing on stdout" silent stdout
+  check "$bad: one line on stderr" one_line stderr
+done
+
+printf '%s checks, %s failed\n' "$checks" "$failed"
+[ "$failed" = 0 ] && [ "$checks" -ge 40 ]
