@@ -84,14 +84,19 @@ class LevelScope {
              std::uintptr_t floor) noexcept
       : was_(self.context.load(kRelaxed)), depth_(self.levels.load(kRelaxed)) {
     if (depth_ < hosted::kMaxLevels) {
-      self.level[depth_] = {reinterpret_cast<std::uintptr_t>(frame),
-                            floor,
-                            was_,
-                            soft,
-                            self.preempt.load(kRelaxed),
-                            self.bh.load(kRelaxed)};
-      fence();
+      // Reserve first, or an nmi in here would use the same entry; the frame last, for an entry
+      // without one (it was cleared at the last pop) says nothing yet.
       self.levels.store(depth_ + 1, kRelaxed);
+      fence();
+      hosted::Level& level = self.level[depth_];
+      level.stack_floor = floor;
+      level.context = was_;
+      level.soft = soft;
+      level.preempt = self.preempt.load(kRelaxed);
+      level.bh = self.bh.load(kRelaxed);
+      fence();
+      level.frame = reinterpret_cast<std::uintptr_t>(frame);
+      fence();
     }
     self.context.store(was_ | bit, kRelaxed);
     fence();
@@ -99,6 +104,8 @@ class LevelScope {
   ~LevelScope() {
     fence();
     self.context.store(was_, kRelaxed);
+    if (depth_ < hosted::kMaxLevels) self.level[depth_].frame = 0;
+    fence();
     self.levels.store(depth_, kRelaxed);
     fence();
   }

@@ -176,9 +176,11 @@ struct HostedPort {
     if (!n) [[likely]]
       return;
     const hosted::Level top = hosted::self.level[n - 1];
+    if (!top.frame) return;  // just being entered or left
     const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
     if (here < top.frame && here >= top.stack_floor) return;
     if (!top.stack_floor && hosted::on_alternate_stack()) return;  // a probe: above, but elsewhere
+    hosted::self.level[n - 1].frame = 0;
     hosted::self.levels.store(n - 1, hosted::kRelaxed);
     hosted::self.context.store(top.context, hosted::kRelaxed);
     hosted::self.soft.store(top.soft, hosted::kRelaxed);
