@@ -269,8 +269,8 @@ TEST_P(Sleeping, R2_AnNmiInTheSlowPathIsRefusedAndTouchesNothing) {
   const AnyLock::Bytes bytes = lock.bytes();
   nmis_refused = nmis_granted = 0;
   tried_by_nmi = &lock;
-  detail::set_default_nmi(
-      [] { (tried_by_nmi.load()->try_lock() ? nmis_granted : nmis_refused).fetch_add(1); });
+  set_default(Where::nmi,
+              [] { (tried_by_nmi.load()->try_lock() ? nmis_granted : nmis_refused).fetch_add(1); });
   for (unsigned i = 1; i <= 5; ++i) {
     pthread_kill(pair.waiter(), detail::kNmiSignal);
     wait_until([&] { return nmis_refused + nmis_granted == i; });
