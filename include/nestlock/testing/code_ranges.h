@@ -23,14 +23,6 @@
 #include "nestlock/testing/internal/elf_symbols.h"
 #include "nestlock/testing/internal/unseen.h"
 
-// Puts a function into the section that CodeRanges::swept() names. For plain functions: compilers
-// refuse or ignore it on inline functions and templates, and what is inlined into it is swept, too.
-#if defined(__linux__)
-#define NESTLOCK_SWEPT __attribute__((section("nestlock_swept"), noinline))
-#else
-#define NESTLOCK_SWEPT
-#endif
-
 namespace nestlock::testing {
 
 struct CodeRange {

@@ -56,3 +56,11 @@ extern const char __stop_nestlock_swept[] __attribute__((weak, visibility("hidde
 inline constexpr const char *__start_nestlock_unseen = nullptr, *__stop_nestlock_unseen = nullptr;
 inline constexpr const char *__start_nestlock_swept = nullptr, *__stop_nestlock_swept = nullptr;
 #endif
+
+// Puts a function into the section that CodeRanges::swept() names. For plain functions: compilers
+// refuse or ignore it on inline functions and templates, and what is inlined into it is swept, too.
+#if defined(__linux__)
+#define NESTLOCK_SWEPT __attribute__((section("nestlock_swept"), noinline))
+#else
+#define NESTLOCK_SWEPT
+#endif
