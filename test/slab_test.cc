@@ -126,8 +126,8 @@ TYPED_TEST(Slab, NothingIsLostNorGivenTwiceUnderARandomLoad) {
   };
   std::vector<Block> live;
   std::mt19937 rng(20261121);
-  for (int i = 0; i < 60000; ++i) {
-    if (rng() % 100 < (i / 10000 % 2 ? 60u : 40u) || live.empty()) {
+  for (int i = 0; i < 24000; ++i) {
+    if (rng() % 100 < (i / 4000 % 2 ? 60u : 40u) || live.empty()) {
       const std::size_t size = rng() % 100 < 97 ? 1 + rng() % 1500 : 1 + rng() % kMaxKmalloc;
       void* const p = i & 3 ? s.kmalloc(size, gfp::kernel) : s.kmalloc_nolock(size, gfp::none);
       if (!p) continue;  // out of memory, counted by the allocator
@@ -236,6 +236,9 @@ Swept sweep_a_pair() {
   static void* mine;
   static constexpr unsigned kPattern = 0xa5;
   Swept s;
+  // Debug forms have eight times the boundaries, of the same locks: every fifth.
+  testing::SweepOptions options;
+  options.boundaries.every = K::kConfig.debug ? 5 : 1;
   s.result = testing::sweep_each(
       [] {
         f.reset(std::size_t{1} << 20);
@@ -264,7 +267,8 @@ Swept sweep_a_pair() {
             if (static_cast<unsigned char*>(kept[i])[b] != kPattern) return false;
         }
         return f.live() == n + 1;
-      });
+      },
+      options);
   return s;
 }
 
