@@ -295,7 +295,9 @@ TEST(SlabSweepPolicies, TheOtherPromisingLocksHold) {
 }
 
 // Permanent expected failures: the historic bug must be seen. The probe is an NMI to irqs off.
+// (ThreadSanitizer ends the program at the race itself: these locks order nothing.)
 TEST(SlabSweepPolicies, StatelessLocksAndIrqsOffCorrupt) {
+  if (internal::kWithTsan) return;
   for (const Swept& s :
        {sweep_a_pair<Up, testing::Stateless<Up>>(), sweep_a_pair<Up, testing::IrqsOff<Up>>()}) {
     EXPECT_TRUE(s.result.supported);
