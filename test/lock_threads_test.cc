@@ -144,7 +144,7 @@ TEST_P(Fifo, WaitersAreServedInTheOrderTheyCame) {
 // try there would overtake the queue.
 TEST_P(Fifo, TryDoesNotOvertakeTheQueue) {
   AnyLock lock(*GetParam());
-  std::atomic<bool> stop{false}, turn{false};
+  std::atomic<bool> stop{false};
   std::atomic<unsigned> overtaken{0}, refused{0};
   // A queue that is never empty until the end: two threads that each wait for the other's section.
   std::vector<std::thread> queue;
