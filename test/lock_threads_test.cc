@@ -50,7 +50,8 @@ INSTANTIATE_TEST_SUITE_P(All, BetweenThreads, ::testing::ValuesIn(locks_where(be
 TEST_P(BetweenThreads, OneAtATime) {
   AnyLock lock(*GetParam());
   constexpr unsigned kThreads = 4;
-  const unsigned rounds = 20000 / kLess;
+  // Where the threads outnumber the processors, a turn in a queue may cost a time slice.
+  const unsigned rounds = (is_fifo(*GetParam()) ? 400 : 20000) / kLess;
   const bool tries = GetParam()->try_lock;
   unsigned long counter = 0;  // no atomic: TSan checks the order, the sum checks exclusion
   std::atomic<unsigned> by_try{0};

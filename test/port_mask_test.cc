@@ -496,17 +496,64 @@ TEST_P(PortMaskTest, WaitIrqRunsWhatWasHeldBack) {
   EXPECT_TRUE(port->irqs_disabled());
 }
 
-TEST_P(PortMaskTest, WaitIrqWakesForAnIrqThatIsPendingInTheKernel) {
-  for (int i = 1; i <= 100; ++i) {
-    real_mask(SIG_BLOCK, irq_class());
-    arrive(irq(0), i);
-    port->irq_disable();
-    real_mask(SIG_UNBLOCK, irq_class());
-    in_section = 0;
-    signals::wait_irq();
-    EXPECT_EQ(irqs.size(), static_cast<unsigned>(i));
-    port->irq_enable();
+// Waits until `thread` sleeps in the kernel.
+void wait_until_asleep(pid_t thread) {
+  char path[64], text[256];
+  std::snprintf(path, sizeof path, "/proc/self/task/%d/stat", thread);
+  for (;;) {
+    const int fd = open(path, O_RDONLY);
+    const ssize_t n = read(fd, text, sizeof text - 1);
+    close(fd);
+    text[n > 0 ? n : 0] = 0;
+    const char* const end = std::strrchr(text, ')');
+    if (end && end[2] == 'S') return;
+    sched_yield();
   }
+}
+
+// Sends irqs 1, 2, ... to this thread, each when it is asleep.
+class SendsWhenAsleep {
+ public:
+  explicit SendsWhenAsleep(int count)
+      : thread_([this, count, to = thread_id()] {
+          real_mask(SIG_BLOCK, ~Mask{0});
+          for (int i = 1; i <= count; ++i) {
+            while (asked_ < i) sched_yield();
+            wait_until_asleep(to);
+            queue_to(to, irq(0), i);
+          }
+        }) {}
+  ~SendsWhenAsleep() { thread_.join(); }
+  SendsWhenAsleep(const SendsWhenAsleep&) = delete;
+  SendsWhenAsleep& operator=(const SendsWhenAsleep&) = delete;
+  void soon() { ++asked_; }
+
+ private:
+  std::atomic<int> asked_{0};
+  std::thread thread_;
+};
+
+TEST_P(PortMaskTest, WaitIrqWakesAndRunsSoftirqsWithIrqsOn) {
+  constexpr int kRounds = 20;
+  in_irq = [](int signo, siginfo_t*, void*) {
+    if (signo == irq(0)) signals::raise_softirq(0);
+  };
+  in_softirq[0] = [] {
+    const unsigned before = irqs.size();
+    arrive(irq(1));
+    EXPECT_EQ(irqs.size(), before + 1);
+  };
+  SendsWhenAsleep sender(kRounds);
+  for (unsigned i = 1; i <= kRounds; ++i) {
+    const IrqSection section;
+    in_section = 0;
+    sender.soon();
+    while (irqs.size() < 2 * i) signals::wait_irq();
+    EXPECT_TRUE(port->irqs_disabled());
+    EXPECT_EQ(real_mask() & irq_class(), 0u);
+  }
+  EXPECT_EQ(irqs.size(), 2u * kRounds);
+  EXPECT_EQ(softirqs.size(), unsigned{kRounds});
 }
 
 TEST_P(PortMaskTest, WaitIrqKeepsTheProgramsBlocks) {
@@ -524,41 +571,17 @@ TEST_P(PortMaskTest, WaitIrqKeepsTheProgramsBlocks) {
   EXPECT_EQ(irqs.values(), (Values{1, 2}));
 }
 
-// Waits until `thread` sleeps in the kernel.
-void wait_until_asleep(pid_t thread) {
-  char path[64], text[256];
-  std::snprintf(path, sizeof path, "/proc/self/task/%d/stat", thread);
-  for (;;) {
-    const int fd = open(path, O_RDONLY);
-    const ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    text[n > 0 ? n : 0] = 0;
-    const char* const end = std::strrchr(text, ')');
-    if (end && end[2] == 'S') return;
-    sched_yield();
-  }
-}
-
 TEST_P(PortMaskTest, AnArrivalInASectionInterruptsOneSleepAndLaterOnesNone) {
-  const pid_t me = thread_id();
-  std::atomic<bool> sleeping{false}, quit{false};
-  std::thread sender([&] {
-    while (!sleeping) sched_yield();
-    wait_until_asleep(me);
-    queue_to(me, irq(0), 1);
-    while (!quit) sched_yield();
-  });
+  SendsWhenAsleep sender(1);
   {
     const IrqSection section;
     const timespec minute{60, 0}, moment{0, 1'000'000};
-    sleeping = true;
+    sender.soon();
     EXPECT_EQ(syscall(SYS_nanosleep, &minute, nullptr), -1);
     EXPECT_EQ(errno, EINTR);
     EXPECT_EQ(irqs.size(), 0u);  // though no handler ran
     arrive(irq(0), 2);           // the class is blocked now
     EXPECT_EQ(syscall(SYS_nanosleep, &moment, nullptr), 0);
-    quit = true;
-    sender.join();
   }
   EXPECT_EQ(irqs.values(), (Values{1, 2}));
 }

@@ -258,7 +258,7 @@ class PortSweepTest : public PortTest {
       for (const Event* event : events<P>()) {
         const SweepResult r = sweep(op, *event);
         std::string text = r.text();
-        EXPECT_TRUE(r.ok() && r.complete)
+        ASSERT_TRUE(r.ok() && r.complete)
             << op.name << " X " << event->name << ": " << text << "\n  " << first_wrong_;
         boundaries = std::max(boundaries, r.boundaries), runs += r.runs;
         traps += r.traps;

@@ -297,7 +297,8 @@ void run_nmi(int signo, siginfo_t* info, ucontext_t* uc, const void* frame) noex
   } else if (self.soft.load(kRelaxed) | self.held.load(kRelaxed)) {
     hold_back(signo, info, uc);  // held counts: a direct run would overtake a slot (R6)
   } else {
-    const KernelMask open = irq_class.load(kRelaxed) & ~mask_in(*uc);
+    const KernelMask user = mask_in(*uc) & ~self.waiting.load(kRelaxed);
+    const KernelMask open = irq_class.load(kRelaxed) & ~user;
     self.soft.store(1, kRelaxed);
     run_irq(signo, info, uc, stack_floor(frame, *uc));
     run_softirqs(open, /*close=*/true);
@@ -440,10 +441,13 @@ void wait_irq() noexcept {
   const KernelMask user = real_mask(SIG_BLOCK, all) & ~self.added.load(kRelaxed);
   self.soft.store(0, kRelaxed);
   fence();
-  if (self.held.load(kRelaxed))
+  if (self.held.load(kRelaxed)) {
     replay();
-  else
+  } else {
+    self.waiting.store(all & ~user, kRelaxed);  // the irq's softirqs run with irqs on all the same
     syscall(SYS_rt_sigsuspend, &user, sizeof user);
+    self.waiting.store(0, kRelaxed);
+  }
   real_mask(SIG_SETMASK, user);
   hosted::irq_save();
 }

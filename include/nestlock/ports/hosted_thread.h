@@ -45,7 +45,8 @@ struct ThreadState {
   Word tid;       // cached thread id, 0 = not known yet
   Word levels;    // entries in use of level[]
   Word exits;     // passes of the thread-exit hook so far
-  std::atomic<std::uint64_t> added;  // signals that a hold-back really blocked, to be unblocked
+  std::atomic<std::uint64_t> added;    // signals that a hold-back really blocked, to be unblocked
+  std::atomic<std::uint64_t> waiting;  // signals that wait_irq() blocked around its sleep
   Level level[kMaxLevels];
 };
 
