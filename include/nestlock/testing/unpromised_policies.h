@@ -28,10 +28,12 @@ struct IrqsOff : Stateless<K> {
   using PcpTag = IrqSave;
 };
 
-// What mainline does since 7.1: per-CPU pages off on UP, and *_nolock refused in NMI.
+// What mainline does since 7.1: per-CPU pages off on UP, and *_nolock refused in NMI. Its sheaves'
+// lock (local_trylock_t) has its byte on UP, too; the others have no state.
 template <Kernel K>
 struct RefusedInNmi : Stateless<K> {
   static constexpr const char* kName = "refused in NMI";
+  using Local = BasicLocalTryLock<K>;
   static constexpr bool kPcp = false;
   static bool may_try() noexcept {
     return can_spin_trylock<K>() && (K::kConfig.smp || K::Port::context() != Context::nmi);
