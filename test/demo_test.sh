@@ -68,6 +68,11 @@ check "no colours in a file" lacks $'\033'
 for lock in RawSpinLock SpinLock TrySpinLock SharedTrySpinLock LocalLock LocalTryLock; do
   check "$lock is in it" says "^$lock "
 done
+for policy in stateless 'irqs off' 'refused in NMI' 'per-lock atomic' 'class atomic' 'per-lock byte'; do
+  check "the page and slab floors on $policy" [ "$(count "^$policy  ")" = 2 ]
+done
+check "nothing was handed out twice on our lock" says '^per-lock byte( +[0-9]+/[0-9]+ +0){3}$'
+check "irqs off fails under NMI" says '^irqs off +[0-9]+/[0-9]+ +0 +[0-9]+/[0-9]+ +[1-9]'
 check "it names what comes next" says '\./nest test'
 
 run --json
@@ -79,7 +84,9 @@ check "no cell failed" lacks '"ok": false'
 check "it has all cells" [ "$(count '"ok": true')" -ge 121 ]
 check "it has the historic bug" [ "$(count '"historic_bug": true')" -ge 9 ]
 if says '"not_tried": null'; then
-  check "it has the probes" [ "$(count '"ok": true')" -eq $((121 + 40 + 40)) ]
+  # Probes; free lists; pages and objects: 6 policies x 3 interruptions, and that a lock was held.
+  check "it has the probes" [ "$(count '"ok": true')" -eq $((121 + 40 + 40 + 19 + 19)) ]
+  check "it has the floors' historic bugs" [ "$(count '"historic_bug": true.*nested_served')" -eq 12 ]
 fi
 
 run --config up
@@ -88,6 +95,7 @@ check "--config up saw the bug" says TAKEN
 run --config=smp_rt_debug
 check "--config=smp_rt_debug passes" exits 0
 check "there is no bug to see" lacks TAKEN
+check "the floors' policies are for one CPU" lacks 'stateless'
 check "and it says so" says 'no place in this configuration'
 
 run --help

@@ -4,9 +4,9 @@
 #include <algorithm>
 #include <atomic>
 
-#include "interrupts.h"
 #include "section.h"
 #include "subject.h"
+#include "tools/shared/interrupts.h"
 
 namespace nestlock::demo {
 namespace {

@@ -8,9 +8,9 @@
 #include <cstring>
 #include <string_view>
 
-#include "interrupts.h"
 #include "json.h"
 #include "section.h"
+#include "tools/shared/interrupts.h"
 
 namespace nestlock::demo {
 namespace {
@@ -140,9 +140,11 @@ int demonstrate(const Options& options) {
   const bool colours = isatty(STDOUT_FILENO) && !(no_colour && *no_colour);
   const Painter paint(colours);
   std::vector<Section> sections;
-  for (Section (*const run)(const Options&) : {nested_try, free_list}) {
+  for (Section (*const run)(const Options&) :
+       {nested_try, free_list, nested_pages, nested_objects}) {
     sections.push_back(run(options));
-    if (!options.json) print(sections.back(), paint), std::fflush(stdout);
+    if (!options.json && !sections.back().empty())
+      print(sections.back(), paint), std::fflush(stdout);
   }
   const Tally tally = count(sections, options);
   if (options.json)

@@ -5,9 +5,9 @@
 #include <cstdint>
 #include <string>
 
-#include "interrupts.h"
 #include "section.h"
 #include "subject.h"
+#include "tools/shared/asked.h"
 
 namespace nestlock::demo {
 
@@ -15,28 +15,6 @@ namespace nestlock::demo {
 inline constexpr Context kColumns[] = {Context::softirq, Context::hardirq, Context::nmi,
                                        Context::task};
 inline constexpr std::size_t kProbe = 3;
-
-struct Answers {
-  std::uint64_t asked = 0, granted = 0;
-
-  void add(bool answer) { ++asked, granted += answer; }
-  void add(const Answers& more) { asked += more.asked, granted += more.granted; }
-  bool are(contexts::Answer a) const {
-    return asked != 0 && granted == (a == contexts::Answer::granted ? asked : 0);
-  }
-};
-
-struct Asked {
-  Answers held, free;
-  std::uint64_t either = 0;         // asked inside lock() or unlock()
-  std::uint64_t interruptions = 0;  // that were made
-  std::uint64_t handlers = 0;       // that ran
-  std::uint64_t elsewhere = 0;      // of these, in another context than they should
-  std::uint64_t altered = 0;        // refusals that changed a byte of the lock
-  std::uint64_t code_refused = 0;   // the interrupted code itself did not get a free lock
-  Findings findings;
-  const char* trouble = nullptr;
-};
 
 struct Promise {
   bool allowed;  // if not, the call is refused all the same, and debug reports it

@@ -9,9 +9,11 @@
 #include <vector>
 
 #include "nestlock/config.h"
-#include "table.h"
+#include "tools/shared/table.h"
 
 namespace nestlock::demo {
+
+using namespace tools;
 
 struct Options {
   std::optional<Config> only;  // --config
@@ -39,11 +41,14 @@ struct Section {
   Table table;
   std::vector<std::string> legend;  // lines below it
   std::vector<Cell> cells;
-  std::string not_tried;  // what this machine cannot do
+  std::string not_tried;                                             // what this machine cannot do
+  bool empty() const { return cells.empty() && not_tried.empty(); }  // none of these configurations
 };
 
 Section nested_try(const Options& options);
 Section free_list(const Options& options);
+Section nested_pages(const Options& options);
+Section nested_objects(const Options& options);
 
 // "up up_debug", "the four _rt", "all but up".
 std::string names_of(const std::vector<Config>& some);

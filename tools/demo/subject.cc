@@ -14,12 +14,6 @@ namespace {
 template <Config kC>
 using KernelFor = KernelOf<kC, HostedPort<kC>>;
 
-void enter(Phase p) {
-  std::atomic_signal_fence(std::memory_order_seq_cst);
-  phase.store(p, std::memory_order_relaxed);
-  std::atomic_signal_fence(std::memory_order_seq_cst);
-}
-
 // A lock by itself.
 template <class Lock>
 struct Alone {
@@ -95,15 +89,11 @@ Subject subject() {
   using Of = Holder<Lock>;
   constexpr bool kShared =
       Lock::kLockType == LockType::shared_try_spin && !kC.smp && !kC.preempt_rt;
-  return {Lock::kLockType,
+  return {{&Of::the_lock(), sizeof(Lock), Of::hold, Of::try_hold, Lock::Port::context},
+          Lock::kLockType,
           kC,
-          &Of::the_lock(),
-          sizeof(Lock),
           AddedBytes<Lock>::value,
-          kShared ? sizeof(std::uint32_t) : 0,
-          Of::hold,
-          Of::try_hold,
-          Lock::Port::context};
+          kShared ? sizeof(std::uint32_t) : 0};
 }
 
 constexpr std::size_t kConfigs = std::size(configs::all);

@@ -2,36 +2,21 @@
 // in this one program.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <span>
 
-#include "call.h"
 #include "nestlock/contexts.h"
+#include "tools/shared/asked.h"
 
 namespace nestlock::demo {
 
-// Where the code that gets interrupted is. Its own word, stored right after lock() returned and
-// right before unlock() is called: handlers judge an answer by it, never by the lock. Inside lock()
-// and unlock() either answer is right.
-enum class Phase { outside, taking, held, giving };
-inline constinit std::atomic<Phase> phase{Phase::outside};
+using namespace tools;
 
-struct Subject {
+struct Subject : Askable {
   LockType type;
   Config config;
-  const void* lock;          // the lock's own bytes ...
-  std::size_t object_bytes;  // ... and how many
   std::size_t bytes;         // that a lock adds to a struct; a stateless one adds none
   std::size_t shared_bytes;  // that all locks of its class have in common
-
-  // The code that gets interrupted: lock(), `section`, unlock(), with the phases stored. False if
-  // it was refused: a SharedTrySpinLock has try_lock() only.
-  bool (*hold)(Call section);
-  // The handler: try_lock(); if granted `section`, unlock(). Whether it was granted.
-  bool (*try_hold)(Call section);
-  // What the port says it is in.
-  Context (*context)() noexcept;
 };
 
 // By lock type, then configuration.

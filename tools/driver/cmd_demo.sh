@@ -18,15 +18,15 @@ run_demo() {
   compgen -G "$top/tools/demo/*.cc" >/dev/null || die "tools/demo has no sources"
   mkdir -p "$state" || die "cannot write to $state"
   cxx=$(find_cxx) || exit 2
-  line="$cxx -std=c++20 -O2 -Iinclude -DNESTLOCK_CONFIG=up tools/demo/*.cc lib/port/*.cc -pthread -o .nest/demo"
+  line="$cxx -std=c++20 -O2 -Iinclude -I. -DNESTLOCK_CONFIG=up tools/demo/*.cc tools/shared/*.cc lib/port/*.cc -pthread -o .nest/demo"
 
   # Another line (another compiler) rebuilds as a newer source does.
-  newer=$(cd "$top" && find include lib/port tools/demo -type f -newer "$out" 2>/dev/null | head -n 1)
+  newer=$(cd "$top" && find include lib/port tools/demo tools/shared -type f -newer "$out" 2>/dev/null | head -n 1)
   if [ ! -x "$out" ] || [ -n "$newer" ] || [ "$(cat "$out.line" 2>/dev/null)" != "$line" ]; then
     say "$line" >&2
     # $cxx may hold options of its own: it is split at its spaces.
-    (cd "$top" && $cxx -std=c++20 -O2 -Iinclude -DNESTLOCK_CONFIG=up \
-      tools/demo/*.cc lib/port/*.cc -pthread -o .nest/demo.new) || exit 1
+    (cd "$top" && $cxx -std=c++20 -O2 -Iinclude -I. -DNESTLOCK_CONFIG=up \
+      tools/demo/*.cc tools/shared/*.cc lib/port/*.cc -pthread -o .nest/demo.new) || exit 1
     mv -f "$out.new" "$out" && printf '%s\n' "$line" >"$out.line"
   fi
   exec "$out" "$@"

@@ -4,10 +4,10 @@
 
 #include <cstdint>
 
-#include "call.h"
 #include "nestlock/report.h"
+#include "tools/shared/call.h"
 
-namespace nestlock::demo {
+namespace nestlock::tools {
 
 // Registers the signals and the report sink. Null, or what went wrong.
 const char* set_up_interrupts();
@@ -20,6 +20,7 @@ void interrupt_with(Context c, Call handler);
 
 struct Probed {
   bool supported = false;
+  bool complete = false;          // the code ended before the instructions that were asked for
   const char* trouble = nullptr;  // why not supported, or what went wrong
   std::uint64_t instructions = 0;
 };
@@ -30,6 +31,15 @@ Probed probe_through(Call code, Call probe);
 // prepare(); code() with probe() after its first instruction; check(). The same with the second,
 // and so on to the last.
 Probed probe_each(Call prepare, Call code, Call probe, Call check);
+
+// The same with an interruption of class `c`: hardirq, nmi, or task for a probe. `handler` may run
+// later, where irqs are masked. From the k-th instruction on; or there only.
+enum class Instructions { rest, one };
+Probed interrupt_each(Context c, Instructions which, std::uint64_t k, Call prepare, Call code,
+                      Call handler, Call check);
+
+// Of code() alone.
+std::uint64_t instructions_of(Call code);
 
 // Why it cannot be done here, or null.
 const char* why_no_probes();
@@ -47,4 +57,4 @@ void now_trying(const char* what);
 // Since now_trying().
 Findings findings();
 
-}  // namespace nestlock::demo
+}  // namespace nestlock::tools

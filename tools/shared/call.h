@@ -1,7 +1,7 @@
 // A callable by reference: two words, no allocation, so a handler may call it.
 #pragma once
 
-namespace nestlock::demo {
+namespace nestlock::tools {
 
 class Call {
  public:
@@ -15,4 +15,4 @@ class Call {
   const void* object_;
 };
 
-}  // namespace nestlock::demo
+}  // namespace nestlock::tools

@@ -1,8 +1,8 @@
-#include "table.h"
+#include "tools/shared/table.h"
 
 #include <algorithm>
 
-namespace nestlock::demo {
+namespace nestlock::tools {
 
 std::string Painter::operator()(const std::string& text, Ink ink) const {
   constexpr const char* kCodes[] = {"", "\033[1m", "\033[2m", "\033[31;1m", "\033[32m"};
@@ -40,4 +40,4 @@ std::string Table::print(const Painter& paint) const {
   return out;
 }
 
-}  // namespace nestlock::demo
+}  // namespace nestlock::tools

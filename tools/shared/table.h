@@ -5,7 +5,7 @@
 #include <string>
 #include <vector>
 
-namespace nestlock::demo {
+namespace nestlock::tools {
 
 enum class Ink { plain, bold, dim, red, green };
 
@@ -44,4 +44,4 @@ class Table {
   std::vector<Line> lines_;
 };
 
-}  // namespace nestlock::demo
+}  // namespace nestlock::tools

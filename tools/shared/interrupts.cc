@@ -1,4 +1,4 @@
-#include "interrupts.h"
+#include "tools/shared/interrupts.h"
 
 #include <signal.h>
 #include <sys/syscall.h>
@@ -11,7 +11,7 @@
 #include "nestlock/signals.h"
 #include "nestlock/testing/instruction_sweep.h"
 
-namespace nestlock::demo {
+namespace nestlock::tools {
 namespace {
 
 constexpr auto kRelaxed = std::memory_order_relaxed;
@@ -74,10 +74,15 @@ const testing::SweepOptions& options() {
   return o;
 }
 
+// To this very thread.
+void send(Context c) {
+  syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), c == Context::nmi ? kNmi : kIrq);
+}
+
 Probed probed(const testing::SweepResult& r) {
   const char* const trouble =
       r.trouble || r.complete ? r.trouble : "the sweep did not reach the end of the code";
-  return {r.supported, trouble, r.boundaries};
+  return {r.supported, r.complete, trouble, r.boundaries};
 }
 
 }  // namespace
@@ -97,8 +102,7 @@ void interrupt_with(Context c, Call h) {
   by_softirq.store(c == Context::softirq, kRelaxed);
   handler.store(&h, kRelaxed);
   hosted::fence();
-  // To this very thread: it has run when the system call returns.
-  syscall(SYS_tgkill, getpid(), syscall(SYS_gettid), c == Context::nmi ? kNmi : kIrq);
+  send(c);  // it has run when the system call returns
   hosted::fence();
   handler.store(nullptr, kRelaxed);
 }
@@ -109,6 +113,30 @@ Probed probe_through(Call code, Call probe) {
 
 Probed probe_each(Call prepare, Call code, Call probe, Call check) {
   return probed(testing::sweep_each(prepare, code, probe, check, options()));
+}
+
+Probed interrupt_each(Context c, Instructions which, std::uint64_t k, Call prepare, Call code,
+                      Call h, Call check) {
+  testing::SweepOptions o = options();
+  o.boundaries.first = k;
+  if (which == Instructions::one) {
+    o.boundaries.last = k;
+    o.engine = testing::Engine::trap_flag;  // to learn the code for one run takes longer
+  }
+  // Sent while it is blocked, a signal arrives at the very instruction.
+  if (c != Context::task) o.blocked = testing::kAllSignals;
+  by_softirq.store(false, kRelaxed);
+  handler.store(&h, kRelaxed);
+  const auto r =
+      testing::sweep_each(prepare, code, [&] { c == Context::task ? h() : send(c); }, check, o);
+  handler.store(nullptr, kRelaxed);
+  Probed p = probed(r);
+  if (which == Instructions::one && !r.trouble) p.trouble = nullptr;  // complete or not
+  return p;
+}
+
+std::uint64_t instructions_of(Call code) {
+  return testing::sweep_through(code, [] {}, options()).boundaries;
 }
 
 const char* why_no_probes() {
@@ -130,4 +158,4 @@ Findings findings() {
           other.load(kRelaxed)};
 }
 
-}  // namespace nestlock::demo
+}  // namespace nestlock::tools
