@@ -300,6 +300,22 @@ static_assert(BuiltKernel::kConfig == kBuiltConfig);
 static_assert(std::is_same_v<TrySpinLock, BasicTrySpinLock<BuiltKernel>>);
 static_assert(std::is_same_v<SpinLock::Kernel, BuiltKernel>);
 
+TYPED_TEST(StdGuards, AdoptLockTakesOverWhatATryTook) {
+  using K = Watched<TypeParam>;
+  BasicTrySpinLock<K> lock;
+  Recorder::events.clear();
+  ASSERT_TRUE(lock.try_lock());
+  lock.assert_held();  // for clang's analysis
+  {
+    Guard g(lock, adopt_lock);
+    EXPECT_TRUE(lock.is_locked());
+    expect_events_of(lock, {Step::acquired_by_try});
+  }
+  expect_events_of(lock, {Step::releasing});
+  EXPECT_FALSE(lock.is_locked());
+  EXPECT_EQ(counts(), ThreadCounts{});
+}
+
 TYPED_TEST(StdGuards, CanSpinTrylockIsTheTablesGate) {
   for (Where where : kWheres)
     interrupt(where, [&] {

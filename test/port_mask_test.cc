@@ -1,7 +1,6 @@
 // The lazy mask of irqs: what is held back, when and in which order it is replayed, and what of the
 // thread's state survives it. The rules R1..R10 are in lib/port/README.md; that they hold after
 // every instruction is port_sweep_test.
-#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/resource.h>
@@ -496,19 +495,8 @@ TEST_P(PortMaskTest, WaitIrqRunsWhatWasHeldBack) {
   EXPECT_TRUE(port->irqs_disabled());
 }
 
-// Waits until `thread` sleeps in the kernel.
 void wait_until_asleep(pid_t thread) {
-  char path[64], text[256];
-  std::snprintf(path, sizeof path, "/proc/self/task/%d/stat", thread);
-  for (;;) {
-    const int fd = open(path, O_RDONLY);
-    const ssize_t n = read(fd, text, sizeof text - 1);
-    close(fd);
-    text[n > 0 ? n : 0] = 0;
-    const char* const end = std::strrchr(text, ')');
-    if (end && end[2] == 'S') return;
-    sched_yield();
-  }
+  while (!is_asleep(thread)) sched_yield();
 }
 
 // Sends irqs 1, 2, ... to this thread, each when it is asleep.
@@ -675,6 +663,15 @@ std::vector<Finding> in_debug(std::vector<Finding> f) {
 }
 
 TEST_P(PortMaskTest, EnablingIrqsInAnNmiDoesNothing) {
+  in_nmi = [](int, siginfo_t*, void*) {
+    port->irq_enable();
+    EXPECT_TRUE(port->irqs_disabled()) << "with nothing held back, either";
+  };
+  {
+    Findings findings;
+    arrive(nmi());
+    EXPECT_EQ(findings.all(), in_debug({Finding::irq_enable_in_nmi}));
+  }
   Findings findings;
   in_nmi = [](int, siginfo_t*, void*) {
     port->irq_enable();

@@ -6,11 +6,15 @@
 #include <algorithm>
 #include <cstdio>
 #include <cstring>
+#include <thread>
+#include <utility>
 
 #include "nestlock/testing/instruction_sweep.h"
 #include "port_testing.h"
 
 namespace nestlock::port_testing {
+
+int probe_that_sends() { return SIGRTMIN + 7; }
 
 // Not through the linker's stubs, which are part of the program and would be swept.
 long (*volatile system_call)(long, ...) noexcept = syscall;
@@ -110,6 +114,16 @@ void held() {
   P::irq_restore(s);
 }
 
+// The irq comes in a probe, whose return opens the class again: what comes next is not the first.
+template <class P>
+void held_by_a_probe() {
+  const auto s = P::irq_save();
+  in_section.store(1, kRelaxed);
+  send(probe_that_sends());
+  in_section.store(0, kRelaxed);
+  P::irq_restore(s);
+}
+
 template <class P>
 void raised() {
   P::bh_disable();
@@ -204,6 +218,7 @@ std::vector<Op> ops() {
       {"a section that holds an irq back", held<P, 0>, {.irqs = 1}},
       {"the same, with a softirq", held<P, 3>, {.irqs = 1, .softirqs = {0}}},
       {"a softirq raised in an irq section", raised_in_section<P>, {.softirqs = {0}}},
+      {"a section in which a probe lets an irq in", held_by_a_probe<P>, {.irqs = 1}},
   };
   if (P::kConfig.debug && internal::kWithTsan) v.resize(1);
   if (P::kConfig.debug) return v;  // the others have no part that depends on it
@@ -272,6 +287,7 @@ class PortSweepTest : public PortTest {
  private:
   SweepResult sweep(const Op& op, const Event& event) {
     if (event.probe) install_probe(probe(), event.probe);
+    install_probe(probe_that_sends(), [](int, siginfo_t*, void*) { send(irq(0)); });
     SweepOptions options{.blocked = testing::kAllSignals};
     // What a handler does besides is one boundary.
     for (const char* name : {"on_irq", "on_nmi", "on_softirq", "keep"})
@@ -313,6 +329,54 @@ class PortSweepTest : public PortTest {
 TEST_F(PortSweepTest, EveryInstructionOfAReleaseConfiguration) {
   sweep_all<HostedPort<configs::up>>();
 }
+// R9: an irq that comes after any instruction before the sleep ends the sleep, or there is none.
+// Whoever sleeps for good is woken from outside, and told on.
+TEST_F(PortSweepTest, WaitIrqSleepsOnNoIrqThatHasCome) {
+  using P = HostedPort<configs::up>;
+  std::atomic<std::uint64_t> round{0}, woken{0};
+  std::atomic<bool> quit{false};
+  std::thread waker([&, sleeper = thread_id()] {
+    real_mask(SIG_BLOCK, ~Mask{0});
+    std::uint64_t looked_at = 0;
+    while (!quit) {
+      usleep(100'000);
+      const std::uint64_t now = round.load();
+      if (is_asleep(sleeper) && std::exchange(looked_at, now) == now) {
+        woken.store(now);
+        queue_to(sleeper, irq(1), 1);
+      }
+    }
+  });
+  std::uint64_t k = 0;
+  for (bool slept_before = false; !slept_before; ++k) {
+    quieten();
+    irqs.clear();
+    for (int& s : sent) s = 0;
+    const std::uint64_t mine = round.load() + 1;
+    round.store(mine);
+    const auto r = testing::run_interrupted_at(
+        1 + k * kEvery,
+        [] {
+          const auto s = P::irq_save();
+          while (irqs.size() == 0) signals::wait_irq();
+          P::irq_restore(s);
+        },
+        [&] {
+          slept_before = woken.load() == mine;
+          if (!slept_before) send(irq(0));
+        },
+        {.blocked = testing::kAllSignals});
+    if (!r.supported) break;
+    EXPECT_TRUE(r.ok()) << r.text();
+    EXPECT_EQ(slept_before, woken.load() == mine) << "slept on it: " << r.text();
+    if (HasFailure()) break;
+  }
+  quit = true;
+  waker.join();
+  EXPECT_GT(k, 10u / kEvery);
+  std::printf("wait_irq(): %lu boundaries before its sleep\n", static_cast<unsigned long>(k - 1));
+}
+
 TEST_F(PortSweepTest, EveryInstructionOfADebugConfiguration) {
   sweep_all<HostedPort<configs::smp_debug>>();
 }

@@ -2,6 +2,7 @@
 // must leave behind, findings as data.
 #pragma once
 
+#include <fcntl.h>
 #include <signal.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -9,6 +10,7 @@
 #include <atomic>
 #include <cerrno>
 #include <cstdint>
+#include <cstdio>
 #include <cstring>
 #include <string>
 #include <vector>
@@ -96,6 +98,18 @@ inline RawHandler installed(int signo, Mask* mask = nullptr) {
 // What runs then is a probe to the library: nobody registered it, and it blocks nothing.
 inline void install_probe(int signo, RawHandler handler) {
   ASSERT_TRUE(install_raw(signo, handler, SA_SIGINFO | SA_NODEFER | SA_RESTART, 0));
+}
+
+// Whether `thread` sleeps in the kernel. For an instant it looks so on its way there, too.
+inline bool is_asleep(pid_t thread) {
+  char path[64], text[256];
+  std::snprintf(path, sizeof path, "/proc/self/task/%d/stat", thread);
+  const int fd = open(path, O_RDONLY);
+  const ssize_t n = read(fd, text, sizeof text - 1);
+  close(fd);
+  text[n > 0 ? n : 0] = 0;
+  const char* const end = std::strrchr(text, ')');
+  return end && end[2] == 'S';
 }
 
 // ---- the signals of these tests -----------------------------------------------------------------

@@ -1,0 +1,240 @@
+#!/usr/bin/env bash
+# Breaks copies of the library in known ways and expects the tests to see it: table.sh.
+#
+#   test/mutants/run.sh [-j JOBS] [NAME...]      names as in table.sh, with * as in file names
+#
+# Each test is first run on the library as it is: it must pass there. Then a copy of include/ and
+# lib/ is changed, the one test that the table names is built against it by the plain compiler line,
+# and must fail. The last line is `N passed, N failed`; a mutant that survives has failed, and so
+# has one that no longer applies. Exit status: 0 all caught, 1 not all, 2 it could not be tried.
+#
+# CXX and GTEST_DIR (GoogleTest's sources) may be set; NEST_STATE is where it all is built.
+set -u -o pipefail
+
+here=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" && pwd -P) || exit 2
+top=${here%/test/mutants}
+state=${NEST_STATE:-$top/.nest}/mutants
+jobs=2
+read -ra cxx <<<"${CXX:-g++}"
+time_limit=60  # seconds, of one test; a mutant may hang it
+
+die() {
+  printf 'mutants: %s\n' "$*" >&2
+  exit 2
+}
+
+# ---- the table ----------------------------------------------------------------------------------
+
+names=() tests=() filters=() reasons=() edits=()
+mutant() {
+  names+=("$1") tests+=("$2") filters+=("$3") reasons+=("$4")
+  shift 4
+  # One mutant's edits, separated by a character that no file name and no sed script holds.
+  local joined
+  joined=$(printf '%s\001' "$@")
+  edits+=("$joined")
+}
+. "$here/table.sh"
+
+# ---- building -----------------------------------------------------------------------------------
+
+find_googletest() {
+  local dir
+  for dir in "${GTEST_DIR:-}" /usr/src/googletest/googletest \
+    "$top/bazel-${top##*/}/external/com_google_googletest/googletest"; do
+    if [ -f "$dir/src/gtest-all.cc" ]; then
+      printf '%s\n' "$dir"
+      return
+    fi
+  done
+  die 'no sources of GoogleTest; set GTEST_DIR'
+}
+
+# A test is NAME.CONFIG or NAME.CONFIG+tsan.
+program_of() { printf '%s\n' "${1%%.*}"; }
+config_of() { local c=${1#*.}; printf '%s\n' "${c%+tsan}"; }
+kind_of() { case $1 in *+tsan) printf 'tsan\n' ;; *) printf 'plain\n' ;; esac; }
+
+# compile TREE TEST SOURCE OBJECT: SOURCE against the headers of TREE.
+compile() {
+  local flags=()
+  [ "$(kind_of "$2")" = plain ] || flags+=(-fsanitize=thread -g)
+  "${cxx[@]}" -std=c++20 -O1 -w ${flags[@]+"${flags[@]}"} "-I$1/include" "-I$top/test" \
+    -isystem "$gtest/include" "-DNESTLOCK_CONFIG=$(config_of "$2")" -c "$3" -o "$4"
+}
+
+# link TEST OBJECT... (the last is the program)
+link() {
+  local flags=() test=$1
+  shift
+  [ "$(kind_of "$test")" = plain ] || flags+=(-fsanitize=thread)
+  "${cxx[@]}" ${flags[@]+"${flags[@]}"} "${@:1:$#-1}" "$state/gtest.$(kind_of "$test").o" -pthread \
+    -o "${!#}"
+}
+
+# Builds TEST in FOLDER from TREE. A mutant of lib/ alone takes the test's own object from the one
+# that was built of the library as it is.
+build() {
+  local tree=$1 test=$2 folder=$3 same_headers=$4 source object objects=()
+  mkdir -p "$folder"
+  for source in "$top/test/$(program_of "$test").cc" "$top/test/main.cc" "$tree"/lib/port/*.cc; do
+    object=${source##*/}
+    object="$folder/${object%.cc}.o"
+    if [ "$same_headers" = 1 ] && cmp -s "$source" "$top/${source#"$tree"/}" ||
+      { [ "$same_headers" = 1 ] && [ "${source#"$top/test/"}" != "$source" ]; }; then
+      object="$state/control.$test/${object##*/}"
+    else
+      compile "$tree" "$test" "$source" "$object" || return
+    fi
+    objects+=("$object")
+  done
+  link "$test" "${objects[@]}" "$folder/program"
+}
+
+# ---- running ------------------------------------------------------------------------------------
+
+# run_test FOLDER FILTER: prints how the program failed, or nothing if it passed.
+run_test() {
+  local log="$1/log" status failed last
+  TSAN_OPTIONS="halt_on_error=1 ${TSAN_OPTIONS:-}" timeout -k 5 "$time_limit" \
+    "$1/program" --gtest_filter="$2" --gtest_color=no >"$log" 2>&1
+  status=$?
+  if ! grep -q '^\[ RUN  ' "$log"; then
+    printf 'no test of that name\n'
+    return
+  fi
+  [ "$status" != 0 ] || return
+  last=$(sed -n 's/^\[ RUN      \] //p' "$log" | tail -n 1)
+  failed=$(sed -n 's/^\[  FAILED  \] \([^ ,]*\),\{0,1\}.*(.*ms)$/\1/p' "$log" | head -n 1)
+  if [ "$status" = 124 ] || [ "$status" = 137 ]; then
+    printf '%s (hung)\n' "$last"
+  elif grep -q 'WARNING: ThreadSanitizer' "$log"; then
+    printf '%s (race)\n' "$last"
+  elif [ -n "$failed" ]; then
+    printf '%s\n' "$failed"
+  else
+    printf '%s (died)\n' "$last"
+  fi
+}
+
+# control TEST: the library as it is, with all filters that mutants use.
+control() {
+  local test=$1 all='' how i
+  local folder="$state/control.$test"
+  if ! build "$top" "$test" "$folder" 0 >"$folder.build" 2>&1; then
+    line FAILED "(the library as it is)" "$test does not build: $folder.build"
+    return
+  fi
+  for i in "${chosen[@]}"; do
+    [ "${tests[i]}" != "$test" ] || all+="${filters[i]}:"
+  done
+  how=$(run_test "$folder" "$all")
+  if [ -z "$how" ]; then
+    line passed '(the library as it is)' "$test"
+  else
+    line FAILED '(the library as it is)' "$test: $how, see $folder/log"
+  fi
+}
+
+# one INDEX: a mutant.
+one() {
+  local name=${names[$1]} test=${tests[$1]} file script how='' same_headers=1 list=()
+  local tree="$state/$name"
+  rm -rf -- "$tree" && mkdir -p "$tree"
+  cp -R "$top/include" "$top/lib" "$tree/"
+  IFS=$'\001' read -r -a list <<<"${edits[$1]}"
+  while [ ${#list[@]} -ge 2 ]; do
+    file=${list[0]} script=${list[1]}
+    list=("${list[@]:2}")
+    cp "$tree/$file" "$tree/before"
+    sed -z -i "$script" "$tree/$file"
+    if cmp -s "$tree/$file" "$tree/before"; then
+      line FAILED "$name" "does not apply to $file"
+      return
+    fi
+    case $file in include/*) same_headers=0 ;; esac
+  done
+  if ! build "$tree" "$test" "$tree/out" "$same_headers" >"$tree/build" 2>&1; then
+    line FAILED "$name" "does not build: $tree/build"
+    return
+  fi
+  how=$(run_test "$tree/out" "${filters[$1]}")
+  case $how in
+    '') line FAILED "$name" "SURVIVED $test: ${reasons[$1]}" ;;
+    no\ test*) line FAILED "$name" "$test: $how" ;;
+    *) line passed "$name" "caught by $how" ;;
+  esac
+  [ -z "$how" ] || rm -rf -- "$tree/include" "$tree/lib" "$tree/out"/*.o "$tree/out/program"
+}
+
+# One write, so that lines of two jobs do not mix.
+line() {
+  local text
+  printf -v text '%-6s %-34s %s\n' "$1" "$2" "$3"
+  printf '%s' "$text"
+  printf '%s\n' "$1" >>"$state/results"
+}
+
+# each FUNCTION ARGUMENT...: FUNCTION with each of them, some at a time.
+each() {
+  local function=$1 argument running=0
+  shift
+  for argument; do
+    if [ "$running" -ge "$jobs" ]; then
+      wait -n
+      running=$((running - 1))
+    fi
+    "$function" "$argument" &
+    running=$((running + 1))
+  done
+  wait
+}
+
+main() {
+  local i pattern found option test kind used=() passed failed
+  while getopts j: option; do
+    case $option in
+      j) jobs=$OPTARG ;;
+      *) exit 2 ;;
+    esac
+  done
+  shift $((OPTIND - 1))
+  chosen=()
+  for pattern in "${@:-*}"; do
+    found=${#chosen[@]}
+    for i in "${!names[@]}"; do
+      # shellcheck disable=SC2053  # a pattern
+      if [[ ${names[i]} == $pattern ]]; then chosen+=("$i"); fi
+    done
+    [ "$found" != ${#chosen[@]} ] || die "no mutant of the name '$pattern'"
+  done
+  mapfile -t chosen < <(printf '%s\n' "${chosen[@]}" | sort -nu)
+  command -v "${cxx[0]}" >/dev/null || die "no compiler '${cxx[0]}': set CXX"
+  gtest=$(find_googletest) || exit 2
+  mkdir -p "$state" || die "cannot write to $state"
+  : >"$state/results"
+
+  mapfile -t used < <(for i in "${chosen[@]}"; do printf '%s\n' "${tests[i]}"; done | sort -u)
+  for kind in $(for test in "${used[@]}"; do kind_of "$test"; done | sort -u); do
+    compile_googletest "$kind" || die 'GoogleTest does not compile'
+  done
+  for test in "${used[@]}"; do mkdir -p "$state/control.$test"; done
+  each control "${used[@]}"
+  each one "${chosen[@]}"
+
+  passed=$(grep -c passed "$state/results")
+  failed=$(grep -c FAILED "$state/results")
+  printf '%d passed, %d failed\n' "$passed" "$failed"
+  [ "$failed" = 0 ] && [ "$passed" = $((${#used[@]} + ${#chosen[@]})) ]
+}
+
+compile_googletest() {
+  local object="$state/gtest.$1.o" flags=()
+  [ "$1" = plain ] || flags+=(-fsanitize=thread)
+  [ "$object" -nt "$gtest/src/gtest-all.cc" ] && [ "$(cat "$object.by" 2>/dev/null)" = "${cxx[*]}" ] &&
+    return
+  "${cxx[@]}" -std=c++20 -O1 -w ${flags[@]+"${flags[@]}"} "-I$gtest" "-I$gtest/include" \
+    -c "$gtest/src/gtest-all.cc" -o "$object" && printf '%s\n' "${cxx[*]}" >"$object.by"
+}
+
+main "$@"

@@ -1,0 +1,266 @@
+# The mutants: one known way each to break the library, and the test that must see it.
+#
+#   mutant NAME TEST FILTER WHY  FILE SED [FILE SED]...
+#
+# TEST is a program of test/ with its configuration, as Bazel names it; +tsan: built with
+# ThreadSanitizer. FILTER is for its --gtest_filter. SED is a basic regular expression's s command,
+# applied to FILE as one line (\n matches a line's end): it must change the file, once.
+#
+# Sourced by run.sh.
+
+port=include/nestlock/ports/hosted.h
+thread=include/nestlock/ports/hosted_thread.h
+pi=include/nestlock/ports/hosted_pi.h
+signals=lib/port/signals.cc
+words=include/nestlock/internal/words.h
+fifo=include/nestlock/internal/fifo_word.h
+sleep=include/nestlock/internal/sleep_word.h
+core=include/nestlock/internal/lock_core.h
+guard=include/nestlock/guard.h
+checks=include/nestlock/internal/checks.h
+
+sweep=PortSweepTest.EveryInstructionOfAReleaseConfiguration
+
+# ---- the lazy mask (lib/port/README.md) ---------------------------------------------------------
+
+mutant look_before_store port_sweep_test.smp_debug "$sweep" \
+  'R1: an irq between the look and the store is left in its slot' \
+  $port 's/  self.soft.store(0, kRelaxed);\n  fence();  \(.[^\n]*\n\)  if (self.held.load(kRelaxed)) /  const bool look = self.held.load(kRelaxed);\n  fence();\n  self.soft.store(0, kRelaxed);\n  if (look) /'
+
+mutant save_ignores_held port_sweep_test.smp_debug "$sweep" \
+  'R2: a probe in irq_restore() unmasks, its return masks again, for ever' \
+  $port 's/masked = self.soft.load(kRelaxed) | self.held.load(kRelaxed);/masked = self.soft.load(kRelaxed);/'
+
+mutant requeue port_mask_test.smp_debug 'All/PortMaskTest.QueuedIrqsKeepTheirOrder*' \
+  'R4: back to the kernel means behind those that are queued' \
+  $signals 's/if (!ring || t - ring->head.load(kRelaxed) == kSlots) {/if (true) {/'
+
+mutant requeue_over_the_limit port_mask_test.smp_debug 'All/PortMaskTest.NothingIsLost*' \
+  'R4: back to the kernel may be refused' \
+  $signals 's/if (!ring || t - ring->head.load(kRelaxed) == kSlots) {/if (true) {/'
+
+mutant one_slot port_mask_test.smp_debug 'All/PortMaskTest.ProbesThatLetMoreIrqsIn*' \
+  'R4: a probe in the section lets a second irq in' \
+  $signals 's/ == kSlots) {/ == kSlots + 4) {/'
+
+mutant replayed_registers port_mask_test.smp_debug 'All/PortMaskTest.AReplayedHandlerSees*' \
+  'R4: the handler would read registers of a frame that is gone' \
+  $signals 's/    copy.uc_mcontext.fpregs = nullptr;[^\n]*\n//'
+
+mutant held_cleared_last port_sweep_test.smp_debug "$sweep" \
+  'R5: what arrives after the last look at the slots is forgotten' \
+  $signals 's/    self.held.store(0, kRelaxed);\n    fence();\n    if (Ring\* const ring = my_ring()) drain(\*ring);\n/    if (Ring* const ring = my_ring()) drain(*ring);\n    self.held.store(0, kRelaxed);\n/'
+
+mutant replay_in_one_pass port_sweep_test.smp_debug "$sweep" \
+  'R5: what was held back during replay is not looked for' \
+  $signals 's/  } while (self.held.load(kRelaxed));\n  run_softirqs/  } while (false);\n  run_softirqs/'
+
+mutant replay_loses_errno port_mask_test.smp_debug 'All/PortMaskTest.HandlersAndReplayKeepErrno/*' \
+  'R5: nobody but replay keeps errno there' \
+  $signals 's/  errno = saved;\n}\n\n\/\/ ---- the trampoline/}\n\n\/\/ ---- the trampoline/'
+
+mutant handlers_lose_errno port_mask_test.smp_debug 'All/PortMaskTest.HandlersAndReplayKeepErrno/*' \
+  'R5: the same for what is not held back' \
+  $signals 's/  errno = saved;\n}\n\n\/\/ ---- life cycle/}\n\n\/\/ ---- life cycle/'
+
+mutant direct_overtakes_a_slot port_sweep_test.smp_debug "$sweep" \
+  'R6: an irq between store and look runs before the one in the slot' \
+  $signals 's/} else if (self.soft.load(kRelaxed) | self.held.load(kRelaxed)) {/} else if (self.soft.load(kRelaxed)) {/'
+
+mutant nmi_unmasks port_sweep_test.smp_debug "$sweep" \
+  'R6: with both belts off the irq handler runs inside the nmi' \
+  $port 's/masked = self.soft.load(kRelaxed) | self.held.load(kRelaxed);/masked = self.soft.load(kRelaxed);/' \
+  $signals 's/    self.soft.store(1, kRelaxed);\n    count(nmis);/    count(nmis);/' \
+  $signals 's/(hosted::kInIrq | hosted::kInNmi)) return;/hosted::kInIrq) return;/'
+
+mutant nmi_does_not_mask port_mask_test.smp_debug 'All/PortMaskTest.AnNmiOutsideASection*' \
+  'R6: an nmi counts as masked' \
+  $signals 's/    self.soft.store(1, kRelaxed);\n    count(nmis);/    count(nmis);/'
+
+mutant unblocks_all port_mask_test.smp_debug 'All/PortMaskTest.AnIrqThatTheProgramBlocked*' \
+  'R7: what the program blocked gets through' \
+  $signals 's/if (added) real_mask(SIG_UNBLOCK, added);/if (added) real_mask(SIG_UNBLOCK, irq_class.load(kRelaxed));/'
+
+mutant mask_of_the_kernel port_mask_test.smp_debug 'All/PortMaskTest.SetSignalMaskMayCross*' \
+  "R7: the library's block is read as the program's and put back for ever" \
+  $signals 's/  KernelMask logical = real & ~added;/  KernelMask logical = real;/'
+
+mutant softirq_tail_open port_sweep_test.smp_debug "$sweep" \
+  'R8: each irq in the tail of the last nests one deeper' \
+  $signals 's/run_softirqs(open, \/\*close=\*\/true);/run_softirqs(open, false);/'
+
+mutant softirqs_nest port_mask_test.smp_debug 'All/PortMaskTest.SoftirqsNeverNest/*' \
+  'R8: a softirq in a softirq' \
+  $signals 's/while (self.context.load(kRelaxed) == 0 \&\& self.bh/while (self.bh/' \
+  $port 's/if (self.bh.load(kRelaxed) || self.context.load(kRelaxed)) return;[^\n]*/if (self.bh.load(kRelaxed)) return;/'
+
+mutant softirqs_with_irqs_off port_mask_test.smp_debug 'All/PortMaskTest.ASoftirqRunsAtAnIrqsExit*' \
+  'R8: softirqs run with irqs on' \
+  $signals 's/    if (open) real_mask(SIG_UNBLOCK, open);\n//'
+
+mutant nobody_looks_after_a_handler port_mask_test.smp_debug 'All/PortMaskTest.AnIrqHeldBackInAHandler*' \
+  'R8: held back in a handler, and no irq_restore() comes' \
+  $signals 's/  if (self.held.load(kRelaxed)) replay();\n}/}/'
+
+mutant nobody_looks_after_a_probe port_sweep_test.smp_debug "$sweep" \
+  'R8: a probe raised a softirq in the trampoline' \
+  $signals 's/  if (self.held.load(kRelaxed)) replay();\n}/}/'
+
+mutant wait_sleeps_on_a_slot port_mask_test.smp_debug 'All/PortMaskTest.WaitIrqRunsWhatWasHeldBack/up' \
+  'R9: with the irq in a slot nothing is coming that could wake it' \
+  $signals 's/  if (self.held.load(kRelaxed)) {\n    replay();/  if (false) {\n    replay();/'
+
+mutant wait_opens_first port_sweep_test.smp_debug 'PortSweepTest.WaitIrqSleepsOnNoIrq*' \
+  'R9: the irq comes between the look and the sleep' \
+  $signals 's/real_mask(SIG_BLOCK, all) & ~self.added/real_mask(SIG_BLOCK, 0) \& ~self.added/'
+
+mutant softirqs_in_a_wait_with_irqs_off port_mask_test.smp_debug 'All/PortMaskTest.WaitIrqWakes*' \
+  'R8: what wait_irq() blocks around its sleep is not the program'"'"'s block' \
+  $signals 's/    self.waiting.store(all & ~user, kRelaxed);[^\n]*\n//'
+
+mutant fork_keeps_the_slots port_mask_test.smp_debug 'All/PortMaskTest.AForkedChild*' \
+  "R10: parent and child both run the parent's irq" \
+  $signals 's/  if (Ring\* const ring = my_ring()) ring->head.store(ring->tail.load(kRelaxed), kRelaxed);\n//'
+
+mutant fork_forgets_the_block port_mask_test.smp_debug 'All/PortMaskTest.AForkedChild*' \
+  'R10: the child never unmasks' \
+  $signals 's/ring->head.store(ring->tail.load(kRelaxed), kRelaxed);/ring->head.store(ring->tail.load(kRelaxed), kRelaxed), self.held.store(0);/'
+
+mutant not_forwarded port_signals_test.up 'PortSignalsTest.InUniprocessor*' \
+  'a second thread would use a uniprocessor library' \
+  $signals 's/  if (kBuiltConfig.smp || is_fault(signo)) return false;/  return false;/'
+
+mutant forwarded_as_it_came port_signals_test.up 'PortSignalsTest.AForwardedKill*' \
+  'the kernel lets nobody send in its name' \
+  $signals 's/ || sent.si_code == SI_TKILL) sent.si_code = SI_QUEUE;/ \&\& false) sent.si_code = SI_QUEUE;/'
+
+mutant faults_as_irqs port_signals_test.smp_debug 'PortSignalsTest.WhatCannotBe*' \
+  'a fault that is deferred comes again for ever' \
+  $signals 's/  if (irq \&\& is_fault(signo)) return Error::fault;\n//'
+
+mutant irqs_on_in_an_nmi port_mask_test.smp_debug 'All/PortMaskTest.EnablingIrqsInAnNmi*' \
+  'irq_enable() does nothing in an nmi' \
+  $port 's/misuse(Finding::irq_enable_in_nmi, "irq_enable");\n      return;/misuse(Finding::irq_enable_in_nmi, "irq_enable");/'
+
+mutant abandoned_unseen port_signals_test.smp_debug 'PortSignalsTest.Leaving*' \
+  'a handler left by a jump leaves a stale context word' \
+  $port 's/    if (here < top.frame \&\& here >= top.stack_floor) return;/    return;/'
+
+mutant probes_taken_for_abandoned port_signals_test.smp_debug 'PortSignalsTest.HandlersOnAnAlternateStack*' \
+  'a probe on an alternate stack is above the handler that it interrupted' \
+  $port 's/    if (!top.stack_floor \&\& hosted::on_alternate_stack()) return;[^\n]*\n//'
+
+# ---- virtual CPUs -------------------------------------------------------------------------------
+
+mutant claim_by_store port_cpu_test.smp_debug PortCpuTest.AHandlerMayInterruptTheFirstUseAnywhere \
+  'a handler in the first use claims one too: two for one thread, one leaks' \
+  $thread 's/if (self.cpu.compare_exchange_strong(none, id + 1, kRelaxed)) {/if (self.cpu.store(id + 1, kRelaxed); true) {/'
+
+mutant given_back_in_the_first_pass_only port_cpu_test.smp_debug PortCpuTest.OtherLibrariesExitHooksMayUseIt \
+  'what another exit hook claimed in a later pass leaks' \
+  $thread 's/  if (passes < kExitPasses) pthread_setspecific(exit_key(), &self);\n//'
+
+mutant given_back_in_the_last_pass_only port_cpu_test.smp_debug PortCpuTest.TheFirstUseMayBeInAnExitHook \
+  'a thread that first used it in an exit hook has fewer passes' \
+  $thread 's/  if (passes < kExitPasses) pthread_setspecific(exit_key(), &self);\n/  if (passes < kExitPasses) { pthread_setspecific(exit_key(), \&self); return; }\n/'
+
+mutant claimed_behind_the_last_pass port_cpu_test.smp_debug PortCpuTest.OtherLibrariesExitHooksMayUseIt \
+  'nobody gives it back' \
+  $thread 's/  if (self.exits.load(kRelaxed) >= kExitPasses) return kHostedMaxCpus;\n//'
+
+mutant no_replay_at_thread_exit port_cpu_test.smp_debug 'PortCpuTest.OfflineHooksRunOnce*' \
+  'an irq that was held back dies with its thread' \
+  $thread 's/  if (auto hook = thread_exit_hook[^\n]*\n//'
+
+# ---- the priority-inheriting lock ---------------------------------------------------------------
+
+mutant try_asks_the_kernel pi_lock_test.smp_debug 'PiLockTest.ALosingTryChangesNoByte*' \
+  'P2: FUTEX_TRYLOCK_PI on a held lock writes the waiters bit and then fails' \
+  $pi 's/    if ((w & FUTEX_TID_MASK) || !(w & FUTEX_OWNER_DIED)) return false;\n//'
+
+mutant dead_owner_forgotten pi_lock_test.smp_debug 'PiLockTest.AWaiterInherits*' \
+  'P3: the data of an owner that died may be half done' \
+  $pi 's/      return SleepResult::owner_died;/      return SleepResult::acquired;/'
+
+mutant dead_owner_kept pi_lock_test.smp_debug 'PiLockTest.AWaiterInherits*' \
+  'P3: the bit stays, and every next owner is told again' \
+  $pi 's/      word_.fetch_and(~std::uint32_t{FUTEX_OWNER_DIED}, kRelaxed);\n      return/      return/'
+
+mutant child_keeps_the_tid pi_lock_test.smp_debug 'PiLockTest.AForkedChild*' \
+  "P4: the child locks in its parent's name" \
+  $pi 's/\[\] { self.tid.store(0, kRelaxed); }/[] {}/'
+
+mutant handover_unseen_by_tsan pi_lock_test.smp_debug+tsan PiLockTest.AWaiterSleepsInTheKernelAndTheWordSaysSo \
+  'P5: TSan does not see what the kernel hands over' \
+  $pi 's/    nestlock::internal::tsan_release(&word_);[^\n]*\n//' \
+  $pi 's/      nestlock::internal::tsan_acquire(&word_);\n      \/\/ acquire/      \/\/ acquire/'
+
+mutant pi_unlock_relaxed pi_lock_test.smp_debug+tsan 'PiLockTest.ThreadsExcludeEachOtherBySpinningAndYielding' \
+  'P5: nor does it hide what the lock itself must order' \
+  $pi 's/(me, 0, std::memory_order_release, kRelaxed)/(me, 0, kRelaxed, kRelaxed)/'
+
+mutant no_inheritance pi_lock_test.smp_debug 'PiLockTest.TheOwnerInheritsThePriorityOfTheWaiter' \
+  'P6: yielding without end instead of waiting in the kernel' \
+  $pi 's/const std::uint32_t turns = pauses + pi_waiting.yields.load(kRelaxed);/const std::uint32_t turns = ~0u;/'
+
+# ---- the locks ----------------------------------------------------------------------------------
+
+mutant stateless_try lock_scenarios_test.smp_debug 'All/Promised.T1_T5_L2_*' \
+  'the historic bug: on one CPU a trylock is granted to whoever interrupts the holder' \
+  $words 's/    if (held()) return false;\n    byte_/    byte_/'
+
+mutant stateless_class_try lock_scenarios_test.smp_debug 'All/Promised.T2_T3_L1_*' \
+  'the same for the class word' \
+  $words 's/    if (held()) return false;\n    word_/    word_/'
+
+mutant byte_try_refuses lock_contract_test.smp_debug 'Cells/TryLock.OnAFreeLock/*' \
+  'truth both ways: a free lock is granted' \
+  $words 's/    if (held()) return false;\n    byte_/    return false;\n    byte_/'
+
+mutant fifo_try_refuses lock_contract_test.smp_debug 'Cells/TryLock.OnAFreeLock/*' \
+  'the same on SMP' \
+  $fifo 's/try_acquire() noexcept { return !queued() \&\& take(); }/try_acquire() noexcept { return false; }/'
+
+mutant losing_try_draws_a_ticket lock_contract_test.smp_debug 'Cells/TryLock.OnALockHeldBy*' \
+  'a losing try leaves every byte as it was' \
+  $fifo 's/    return locked_.load(kRelaxed) == 0 \&\&\n/    return (locked_.load(kRelaxed) == 0 || (queue_.fetch_add(0x101, kRelaxed), false)) \&\&\n/'
+
+mutant losing_try_writes lock_contract_test.smp_debug 'Cells/TryLock.OnALockHeldBy*' \
+  'the same on one CPU' \
+  $words 's/    if (held()) return false;\n    byte_/    if (held()) return byte_.store(2, kRelaxed), false;\n    byte_/'
+
+mutant byte_never_released lock_scenarios_test.smp_debug 'All/Promised.T10_L5_*' \
+  'unlock() gives the lock back' \
+  $words 's/    byte_.store(0, kRelaxed);\n//'
+
+mutant fifo_never_released lock_contract_test.smp_debug 'Cells/TryLock.OnAFreeLock/*' \
+  'the same on SMP' \
+  $fifo 's/locked_.store(0, std::memory_order_release);//'
+
+mutant fifo_unlock_relaxed lock_threads_test.smp_debug+tsan 'All/BetweenThreads.OneAtATime/*' \
+  'the next holder sees what the last one did' \
+  $fifo 's/locked_.store(0, std::memory_order_release)/locked_.store(0, kRelaxed)/'
+
+mutant fifo_take_relaxed lock_threads_test.smp_debug+tsan 'All/BetweenThreads.OneAtATime/*' \
+  'the same, of the other side' \
+  $fifo 's/(free, 1, std::memory_order_acquire, kRelaxed)/(free, 1, kRelaxed, kRelaxed)/'
+
+mutant fifo_newcomer_overtakes lock_threads_test.smp_debug 'All/Fifo.*' \
+  'first come, first served' \
+  $fifo 's/return !queued() \&\& take();/return take();/'
+
+mutant rt_gate_removed lock_contract_test.smp_debug 'Cells/TryLock.*' \
+  'on RT a hardirq would own a lock in the name of the task that it interrupted' \
+  $sleep 's/return K::Port::context() < Context::hardirq \&\& lock_.try_lock();/return lock_.try_lock();/'
+
+mutant refused_try_stays_pinned lock_contract_test.smp_debug 'Cells/TryLock.OnALockHeldBy*' \
+  'a refused try leaves preemption as it was' \
+  $core 's/      Pinning::leave();\n      Observer::refused/      Observer::refused/'
+
+mutant refused_guard_stays_masked lock_scenarios_test.smp_debug 'All/Promised.T8_L8_*' \
+  'a refused guard undoes its tag' \
+  $guard 's/    if (!lock_) Irq::template leave<Port>(state_);\n//'
+
+mutant recursion_unchecked lock_debug_test.smp_debug 'All/BlockingMisuse.T14_*' \
+  'debug knows the holder' \
+  $checks 's/    if (!word.held() || !mine()) return;/    return;/'
