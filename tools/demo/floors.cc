@@ -10,20 +10,6 @@ namespace {
 // The policies are proposals for one CPU.
 constexpr Config kConfig = configs::up;
 
-// Why it is not as expected; empty if it is.
-std::string verdict(const Nested& n, bool corrupts, bool refuses) {
-  if (n.trouble) return n.trouble;
-  if (n.instructions == 0) return "no instruction was interrupted";
-  if (corrupts) return n.twice ? "" : "the historic bug was not seen";
-  if (n.twice) return "memory was handed out twice";
-  if (n.crashed) return "the allocator crashed";
-  if (n.damaged) return "memory was lost";
-  if (n.handlers != n.instructions) return "the handler did not run at each instruction";
-  if (refuses) return n.served ? "was to refuse everything" : "";
-  if (n.served * 10 < n.asked * 8) return "less than 80 % of the nested allocations were served";
-  return {};
-}
-
 Cell cell_of(const char* what, const Policy& p, unsigned by, const Nested& n) {
   Cell c;
   c.name = std::string(what) + " on " + p.name + ": " + kInterruptionNames[by];
@@ -34,7 +20,7 @@ Cell cell_of(const char* what, const Policy& p, unsigned by, const Nested& n) {
   c.promised = c.bug           ? "handed out twice: the historic bug"
                : p.refuses[by] ? "never handed out twice, nothing served"
                                : "never handed out twice, nearly all served";
-  c.why = verdict(n, c.bug, p.refuses[by]);
+  c.why = why_unlike_known(n, p, by);
   c.ok = c.why.empty();
   c.figures = {{"instructions", n.instructions},
                {"nested_asked", n.asked},

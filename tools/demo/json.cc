@@ -1,27 +1,9 @@
 #include "json.h"
 
-#include <cstdio>
+#include "tools/shared/json_text.h"
 
 namespace nestlock::demo {
 namespace {
-
-std::string quoted(const std::string& s) {
-  std::string out = "\"";
-  for (const char c : s) {
-    if (c == '"' || c == '\\') {
-      out += '\\', out += c;
-    } else if (static_cast<unsigned char>(c) < 0x20) {
-      char escape[8];
-      std::snprintf(escape, sizeof escape, "\\u%04x", static_cast<unsigned>(c));
-      out += escape;
-    } else {
-      out += c;
-    }
-  }
-  return out + '"';
-}
-
-std::string truth(bool b) { return b ? "true" : "false"; }
 
 std::string to_json(const Cell& c) {
   std::string out = "{\"name\": " + quoted(c.name) + ", \"value\": " + quoted(c.value) +

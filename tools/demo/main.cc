@@ -125,6 +125,7 @@ void print_end(const std::vector<Section>& sections, const Tally& t, const Paint
   std::printf(
       "\nNext:\n"
       "  ./nest demo --all   each configuration by itself\n"
+      "  ./nest compare      the locks that were proposed, and one of your own, in figures\n"
       "  ./nest test         all tests, in all configurations\n"
       "  ./nest lint         the rules of the house\n"
       "  ./nest bench        what it costs\n"

@@ -93,4 +93,17 @@ Nested interrupt_everywhere(const FloorRun& run, Context by) {
   return sum;
 }
 
+const char* why_unlike_known(const Nested& n, const Policy& p, unsigned by) {
+  if (n.trouble) return n.trouble;
+  if (n.instructions == 0) return "no instruction was interrupted";
+  if (p.corrupts[by]) return n.twice ? "" : "the historic bug was not seen";
+  if (n.twice) return "memory was handed out twice";
+  if (n.crashed) return "the allocator crashed";
+  if (n.damaged) return "memory was lost";
+  if (n.handlers != n.instructions) return "the handler did not run at each instruction";
+  if (p.refuses[by]) return n.served ? "was to refuse everything" : "";
+  if (n.served * 10 < n.asked * 8) return "less than 80 % of the nested allocations were served";
+  return "";
+}
+
 }  // namespace nestlock::tools

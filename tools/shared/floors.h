@@ -55,7 +55,17 @@ struct Policy {
   void (*kmalloc_pair)() = nullptr;
 };
 
-// The six proposals of the list, on one CPU.
+// Why it is not what is known of the policy; empty if it is.
+const char* why_unlike_known(const Nested& n, const Policy& p, unsigned by);
+
+// The six proposals of the list, on one CPU. Each has a file of its own: among others the compiler
+// inlines less of it, and the figures would not be comparable.
+Policy stateless();
+Policy irqs_off();
+Policy refused_in_nmi();
+Policy per_lock_atomic();
+Policy class_atomic();
+Policy per_lock_byte();
 std::span<const Policy> policies();
 
 }  // namespace nestlock::tools

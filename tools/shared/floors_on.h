@@ -9,7 +9,16 @@
 #include "nestlock/slab.h"
 #include "tools/shared/floors.h"
 
+// All of both floors on a policy, so that they can be compared by the size of their code. In
+// namespace nestlock.
+#define NESTLOCK_TOOLS_FLOORS(...)                               \
+  template class BasicPageAllocator<tools::OneCpu, __VA_ARGS__>; \
+  template class BasicKmemCache<tools::OneCpu, __VA_ARGS__>;     \
+  template class BasicSlabAllocator<tools::OneCpu, __VA_ARGS__>;
+
 namespace nestlock::tools {
+
+using OneCpu = KernelOf<configs::up, HostedPort<configs::up>>;
 
 // Memory for one run at a time, the same for each policy.
 inline constexpr std::size_t kRunMemory = std::size_t{1} << 20;
@@ -223,11 +232,12 @@ constexpr std::size_t bytes_of(std::size_t locks) {
   return std::is_empty_v<Lock> ? 0 : locks * sizeof(Lock);
 }
 
+// `corrupts`, `refuses`: what is known of it, by kInterruptions.
 template <Kernel K, class P>
-constexpr Policy policy_on(const char* name, const bool (&corrupts)[3], const bool (&refuses)[3]) {
+Policy policy_on(const bool (&corrupts)[3], const bool (&refuses)[3]) {
   constexpr std::size_t kCaches = BasicSlabAllocator<K, P>::kClasses + 3;  // and the sheaves' own
   constexpr std::size_t kPcps = P::kPcp ? 1 : 0;
-  Policy p{.name = name, .corrupts = {}, .refuses = {}};
+  Policy p{.name = P::kName, .corrupts = {}, .refuses = {}};
   for (unsigned i = 0; i < 3; ++i) p.corrupts[i] = corrupts[i], p.refuses[i] = refuses[i];
   p.locks = kPcps + 1 + 3 * kCaches;
   p.lock_bytes = bytes_of<typename P::Pcp>(kPcps) + bytes_of<typename P::Zone>(1) +
