@@ -61,6 +61,16 @@ class BasicKmemCache {
   // All `n` or none (0).
   std::size_t alloc_bulk(gfp flags, std::size_t n, void** objects) noexcept;
   void free_bulk(std::size_t n, void** objects) noexcept;
+
+  // A sheaf of at least `n` objects for a caller who must not fail later: so many calls of
+  // alloc_from_sheaf() succeed, then null, without a look elsewhere. Null: no memory. More than the
+  // cache's capacity makes a sheaf of its own. Contexts of alloc(); alloc_from_sheaf(): any, by one
+  // at a time.
+  using Sheaf = internal::Sheaf;
+  Sheaf* prefill_sheaf(gfp flags, unsigned n) noexcept;
+  void* alloc_from_sheaf(Sheaf* s, gfp flags) noexcept;
+  void return_sheaf(Sheaf* s) noexcept;
+
   // Task context: this CPU's sheaves, the barn's and the empty slabs give their memory back.
   void shrink() noexcept;
   // This CPU's sheaves to the barn, beyond its limit to the slabs: for the port's offline hook.
@@ -77,7 +87,6 @@ class BasicKmemCache {
 
  private:
   friend Slabs;
-  using Sheaf = internal::Sheaf;
   using Object = internal::FreeObject;
   template <class T>
   using Atomic = typename K::Port::template Atomic<T>;
@@ -105,7 +114,12 @@ class BasicKmemCache {
     gfp flags;
     SlabAlloc alloc_flags;
     int node;
-    bool may_spin() const noexcept { return alloc_flags_allow_spinning(alloc_flags); }
+    bool may_spin() const noexcept {
+      if constexpr (requires { L::may_spin(flags); })  // for tests: what it was before
+        return L::may_spin(flags);
+      else
+        return alloc_flags_allow_spinning(alloc_flags);
+    }
   };
 
   bool set_up(Slabs& slabs, const char* name, std::size_t size, std::size_t align, slab flags,
@@ -140,7 +154,7 @@ class BasicKmemCache {
   void* alloc_slow(const Request& r, SlabRefusal* why) noexcept;
   void* alloc_from_list(const Request& r, SlabRefusal& why) noexcept;
   void* alloc_from_new_slab(const Request& r, SlabRefusal& why) noexcept;
-  unsigned refill(Node& n, const Request& r, void** out, unsigned want) noexcept;
+  unsigned refill(Node& n, const Request& r, void** out, unsigned want, unsigned least) noexcept;
   Sheaf* refilled_sheaf(Node& n, const Request& r) noexcept;
   void install_full(Node& n, Sheaf* s) noexcept;
   void* finish(void* object, gfp flags) noexcept;
@@ -172,6 +186,7 @@ class BasicKmemCache {
   void put_empty(Node& n, Sheaf* s) noexcept;
   void put_full(Node& n, Sheaf* s) noexcept;
   bool fails_now() noexcept;
+  void check_may_sleep(const char* call, Place where) noexcept;
   void report(Finding f, const char* call, const void* object, Place where) noexcept;
 
   Slabs* slabs_ = nullptr;
@@ -239,6 +254,9 @@ class BasicSlabAllocator {
   bool kfree_nolock(void* p, Place where = Place::here()) noexcept {
     return free_any(p, false, where);
   }
+  void kfree_bulk(std::size_t n, void** objects) noexcept {
+    for (std::size_t i = 0; i < n; ++i) kfree(objects[i]);
+  }
   // Bytes usable at p; 0 for null and kZeroSize, and for what is not ours.
   std::size_t ksize(const void* p) noexcept;
   // Keeps the contents up to the smaller size; null leaves p as it was.
@@ -257,7 +275,7 @@ class BasicSlabAllocator {
   // For the port's CPU offline hook: gives back what this (the calling) CPU has cached.
   void flush_cpu() noexcept;
   bool consistent() noexcept;
-  // In the manner of /proc/slabinfo; returns the length.
+  // In the manner of /proc/slabinfo; returns the length. Task context.
   std::size_t slabinfo(char* out, std::size_t size) noexcept;
 
  private:
@@ -267,12 +285,15 @@ class BasicSlabAllocator {
                        : static_cast<unsigned>(std::bit_width(size - 1)) - 1;
   }
   bool free_any(void* p, bool may_spin, Place where) noexcept;
+  void enlist(Cache& c) noexcept;
+  void delist(Cache& c) noexcept;
   void* alloc_large(std::size_t size, gfp flags, Place where) noexcept;
 
   Pages* pages_ = nullptr;
   Cache classes_[kClasses];
-  Cache sheaf_caches_[3];  // 128, 256, 512 bytes; have no sheaves themselves
-  typename K::Port::template Atomic<Cache*> created_{nullptr};
+  Cache sheaf_caches_[3];          // 128, 256, 512 bytes; have no sheaves themselves
+  BasicSpinLock<K> created_lock_;  // outermost; task context only, never tried
+  Cache* created_ NESTLOCK_GUARDED_BY(created_lock_) = nullptr;
 };
 
 }  // namespace nestlock

@@ -39,7 +39,8 @@ inline bool BasicKmemCache<K, L>::push_here(void* object) noexcept {
 }
 
 template <Kernel K, LockPolicy L>
-inline void* BasicKmemCache<K, L>::alloc(gfp flags, int node, Place) noexcept {
+inline void* BasicKmemCache<K, L>::alloc(gfp flags, int node, Place where) noexcept {
+  check_may_sleep("alloc", where);
   if (node < 0 && !attention_.load(internal::kRelaxed)) [[likely]]
     if (void* const o = pop_here()) [[likely]]
       return finish(o, flags);
@@ -101,11 +102,13 @@ void* BasicKmemCache<K, L>::alloc_slow(const Request& r, SlabRefusal* why) noexc
     if (Sheaf* const s = refilled_sheaf(n, r)) {
       void* const o = s->object()[--s->size];
       install_full(n, s);
+      internal::bump(counters_.refill_allocs);
       return o;
     }
   }
   if (void* const o = alloc_from_list(r, *why)) return o;
-  if (void* const o = alloc_from_new_slab(r, *why)) return o;
+  if (void* const o = alloc_from_new_slab(r, *why))
+    return internal::bump(counters_.new_slab_allocs), o;
   if (r.may_spin()) internal::bump(counters_.failures);
   return nullptr;
 }
@@ -118,22 +121,22 @@ template <Kernel K, LockPolicy L>
 internal::Sheaf* BasicKmemCache<K, L>::refilled_sheaf(Node& n, const Request& r) noexcept {
   Sheaf* const s = empty_sheaf(n);
   if (!s) return nullptr;
-  s->size = refill(n, r, s->object(), s->capacity);
+  // New slabs only until half is there: a cache should not grow because a sheaf could be fuller.
+  s->size = refill(n, r, s->object(), s->capacity, (s->capacity + 1) / 2);
   if (s->size) return internal::bump(counters_.refills), s;
   put_empty(n, s);
   return nullptr;
 }
 
 template <Kernel K, LockPolicy L>
-unsigned BasicKmemCache<K, L>::refill(Node& n, const Request& r, void** out,
-                                      unsigned want) noexcept {
+unsigned BasicKmemCache<K, L>::refill(Node& n, const Request& r, void** out, unsigned want,
+                                      unsigned least) noexcept {
   unsigned got = 0;
   {
     Guard g(n.list_lock, irq_save);
     while (got < want && !n.partial.empty()) out[got++] = take_locked(n);
   }
-  // New slabs only until half is there: a cache should not grow because a sheaf could be fuller.
-  while (got < (want + 1) / 2) {
+  while (got < least) {
     Page* const p = new_slab(r);
     if (!p) break;
     for (; got < want && freelist(*p); ++inuse(*p)) {
@@ -390,15 +393,18 @@ void* BasicKmemCache<K, L>::alloc_from_new_slab(const Request& r, SlabRefusal& w
     why = SlabRefusal::list_busy;
     return nullptr;
   }
-  if (sheaf_source_ && pages_->nodes() == 1) {
+  bool orphan = false;
+  {
     auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
-    if (c)
+    if (c && sheaf_source_ && pages_->nodes() == 1)
       while (freelist(*p) && c->main->size < c->main->capacity)
         c->main->object()[c->main->size++] = take();
+    // While nobody can have these objects yet: who frees one leaves an orphan where it is.
+    orphan = freelist(*p) != nullptr;
+    on_list(*p) = orphan ? kOrphan : kOff;
   }
-  if (!freelist(*p)) return n.nr_orphans.fetch_sub(1, internal::kRelaxed), object;
+  if (!orphan) return n.nr_orphans.fetch_sub(1, internal::kRelaxed), object;
   internal::bump(counters_.orphans);
-  on_list(*p) = kOrphan;
   n.orphans.push(pages_->index_of(p), pages_->links());
   attention_.fetch_or(kUnsettled, internal::kRelaxed);
   return object;
@@ -475,6 +481,7 @@ inline bool BasicKmemCache<K, L>::free_with(void* object, bool may_spin, const c
   }
   const bool local = pages_->nodes() == 1 || &node_of(*p) == &home(kAnyNode);
   if (may_spin) {
+    check_may_sleep(call, where);
     if (local && !attention_.load(internal::kRelaxed)) [[likely]]
       if (push_here(object)) [[likely]]
         return true;
@@ -487,6 +494,45 @@ inline bool BasicKmemCache<K, L>::free_with(void* object, bool may_spin, const c
   }
   defer(object);
   return true;
+}
+
+// ---- prefilled sheaves
+// -------------------------------------------------------------------------------
+
+template <Kernel K, LockPolicy L>
+internal::Sheaf* BasicKmemCache<K, L>::prefill_sheaf(gfp flags, unsigned n) noexcept {
+  const Request r{flags, SlabAlloc::SLAB_ALLOC_DEFAULT, kAnyNode};
+  Node& node = home(kAnyNode);
+  Sheaf* s = nullptr;
+  if (n <= capacity_) {
+    s = empty_sheaf(node);
+  } else if (void* const memory = slabs_->kmalloc(sizeof(Sheaf) + n * sizeof(void*), flags)) {
+    s = ::new (memory) Sheaf{0, n, nullptr};
+  }
+  if (!s) return nullptr;
+  s->size = refill(node, r, s->object(), s->capacity, n);
+  if (s->size >= n) return s;
+  return_sheaf(s);
+  return nullptr;
+}
+
+template <Kernel K, LockPolicy L>
+void* BasicKmemCache<K, L>::alloc_from_sheaf(Sheaf* s, gfp flags) noexcept {
+  if (s->size == 0) return nullptr;
+  internal::bump(counters_.refill_allocs);
+  return finish(s->object()[--s->size], flags);
+}
+
+template <Kernel K, LockPolicy L>
+void BasicKmemCache<K, L>::return_sheaf(Sheaf* s) noexcept {
+  Node& n = home(kAnyNode);
+  const bool ours = s->capacity == capacity_;
+  if (ours && s->size && n.nr_full.load(internal::kRelaxed) < kMaxFull) return put_full(n, s);
+  if (s->size) flush(*s);
+  if (ours)
+    put_empty(n, s);
+  else
+    slabs_->kfree(s);
 }
 
 // Main is full, or was: spare, barn, an empty sheaf in its place. False: nothing of that worked.
@@ -643,6 +689,14 @@ void BasicKmemCache<K, L>::report(Finding f, const char* call, const void* objec
   }
 }
 
+// PREEMPT_RT: the locks of a spinning call sleep, which a raw lock's holder must not. (What asks
+// not to be made to wait is alloc_nolock(), not some combination of gfp flags.)
+template <Kernel K, LockPolicy L>
+inline void BasicKmemCache<K, L>::check_may_sleep(const char* call, Place where) noexcept {
+  if constexpr (K::kConfig.debug && K::kConfig.preempt_rt && requires { K::Port::preempt_count(); })
+    if (K::Port::preempt_count()) report(Finding::wrong_context, call, nullptr, where);
+}
+
 // ---- bulk, upkeep, life
 // ------------------------------------------------------------------------------
 
@@ -779,6 +833,7 @@ SlabStats BasicKmemCache<K, L>::stats() const noexcept {
   for (unsigned i = 0; i < decltype(cpu_)::size(); ++i)
     s.fast_allocs += now(cpu_.on(i).allocs), s.fast_frees += now(cpu_.on(i).frees);
   s.list_allocs = now(c.list_allocs), s.list_frees = now(c.list_frees);
+  s.refill_allocs = now(c.refill_allocs), s.new_slab_allocs = now(c.new_slab_allocs);
   s.refills = now(c.refills), s.flushes = now(c.flushes);
   s.spare_swaps = now(c.spare_swaps), s.barn_gets = now(c.barn_gets);
   s.barn_puts = now(c.barn_puts), s.sheaf_allocs = now(c.sheaf_allocs);

@@ -104,16 +104,28 @@ BasicKmemCache<K, L>* BasicSlabAllocator<K, L>::create(const char* name, std::si
   Cache* const c = ::new (memory) Cache;
   if (!c->set_up(*this, name, size, align, flags, ctor, sheaf_capacity))
     return kfree(memory), nullptr;
-  c->next_ = created_.load(internal::kRelaxed);
-  // release: pairs with the acquire of who walks the list.
-  while (
-      !created_.compare_exchange_weak(c->next_, c, std::memory_order_release, internal::kRelaxed)) {
-  }
+  enlist(*c);
   return c;
 }
 
 template <Kernel K, LockPolicy L>
+void BasicSlabAllocator<K, L>::enlist(Cache& c) noexcept {
+  Guard g(created_lock_);
+  c.next_ = created_;
+  created_ = &c;
+}
+
+template <Kernel K, LockPolicy L>
+void BasicSlabAllocator<K, L>::delist(Cache& c) noexcept {
+  Guard g(created_lock_);
+  Cache** at = &created_;
+  while (*at != &c) at = &(*at)->next_;
+  *at = c.next_;
+}
+
+template <Kernel K, LockPolicy L>
 bool BasicSlabAllocator<K, L>::destroy(Cache* cache) noexcept {
+  delist(*cache);  // an exiting CPU does not come upon it any more
   // Nobody else uses it: other CPUs' sheaves are ours to empty.
   for (unsigned i = 0; i < decltype(cache->cpu_)::size(); ++i) {
     auto& c = cache->cpu_.on(i);
@@ -126,24 +138,16 @@ bool BasicSlabAllocator<K, L>::destroy(Cache* cache) noexcept {
     c.spare = nullptr;
   }
   cache->min_partial_ = 0;
-  cache->shrink();
-  if (cache->stats().slabs) return false;
-  for (Cache *at = created_.load(internal::kRelaxed), *before = nullptr; at;
-       before = at, at = at->next_) {
-    if (at != cache) continue;
-    if (before)
-      before->next_ = at->next_;
-    else
-      created_.store(at->next_, internal::kRelaxed);
-    break;
-  }
+  cache->shrink();  // also settles what was deferred
+  if (cache->stats().slabs) return enlist(*cache), false;
   return kfree(cache);
 }
 
 template <Kernel K, LockPolicy L>
 void BasicSlabAllocator<K, L>::flush_cpu() noexcept {
   for (Cache& c : classes_) c.flush_cpu();
-  for (Cache* c = created_.load(std::memory_order_acquire); c; c = c->next_) c->flush_cpu();
+  Guard g(created_lock_);
+  for (Cache* c = created_; c; c = c->next_) c->flush_cpu();
 }
 
 template <Kernel K, LockPolicy L>
@@ -172,7 +176,8 @@ std::size_t BasicSlabAllocator<K, L>::slabinfo(char* out, std::size_t size) noex
   };
   for (const Cache& c : classes_) row(c);
   for (const Cache& c : sheaf_caches_) row(c);
-  for (Cache* c = created_.load(std::memory_order_acquire); c; c = c->next_) row(*c);
+  Guard g(created_lock_);
+  for (const Cache* c = created_; c; c = c->next_) row(*c);
   return t.length();
 }
 

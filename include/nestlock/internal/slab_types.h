@@ -38,6 +38,8 @@ constexpr const char* name_of(SlabRefusal r) noexcept {
 struct SlabStats {
   std::uintptr_t fast_allocs, fast_frees;  // through this or that CPU's sheaves
   std::uintptr_t list_allocs, list_frees;  // single objects, by the list
+  std::uintptr_t refill_allocs;            // of a sheaf that was filled for it
+  std::uintptr_t new_slab_allocs;          // the first object of a new slab
   std::uintptr_t refills, flushes;         // sheaves filled and emptied
   std::uintptr_t spare_swaps, barn_gets, barn_puts, sheaf_allocs;
   std::uintptr_t new_slabs, discarded_slabs, orphans;
@@ -46,6 +48,13 @@ struct SlabStats {
   std::uintptr_t refusals[kSlabRefusals];
   std::uintptr_t local_busy, barn_busy, list_busy;  // refused try_locks
   std::uintptr_t slabs;                             // now
+
+  // Calls that gave an object and calls that took one: they differ by what is out.
+  std::uintptr_t allocs() const noexcept {
+    return fast_allocs + list_allocs + refill_allocs + new_slab_allocs;
+  }
+  // (A deferred object passes the list when it is settled.)
+  std::uintptr_t frees() const noexcept { return fast_frees + list_frees + deferred - settled; }
 };
 
 namespace internal {
@@ -53,10 +62,10 @@ namespace internal {
 template <Kernel K>
 struct SlabCounters {
   using Counter = typename K::Port::template Atomic<std::uintptr_t>;
-  Counter list_allocs{0}, list_frees{0}, refills{0}, flushes{0}, spare_swaps{0}, barn_gets{0},
-      barn_puts{0}, sheaf_allocs{0}, new_slabs{0}, discarded_slabs{0}, orphans{0}, deferred{0},
-      settled{0}, failures{0}, bad_frees{0}, refusals[kSlabRefusals]{}, local_busy{0}, barn_busy{0},
-      list_busy{0};
+  Counter list_allocs{0}, list_frees{0}, refill_allocs{0}, new_slab_allocs{0}, refills{0},
+      flushes{0}, spare_swaps{0}, barn_gets{0}, barn_puts{0}, sheaf_allocs{0}, new_slabs{0},
+      discarded_slabs{0}, orphans{0}, deferred{0}, settled{0}, failures{0}, bad_frees{0},
+      refusals[kSlabRefusals]{}, local_busy{0}, barn_busy{0}, list_busy{0};
 };
 
 struct FreeObject {
