@@ -19,11 +19,6 @@ namespace nestlock {
 namespace internal {
 template <Kernel K>
 using LocalWord = SleepOrWord<K, std::conditional_t<K::kConfig.debug, ByteWord<K>, NoWord<K>>>;
-
-struct NoPin {
-  static void enter() noexcept {}
-  static void leave() noexcept {}
-};
 }  // namespace internal
 
 template <Kernel K>

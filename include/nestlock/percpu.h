@@ -34,7 +34,12 @@ class BasicPerCpu {
     Here& operator=(const Here&) = delete;
     ~Here() NESTLOCK_NO_TSA {
       if (!here_) return;
-      (here_->*kLock).unlock();
+      if constexpr (internal::Core<Lock>) {
+        internal::PinnedBefore::unlock(here_->*kLock);
+        Pin::leave();
+      } else {
+        (here_->*kLock).unlock();
+      }
       Irq::template leave<Port>(state_);
     }
     explicit operator bool() const noexcept { return here_ != nullptr; }
@@ -50,7 +55,7 @@ class BasicPerCpu {
       Pin::enter();
       T* const t = all.try_here();
       if (t && take(t->*kLock)) here_ = t;
-      Pin::leave();  // the lock has a pin of its own
+      if (!here_ || !internal::Core<Lock>) Pin::leave();  // else it is the lock's now
       if (!here_) Irq::template leave<Port>(state_);
     }
 
@@ -92,7 +97,10 @@ class BasicPerCpu {
   Here<kLock, Tag> lock_here(Tag = {},
                              internal::PlaceOf<K> where = internal::PlaceOf<K>::here()) noexcept {
     return Here<kLock, Tag>(*this, [&](auto& lock) NESTLOCK_NO_TSA {
-      lock.lock(where);
+      if constexpr (internal::Core<std::remove_reference_t<decltype(lock)>>)
+        internal::PinnedBefore::lock(lock, where);
+      else
+        lock.lock(where);
       return true;
     });
   }
@@ -101,8 +109,12 @@ class BasicPerCpu {
   template <auto kLock, class Tag = NoIrq>
   Here<kLock, Tag> try_lock_here(
       Tag = {}, internal::PlaceOf<K> where = internal::PlaceOf<K>::here()) noexcept {
-    return Here<kLock, Tag>(*this,
-                            [&](auto& lock) NESTLOCK_NO_TSA { return lock.try_lock(where); });
+    return Here<kLock, Tag>(*this, [&](auto& lock) NESTLOCK_NO_TSA {
+      if constexpr (internal::Core<std::remove_reference_t<decltype(lock)>>)
+        return internal::PinnedBefore::try_lock(lock, where);
+      else
+        return lock.try_lock(where);
+    });
   }
 
  private:

@@ -22,6 +22,31 @@ struct Pin<K, true> {
   static void leave() noexcept { K::Port::migrate_enable(); }
 };
 
+struct NoPin {
+  static void enter() noexcept {}
+  static void leave() noexcept {}
+};
+
+// Takes and gives back a lock whose taker has pinned before it knew which lock that is: one pin,
+// not two. A count up and down is what an uncontended section costs most, for each waits for the
+// one before. `Core`: any lock of ours.
+template <class Lock>
+concept Core = requires { Lock::kLockType; };
+struct PinnedBefore {
+  template <Core Lock, class Place>
+  static void lock(Lock& l, Place where) noexcept NESTLOCK_NO_TSA {
+    l.template lock_with<NoPin>(contexts::Call::lock, where);
+  }
+  template <Core Lock, class Place>
+  static bool try_lock(Lock& l, Place where) noexcept NESTLOCK_NO_TSA {
+    return l.template try_with<NoPin>(where);
+  }
+  template <Core Lock>
+  static void unlock(Lock& l) noexcept NESTLOCK_NO_TSA {
+    l.template unlock_with<NoPin>(PlaceOf<typename Lock::Kernel>::here());
+  }
+};
+
 template <Kernel K, LockType kType, class Word>
 class NESTLOCK_CAPABILITY("lock") LockCore {
  public:
@@ -67,8 +92,8 @@ class NESTLOCK_CAPABILITY("lock") LockCore {
     Observer::acquired(ref(where), false);
   }
 
+  template <class Pinning = Pin<K, kSleeps>>
   bool try_with(PlaceOf<K> where) noexcept NESTLOCK_NO_TSA {
-    using Pinning = Pin<K, kSleeps>;
     if (!checks_.before_try(this, word_, where)) {
       Observer::refused(ref(where));
       return false;
@@ -97,6 +122,7 @@ class NESTLOCK_CAPABILITY("lock") LockCore {
   const Word& word() const noexcept { return word_; }
 
  private:
+  friend struct PinnedBefore;
   using Observer = typename K::Observer;
 
   LockRef ref(PlaceOf<K> where) const noexcept {
