@@ -52,11 +52,11 @@ struct PageCounters {
 };
 
 template <class Counter>
-void bump(Counter& c, std::uintptr_t by = 1) noexcept {
+inline void bump(Counter& c, std::uintptr_t by = 1) noexcept {
   c.fetch_add(by, kRelaxed);
 }
 template <class Counter>
-void bump_locked(Counter& c, std::uintptr_t by = 1) noexcept {
+[[gnu::always_inline]] inline void bump_locked(Counter& c, std::uintptr_t by = 1) noexcept {
   c.store(c.load(kRelaxed) + by, kRelaxed);
 }
 
