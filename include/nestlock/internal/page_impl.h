@@ -12,6 +12,21 @@ namespace internal {
 // In debug a free block of up to kPcpOrders starts each page with this, larger ones their first.
 inline constexpr unsigned char kPagePoison = 0x6b;
 inline constexpr std::size_t kPoisonBytes = 128;
+struct PagePoison {
+  constexpr PagePoison() {
+    for (unsigned char& b : bytes) b = kPagePoison;
+  }
+  unsigned char bytes[kPoisonBytes]{};
+};
+inline constexpr PagePoison kPoison;
+
+// The first byte that is no poison any more; null if all are.
+inline const unsigned char* poison_overwritten(const unsigned char* at) noexcept {
+  if (std::memcmp(at, kPoison.bytes, kPoisonBytes) == 0) [[likely]]
+    return nullptr;
+  while (*at == kPagePoison) ++at;
+  return at;
+}
 }  // namespace internal
 
 // ---- this CPU's pages
@@ -36,7 +51,8 @@ inline BasicPage<K>* BasicPageAllocator<K, L>::pop_here(Zone& z, unsigned order,
 
 // Puts a free block on this CPU's list; false if it cannot be. Over `high` it then drains in
 // batches, each detached under the pcp lock and given to the zone outside it; a lock lost in
-// between (to an interrupt, to a remote drain) ends the drain, as does a nolock caller.
+// between (to an interrupt, to a remote drain) ends the drain. A nolock caller drains nothing. Nor
+// is more drained than was there at first: what interrupts it may free pages as fast as it drains.
 template <Kernel K, LockPolicy L>
 inline bool BasicPageAllocator<K, L>::push_here(Zone& z, Page* page, unsigned order,
                                                 bool nolock) noexcept {
@@ -44,6 +60,7 @@ inline bool BasicPageAllocator<K, L>::push_here(Zone& z, Page* page, unsigned or
   const Index p = index(page);
   if (z.isolated_blocks.load(internal::kRelaxed) && block_isolated(z, p)) return false;
   Index chain = kNil;
+  std::uint32_t rounds = 0;
   {
     auto pcp = z.pcp.template try_lock_here<&Pcp::lock>(typename L::PcpTag{});
     if (!pcp) [[unlikely]]
@@ -56,11 +73,14 @@ inline bool BasicPageAllocator<K, L>::push_here(Zone& z, Page* page, unsigned or
     pcp->count.store(count, internal::kRelaxed);
     if (nolock || count <= z.pcp_high.load(internal::kRelaxed)) [[likely]]
       return true;
-    chain = detach(*pcp, z.pcp_batch.load(internal::kRelaxed));
+    const std::uint32_t batch = z.pcp_batch.load(internal::kRelaxed);
+    rounds = count / batch;
+    chain = detach(*pcp, batch);
   }
   while (chain != kNil) {
     give_chain(z, chain);
     chain = kNil;
+    if (!rounds--) break;
     auto pcp = z.pcp.template try_lock_here<&Pcp::lock>(typename L::PcpTag{});
     if (pcp && pcp->count.load(internal::kRelaxed) > z.pcp_high.load(internal::kRelaxed))
       chain = detach(*pcp, z.pcp_batch.load(internal::kRelaxed));
@@ -337,11 +357,8 @@ inline BasicPage<K>* BasicPageAllocator<K, L>::prepare(Page* p, gfp flags, unsig
     for (Index i = 0; i < (1u << order); ++i) {
       if (!p[i].poisoned) continue;
       const auto* const at = static_cast<const unsigned char*>(address(p + i));
-      for (std::size_t b = 0; b < internal::kPoisonBytes; ++b)
-        if (at[b] != internal::kPagePoison) {
-          report(Finding::use_after_free, "alloc_pages", p + i, at + b, where);
-          break;
-        }
+      if (const unsigned char* const bad = internal::poison_overwritten(at))
+        report(Finding::use_after_free, "alloc_pages", p + i, bad, where);
       p[i].poisoned = false;
     }
     p->history.allocated = where;
@@ -384,7 +401,7 @@ inline void BasicPageAllocator<K, L>::retire(Page* page, unsigned order, Place w
     page->history.freed_in = K::Port::context();
     const unsigned poisoned = order < kPcpOrders ? 1u << order : 1;
     for (unsigned i = 0; i < poisoned; ++i) {
-      std::memset(address(page + i), internal::kPagePoison, internal::kPoisonBytes);
+      std::memcpy(address(page + i), internal::kPoison.bytes, internal::kPoisonBytes);
       page[i].poisoned = true;
       page[i].history = page->history;
     }
