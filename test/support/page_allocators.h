@@ -28,6 +28,8 @@ class AnyPages {
   // By the descriptor that page_of() finds, null if it finds none.
   virtual bool free(void* at, unsigned order, Place where = Place::here()) = 0;
   virtual bool free_nolock(void* at, unsigned order, Place where = Place::here()) = 0;
+  // As free_nolock() where the gate refuses: parked, whatever the locks' state.
+  virtual bool park(void* at, unsigned order) = 0;
   virtual bool free_at(void* at, unsigned order) = 0;
   // By the descriptor with that index, valid or not.
   virtual bool free_descriptor(std::ptrdiff_t index, unsigned order) = 0;

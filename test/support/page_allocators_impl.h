@@ -7,9 +7,16 @@
 
 namespace nestlock::test_support {
 
+// A policy whose gate a test can shut.
+inline bool gate_shut = false;
+template <LockPolicy L>
+struct Gated : L {
+  static bool may_try() noexcept { return !gate_shut && L::may_try(); }
+};
+
 template <Kernel K, LockPolicy L>
 class PagesOf final : public AnyPages {
-  using Allocator = BasicPageAllocator<K, L>;
+  using Allocator = BasicPageAllocator<K, Gated<L>>;
   using PlaceHere = typename Allocator::Place;
 
   static PlaceHere place(Place where) {
@@ -36,6 +43,12 @@ class PagesOf final : public AnyPages {
   }
   bool free_nolock(void* at, unsigned order, Place where) override {
     return a_->free_pages_nolock(a_->page_of(at), order, place(where));
+  }
+  bool park(void* at, unsigned order) override {
+    gate_shut = true;
+    const bool taken = a_->free_pages_nolock(a_->page_of(at), order);
+    gate_shut = false;
+    return taken;
   }
   bool free_at(void* at, unsigned order) override { return a_->free_at(at, order); }
   bool free_descriptor(std::ptrdiff_t index, unsigned order) override {

@@ -1,0 +1,156 @@
+// Runs one operation of page_sweep.h under the sweep, interrupted by a probe, an irq or an NMI.
+#pragma once
+
+#include <algorithm>
+#include <csignal>
+#include <cstdint>
+
+#include "page_sweep.h"
+
+namespace nestlock::test_support {
+
+using testing::Boundary;
+using testing::CodeRanges;
+using testing::SweepOptions;
+using testing::SweepResult;
+
+inline constexpr std::uint64_t kSeed = 20260715;
+
+// Which boundaries: all of them if there are at most `most`; else the first and the last `ends`,
+// and about `between` of the others.
+struct Visit {
+  std::uint64_t most, ends, between;
+};
+inline constexpr bool kTsan = nestlock::internal::kWithTsan;
+// All, but where most of them are turns of a loop, each costing all the turns before it: in debug
+// over poison; over new memory; and where TSan's runtime comes with each.
+constexpr Visit visit_all(Config c) {
+  if (kTsan) return {10, 0, 10};
+  return c.debug ? Visit{30, 5, 20} : Visit{10000, 0, 10000};
+}
+constexpr Visit visit_some() { return kTsan ? Visit{5, 0, 5} : Visit{20, 0, 20}; }
+
+inline const CodeRanges& program() {
+  static const CodeRanges all = CodeRanges::whole_program();
+  return all;
+}
+
+// ---- the interruption, by a signal of the port's ------------------------------------------------
+
+// probe: the trap itself, which nobody registered; irq: held back by the mask where there is one.
+enum class By : std::uint8_t { probe, irq, nmi };
+constexpr const char* name_of(By by) noexcept {
+  constexpr const char* names[] = {"probe", "irq", "nmi"};
+  return names[static_cast<unsigned>(by)];
+}
+struct PendingCalls {
+  SweptPages* pages = nullptr;
+  NestedCalls* calls = nullptr;
+  unsigned order = 0;
+  SweptPages::Calls which{};
+  unsigned ran = 0;
+};
+inline PendingCalls pending;
+inline void interruption() {
+  if (!pending.pages || pending.ran++) return;
+  pending.pages->nested_calls(pending.order, pending.which, *pending.calls);
+}
+inline int signal_of(By by) { return by == By::irq ? SIGRTMIN + 1 : SIGRTMIN + 2; }
+
+inline bool register_signals() {
+  static const bool done =
+      signals::register_irq(signal_of(By::irq), [](int, siginfo_t*, void*) { interruption(); }) ==
+          signals::Error::none &&
+      signals::register_nmi(signal_of(By::nmi), [](int, siginfo_t*, void*) { interruption(); }) ==
+          signals::Error::none;
+  return done;
+}
+
+// ---- one operation ------------------------------------------------------------------------------
+
+struct Swept {
+  SweepResult result;
+  NestedCalls calls;
+  std::uint64_t of = 0;  // boundaries that there are
+};
+
+class OneSweep {
+ public:
+  OneSweep(AnyPages& a, const SweptOp& op, By by, SweptPages::Calls which = SweptPages::Calls::both)
+      : pages_(a), op_(op), by_(by), which_(which) {}
+
+  Swept run(Visit visit) {
+    s_.of = length();
+    s_.result.supported = s_.result.complete = true;
+    const std::uint64_t rest = s_.of - 2 * visit.ends;
+    const std::uint64_t every = (rest + visit.between - 1) / visit.between;
+    if (s_.of <= visit.most) {
+      part({});
+    } else if (visit.ends) {
+      part({.last = visit.ends});
+      part({.first = visit.ends + 1 + kSeed % every, .last = s_.of - visit.ends, .every = every});
+      part({.first = s_.of - visit.ends + 1});
+    } else {
+      part({.first = 1 + kSeed % every, .every = every});
+    }
+    return s_;
+  }
+  // From boundary `first` on; `at` is told of each before it is tried.
+  SweepResult run_from(std::uint64_t first, std::uint64_t every, std::uint64_t& at,
+                       NestedCalls& calls) {
+    tell_ = &at, calls_ = &calls;
+    part({.first = first, .every = every});
+    return s_.result;
+  }
+  std::uint64_t length() {
+    prepare();
+    return testing::sweep_through([&] { op_.run(pages_, op_.order); }, [] {}, {.ranges = program()})
+        .boundaries;
+  }
+
+ private:
+  void prepare() {
+    pending = {};
+    op_.prepare(pages_);
+    if (op_.parked) pages_.park_a_victim();
+  }
+
+  void part(testing::Sample boundaries) {
+    SweepOptions options{.ranges = program(), .boundaries = boundaries};
+    if (by_ != By::probe) options.blocked = testing::kAllSignals;
+    const SweepResult r = testing::sweep_each(
+        [&] { prepare(); }, [&] { op_.run(pages_, op_.order); },
+        [&](const Boundary& at) {
+          if (tell_) *tell_ = at.k;
+          pending = {&pages_, calls_, std::min(op_.order, 3u), which_, 0};
+          if (by_ == By::probe)
+            interruption();
+          else
+            std::raise(signal_of(by_));  // blocked here: arrives at the boundary itself
+        },
+        [&] {
+          const bool ran = pending.ran == 1;
+          pending = {};
+          return pages_.check(*calls_) && ran;
+        },
+        options);
+    // The parts as one.
+    SweepResult& all = s_.result;
+    all.supported &= r.supported;
+    all.complete &= r.complete || boundaries.last < s_.of;
+    all.boundaries += r.boundaries, all.addresses += r.addresses, all.runs += r.runs;
+    all.traps += r.traps, all.failed += r.failed, all.engine = r.engine;
+    if (r.failed && !all.first_failed.k) all.first_failed = r.first_failed;
+    if (r.trouble) all.trouble = r.trouble;
+  }
+
+  SweptPages pages_;
+  const SweptOp& op_;
+  const By by_;
+  const SweptPages::Calls which_;
+  Swept s_;
+  NestedCalls* calls_ = &s_.calls;
+  std::uint64_t* tell_ = nullptr;
+};
+
+}  // namespace nestlock::test_support
