@@ -1,0 +1,55 @@
+help_torture() {
+  cat <<'END'
+random operations on many threads under a storm of signals: nothing lost, nothing given twice
+
+usage: ./nest torture [--config NAME ...] [--tsan] [--seconds S] [--seed N] [--threads N]
+                      [--subject NAME] [--lock busted]
+
+  --config NAME   this configuration; repeat it for more. By default up and smp
+  --config all    all of them
+  --tsan          under ThreadSanitizer
+  --seconds S     for each configuration and subject; 10 by default
+  --seed N        as an earlier run printed it; by default the clock's
+  --threads N     4 by default; one in uniprocessor configurations
+  --subject NAME  only this one: pages
+  --lock busted   on locks that exclude nobody: must be caught, and ends with 1 as any error does
+
+Says how many handlers found a lock held; none is a failure. Needs a C++20 compiler and nothing else.
+END
+}
+
+run_torture() {
+  local cxx config flags=(-O2) suffix='' configs=() args=() failed=0 out line newer
+  while [ $# -gt 0 ]; do
+    case "$1" in
+      --config)
+        [ $# -gt 1 ] || die "--config needs a name"
+        if [ "$2" = all ]; then
+          mapfile -t configs < <(configurations)
+        else
+          check_configuration "$2"
+          configs+=("$2")
+        fi
+        shift 2
+        ;;
+      --tsan) flags=(-O1 -g -fsanitize=thread) suffix=.tsan && shift ;;
+      *) args+=("$1") && shift ;;
+    esac
+  done
+  [ ${#configs[@]} -gt 0 ] || configs=(up smp)
+  mkdir -p "$state" || die "cannot write to $state"
+  cxx=$(find_cxx) || exit 2
+  for config in "${configs[@]}"; do
+    out="$state/torture.$config$suffix"
+    line="$cxx -std=c++20 ${flags[*]} -Iinclude -I. -DNESTLOCK_CONFIG=$config tools/torture/*.cc lib/port/*.cc -pthread"
+    newer=$(cd "$top" && find include lib/port tools/torture -type f -newer "$out" 2>/dev/null | head -n 1)
+    if [ ! -x "$out" ] || [ -n "$newer" ] || [ "$(cat "$out.line" 2>/dev/null)" != "$line" ]; then
+      say "$line" >&2
+      (cd "$top" && $cxx -std=c++20 "${flags[@]}" -Iinclude -I. "-DNESTLOCK_CONFIG=$config" \
+        tools/torture/*.cc lib/port/*.cc -pthread -o "$out.new") || exit 1
+      mv -f "$out.new" "$out" && printf '%s\n' "$line" >"$out.line"
+    fi
+    "$out" ${args[@]+"${args[@]}"} || failed=1
+  done
+  return "$failed"
+}

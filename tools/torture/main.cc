@@ -1,0 +1,199 @@
+// ./nest torture: random operations on several threads under a storm of interruptions, in rounds;
+// after each round everything must be there, once.
+#include <sys/resource.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <chrono>
+#include <cstdarg>
+#include <cstdio>
+#include <cstdlib>
+#include <cstring>
+
+#include "nestlock/signals.h"
+#include "tools/torture/storm.h"
+
+namespace nestlock::torture {
+namespace {
+
+constexpr double kRound = 0.5;  // seconds
+constexpr unsigned kMaxThreads = 32;
+
+Options options;
+
+using Make = std::unique_ptr<Subject> (*)(const Options&);
+constexpr struct {
+  const char* name;
+  Make make;
+} kSubjects[] = {{"pages", pages}};
+
+double seconds_now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// ---- one subject --------------------------------------------------------------------------------
+
+// Threads are born and end with the round, and with them their CPUs.
+void round_of(Subject& subject, const Options& o, double seconds, Worker::Counts& sum) {
+  std::vector<std::unique_ptr<Worker>> workers;
+  for (unsigned i = 0; i < o.threads; ++i)
+    workers.push_back(std::make_unique<Worker>(i, o, subject));
+  std::atomic<bool> stop{false};
+  std::vector<std::thread> threads;
+  for (unsigned i = 1; i < o.threads; ++i)
+    threads.emplace_back([&w = *workers[i], &stop] { w.run(stop); });
+  {
+    const Storm storm(workers, o.seed);
+    std::thread clock([&] {
+      usleep(static_cast<useconds_t>(seconds * 1e6));
+      stop = true;
+    });
+    workers[0]->run(stop);
+    clock.join();
+    for (std::thread& t : threads) t.join();
+  }
+  for (const auto& w : workers) sum += w->counts();
+}
+
+void print(const char* prefix, const Worker::Counts& c) {
+  std::printf("%s%llu operations, %llu handler entries, %llu found a lock held", prefix,
+              static_cast<unsigned long long>(c.steps),
+              static_cast<unsigned long long>(c.all_entries()),
+              static_cast<unsigned long long>(c.all_at_a_held_lock()));
+}
+
+int torture(const char* name, Make make) {
+  const std::unique_ptr<Subject> subject = make(options);
+  std::printf("%s on %s, %s, %u thread%s, --seed %llu, %g s\n", name, subject->name(),
+              nestlock::name_of(kBuiltConfig), options.threads, options.threads == 1 ? "" : "s",
+              static_cast<unsigned long long>(options.seed), options.seconds);
+  std::fflush(stdout);
+  const bool progress = isatty(STDOUT_FILENO);
+  Worker::Counts counts;
+  const double begin = seconds_now(), end = begin + options.seconds;
+  Options o = options;
+  unsigned rounds = 0;
+  for (double now = begin; now < end; now = seconds_now(), ++rounds) {
+    round_of(*subject, o, std::min(kRound, end - now), counts);
+    subject->check(/*last=*/false);
+    ++o.seed;
+    if (progress) {
+      std::printf("\r  %3.0f s: ", seconds_now() - begin);
+      print("", counts);
+      std::fflush(stdout);
+    }
+  }
+  subject->check(/*last=*/true);
+  print(progress ? "\r  " : "  ", counts);
+  std::printf(" (");
+  for (unsigned l = 1; l < kLevels; ++l)
+    std::printf("%s%s %llu of %llu", l == 1 ? "" : ", ", name_of(static_cast<Level>(l)),
+                static_cast<unsigned long long>(counts.at_a_held_lock[l]),
+                static_cast<unsigned long long>(counts.entries[l]));
+  std::printf("); all there after each of %u rounds\n", rounds);
+  subject->print_statistics();
+  if (counts.all_at_a_held_lock() == 0) trouble("no handler found a lock held: nothing was shown");
+  return 0;
+}
+
+// ---- a lock to be caught ------------------------------------------------------------------------
+
+// In a child: a corrupt allocator may crash or never end. 1: caught, as any error; else 0.
+template <class F>
+int caught_in_a_child(F run) {
+  std::fflush(stdout);
+  const pid_t child = fork();
+  if (child == 0) {
+    const rlimit no_core{0, 0};
+    const auto s = static_cast<rlim_t>(options.seconds * options.threads) + 10;
+    const rlimit time{s, s};
+    setrlimit(RLIMIT_CORE, &no_core);
+    setrlimit(RLIMIT_CPU, &time);
+    const int status = run();
+    std::fflush(stdout);
+    _exit(status);
+  }
+  int status = 0;
+  waitpid(child, &status, 0);
+  if (WIFSIGNALED(status))
+    std::printf("torture: caught: it %s (%s)\n",
+                WTERMSIG(status) == SIGKILL || WTERMSIG(status) == SIGXCPU ? "hung" : "crashed",
+                strsignal(WTERMSIG(status)));
+  else if (WEXITSTATUS(status))
+    std::printf("torture: caught\n");
+  else
+    std::printf("torture: NOT caught\n");
+  return WIFSIGNALED(status) || WEXITSTATUS(status);
+}
+
+// ---- the command line ---------------------------------------------------------------------------
+
+[[noreturn]] void usage(const char* wrong) {
+  if (wrong) std::fprintf(stderr, "torture: %s\n", wrong);
+  std::fprintf(wrong ? stderr : stdout,
+               "usage: torture [--seconds S] [--seed N] [--threads N] [--subject NAME] "
+               "[--lock busted]\n");
+  std::exit(wrong ? 2 : 0);
+}
+
+}  // namespace
+
+void trouble(const char* format, ...) noexcept {
+  char text[512];
+  int n = std::snprintf(text, sizeof text, "\ntorture: FOUND in %s, --seed %llu --threads %u: ",
+                        nestlock::name_of(kBuiltConfig),
+                        static_cast<unsigned long long>(options.seed), options.threads);
+  va_list values;
+  va_start(values, format);
+  n += std::vsnprintf(text + n, sizeof text - static_cast<std::size_t>(n) - 1, format, values);
+  va_end(values);
+  n = std::min(n, static_cast<int>(sizeof text) - 2);
+  text[n++] = '\n';
+  [[maybe_unused]] const ssize_t written = write(STDOUT_FILENO, text, static_cast<std::size_t>(n));
+  _exit(1);
+}
+
+int main_of(int argc, char** argv) {
+  const char* only = nullptr;
+  for (int i = 1; i < argc; ++i) {
+    const char* const name = argv[i];
+    if (!std::strcmp(name, "--help")) usage(nullptr);
+    if (i + 1 == argc) usage("an option, or its value, is missing");
+    const char* const value = argv[++i];
+    char* rest = nullptr;
+    if (!std::strcmp(name, "--seconds"))
+      options.seconds = std::strtod(value, &rest);
+    else if (!std::strcmp(name, "--seed"))
+      options.seed = std::strtoull(value, &rest, 10);
+    else if (!std::strcmp(name, "--threads"))
+      options.threads = static_cast<unsigned>(std::strtoul(value, &rest, 10));
+    else if (!std::strcmp(name, "--subject"))
+      only = value;
+    else if (!std::strcmp(name, "--lock") && !std::strcmp(value, "busted"))
+      options.busted = true;
+    else
+      usage("unknown option");
+    if (rest && (*rest || rest == value)) usage("not a number");
+  }
+  if (options.threads < 1 || options.threads > kMaxThreads) usage("--threads 1 to 32");
+  if (!kBuiltConfig.smp) options.threads = 1;  // one CPU
+  if (!options.seed) options.seed = static_cast<std::uint64_t>(seconds_now() * 1e6) % 1'000'000'000;
+
+  hosted::set_report_sink([](const Report& r) noexcept {
+    trouble("report: %s in %s", nestlock::name_of(r.finding), r.call ? r.call : "?");
+  });
+  register_handlers();
+  int status = 0, ran = 0;
+  for (const auto& s : kSubjects) {
+    if (only && std::strcmp(only, s.name) != 0) continue;
+    const auto run = [&] { return torture(s.name, s.make); };
+    status |= options.busted ? caught_in_a_child(run) : run();
+    ++ran;
+  }
+  if (!ran) usage("no such subject");
+  return status;
+}
+
+}  // namespace nestlock::torture
+
+int main(int argc, char** argv) { return nestlock::torture::main_of(argc, argv); }
