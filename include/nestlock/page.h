@@ -196,7 +196,12 @@ class BasicPageAllocator {
   enum Attention : std::uint32_t { kNotSetUp = 1, kRestricted = 2, kFailing = 4 };
 
   Index index(const Page* p) const noexcept { return static_cast<Index>(p - all_); }
-  Zone& zone_of(const Page& p) noexcept { return zone_[p.zone_id]; }
+  // A branch, so that with one node what follows does not wait for the page.
+  Zone& zone_of(const Page& p) noexcept {
+    if (nodes_ == 1) [[likely]]
+      return zone_[0];
+    return zone_[p.zone_id];
+  }
   // For a constant kAnyNode both are constants.
   bool has_node(int node) const noexcept {
     return node < 0 || static_cast<unsigned>(node) < nodes_;
@@ -211,6 +216,7 @@ class BasicPageAllocator {
   // pcp, this CPU's
   Page* pop_here(Zone& z, unsigned order, bool* busy = nullptr) noexcept;
   bool push_here(Zone& z, Page* page, unsigned order, bool nolock = false) noexcept;
+  void drain_over_high(Zone& z, Index chain, std::uint32_t rounds) noexcept;
   Index detach(Pcp& pcp, std::uint32_t pages) noexcept;
   template <class F>
   void with_pcp(Pcp& pcp, F f) noexcept;

@@ -49,16 +49,15 @@ inline BasicPage<K>* BasicPageAllocator<K, L>::pop_here(Zone& z, unsigned order,
   return all_ + p;
 }
 
-// Puts a free block on this CPU's list; false if it cannot be. Over `high` it then drains in
-// batches, each detached under the pcp lock and given to the zone outside it; a lock lost in
-// between (to an interrupt, to a remote drain) ends the drain. A nolock caller drains nothing. Nor
-// is more drained than was there at first: what interrupts it may free pages as fast as it drains.
+// Puts a free block on this CPU's list; false if it cannot be. Over `high` it then drains, unless
+// the caller is a nolock one.
 template <Kernel K, LockPolicy L>
 inline bool BasicPageAllocator<K, L>::push_here(Zone& z, Page* page, unsigned order,
                                                 bool nolock) noexcept {
   if constexpr (!kPcp) return false;
   const Index p = index(page);
-  if (z.isolated_blocks.load(internal::kRelaxed) && block_isolated(z, p)) return false;
+  if (z.isolated_blocks.load(internal::kRelaxed) && block_isolated(z, p)) [[unlikely]]
+    return false;
   Index chain = kNil;
   std::uint32_t rounds = 0;
   {
@@ -77,15 +76,23 @@ inline bool BasicPageAllocator<K, L>::push_here(Zone& z, Page* page, unsigned or
     rounds = count / batch;
     chain = detach(*pcp, batch);
   }
-  while (chain != kNil) {
+  return drain_over_high(z, chain, rounds), true;
+}
+
+// In batches, each detached under the pcp lock and given to the zone outside it; a lock lost in
+// between (to an interrupt, to a remote drain) ends it. So does the number of batches that the
+// cache held at first: what interrupts this may free pages as fast as it drains.
+template <Kernel K, LockPolicy L>
+[[gnu::noinline]] void BasicPageAllocator<K, L>::drain_over_high(Zone& z, Index chain,
+                                                                 std::uint32_t rounds) noexcept {
+  for (; chain != kNil; --rounds) {
     give_chain(z, chain);
+    if (!rounds) break;
     chain = kNil;
-    if (!rounds--) break;
     auto pcp = z.pcp.template try_lock_here<&Pcp::lock>(typename L::PcpTag{});
     if (pcp && pcp->count.load(internal::kRelaxed) > z.pcp_high.load(internal::kRelaxed))
       chain = detach(*pcp, z.pcp_batch.load(internal::kRelaxed));
   }
-  return true;
 }
 
 // Takes blocks of at least `pages` pages in all off the lists, largest first; the pcp is locked.
