@@ -52,18 +52,19 @@ void RatioTable::ReportRuns(const std::vector<Run>& runs) {
       continue;
     }
     const auto fairness = run.counters.find("fairness");
-    if (fairness != run.counters.end()) {
-      s.fairness.push_back(fairness->second.value);
-      s.ns.push_back(run.GetAdjustedRealTime());
-    } else {
-      s.ns.push_back(run.GetAdjustedCPUTime());  // not disturbed by who else runs here
-    }
+    if (fairness != run.counters.end()) s.fairness.push_back(fairness->second.value);
+    // CPU time is not disturbed by who else runs here; several threads measure their own.
+    s.ns.push_back(run.run_name.time_type.empty() ? run.GetAdjustedCPUTime()
+                                                  : run.GetAdjustedRealTime());
   }
 }
 
 void RatioTable::Finalize() {
   print_pairs();
-  print_by_configuration();
+  std::vector<std::string> tables;
+  for (const std::string& full : rows)
+    if (const Name name(full); !name.column.empty()) add_once(tables, name.table);
+  for (const std::string& table : tables) print_grid(table);
   print_contended();
   print_goals();
   print_errors();
@@ -86,19 +87,19 @@ void RatioTable::print_pairs() {
   }
 }
 
-// The same ratios of ours once more, a column for each configuration.
-void RatioTable::print_by_configuration() {
+// The same ratios once more of the rows that have columns: configurations, or loads.
+void RatioTable::print_grid(const std::string& table) {
   const double reference = median_of(kReference);
   std::vector<std::string> names, columns;
   for (const std::string& full : rows) {
     const Name name(full);
-    if (name.table != kNestlock || !find(full)) continue;
+    if (name.table != table || samples_.find(full) == samples_.end()) continue;
     add_once(names, name.row);
     add_once(columns, name.column);
   }
   if (names.empty() || reference <= 0) return;
 
-  out() << "\nRatios to the xchg pair by configuration:\n\n| " << kNestlock << " |";
+  out() << "\nRatios to the xchg pair:\n\n| " << table << " |";
   for (const std::string& c : columns) out() << " " << c << " |";
   out() << "\n|---|";
   for (std::size_t i = 0; i < columns.size(); ++i) out() << "--:|";
@@ -106,7 +107,7 @@ void RatioTable::print_by_configuration() {
   for (const std::string& row : names) {
     out() << "| " << row << " |";
     for (const std::string& c : columns) {
-      const double ns = median_of(std::string(kNestlock) + "/" + row + "/" + c);
+      const double ns = median_of(table + "/" + row + "/" + c);
       out() << " " << (ns > 0 ? fixed(ns / reference) : "-") << " |";
     }
     out() << "\n";
@@ -137,24 +138,31 @@ void RatioTable::print_contended() {
 }
 
 void RatioTable::print_goals() {
-  const double reference = median_of(kReference);
-  if (reference <= 0) return;
   bool first = true;
   for (const Goal& goal : goals_) {
-    if (!find(goal.row)) continue;
-    if (std::exchange(first, false)) out() << "\nGoals, as ratios to the xchg pair:\n\n";
+    const double reference = median_of(goal.of);
+    if (!find(goal.row) || reference <= 0) continue;
+    if (std::exchange(first, false)) out() << "\nGoals:\n\n";
     const double ratio = median_of(goal.row) / reference;
-    out() << goal.row << ": " << fixed(ratio, 3) << ", at most " << fixed(goal.at_most) << ": "
+    out() << goal.row << ": " << fixed(ratio, 3) << " of " << goal.of << ", at most "
+          << fixed(goal.at_most) << ": "
           << (ratio <= goal.at_most ? "reached" : "missed by " + fixed(ratio - goal.at_most, 3));
-    if (const double limit = median_of(goal.limit) / reference; limit > 0)
-      out() << "; " << goal.limit << " is " << fixed(limit, 3) << " here";
+    if (goal.limit && find(goal.limit))
+      out() << "; " << goal.limit << " is " << fixed(median_of(goal.limit) / reference, 3)
+            << " here";
     out() << "\n";
   }
 }
 
 void RatioTable::print_errors() {
-  for (const auto& [name, s] : samples_)
-    if (!s.error.empty()) out() << "\n" << name << ": ERROR: " << s.error << "\n";
+  std::vector<std::string> absent;
+  for (const auto& [full, s] : samples_) {
+    if (s.error == kNotHere)
+      add_once(absent, Name(full).row);
+    else if (!s.error.empty())
+      out() << "\n" << full << ": ERROR: " << s.error << "\n";
+  }
+  for (const std::string& name : absent) out() << "\n" << name << ": " << kNotHere << "\n";
 }
 
 std::ostream& RatioTable::out() { return GetOutputStream(); }

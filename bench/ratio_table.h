@@ -14,8 +14,9 @@ namespace bench {
 // far it can be reached at all shows the limit: the same loads and stores without a lock around.
 struct Goal {
   const char* row;  // its full name
-  double at_most;   // of the reference row
-  const char* limit;
+  double at_most;   // of ...
+  const char* limit = nullptr;
+  const char* of = "limit/xchg+store";  // ... this row
 };
 
 class RatioTable : public benchmark::BenchmarkReporter {
@@ -29,11 +30,11 @@ class RatioTable : public benchmark::BenchmarkReporter {
  private:
   struct Samples {
     std::vector<double> ns, fairness;
-    std::string error;
+    std::string error;  // or why it is not here
   };
 
   void print_pairs();
-  void print_by_configuration();
+  void print_grid(const std::string& table);
   void print_contended();
   void print_goals();
   void print_errors();

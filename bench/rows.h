@@ -5,6 +5,7 @@
 //   limit/xchg+store                      what no lock can beat
 //   nestlock/TrySpinLock try_lock/up      a column for each configuration
 //   peer/std::mutex lock
+//   malloc/jemalloc/pair 64
 //   contended 8T 100ns/std::mutex         made by contended.cc
 #pragma once
 
@@ -14,12 +15,15 @@
 #include <string>
 #include <vector>
 
+#include "run.h"
+
 namespace bench {
 
 inline constexpr const char* kLimit = "limit";
 inline constexpr const char* kNestlock = "nestlock";
 inline constexpr const char* kPeer = "peer";
 inline constexpr const char* kContended = "contended";
+inline constexpr const char* kNotHere = "not here";            // a row whose peer is not installed
 inline constexpr const char* kReference = "limit/xchg+store";  // every ratio's denominator
 
 // The rows' names in the order of the tables; the order of running is random.
@@ -47,6 +51,15 @@ void add_pair(const std::string& name, Pair pair) {
   });
 }
 
+// A row of a peer that is not installed: shown, and no failure.
+inline void add_absent(const std::string& name) {
+  add_row(name, [](benchmark::State& state) {
+    state.SkipWithError(kNotHere);
+    for (auto _ : state) {
+    }
+  });
+}
+
 // A try_lock() must succeed here, or the row means nothing.
 [[noreturn, gnu::cold, gnu::noinline]] inline void refused() { std::abort(); }
 
@@ -55,5 +68,8 @@ void add_limits();
 void add_nestlock();
 void add_peers();
 void add_contended(int round_ms);
+void add_slab(const RunOptions& options);
+void add_pages(const RunOptions& options);
+void add_drains(const RunOptions& options);
 
 }  // namespace bench

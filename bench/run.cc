@@ -1,7 +1,7 @@
-// Nestlock's locks beside their peers and beside what no lock can beat, in one run.
-//
 // The rows are repeated in random order and compared by the ratios of their medians: absolute
 // times drift with the machine, ratios within a run do not.
+#include "run.h"
+
 #include <benchmark/benchmark.h>
 #include <gnu/libc-version.h>
 #include <unistd.h>
@@ -9,15 +9,10 @@
 #include <algorithm>
 #include <cstdlib>
 #include <iostream>
-#include <string>
 #include <string_view>
 #include <thread>
-#include <vector>
 
-#include "absl/base/config.h"
-#include "absl/synchronization/mutex.h"
 #include "cpus.h"
-#include "ratio_table.h"
 #include "rows.h"
 
 namespace bench {
@@ -30,21 +25,19 @@ constexpr const char* kCompiler = "GCC " __VERSION__;
 #endif
 
 constexpr const char* kUsage =
-    R"(usage: lock_bench [--parked_thread=false] [--round_ms=N] [--json] [GOOGLE BENCHMARK'S FLAGS]
+    R"([--parked_thread=false] [--round_ms=N] [--json] [GOOGLE BENCHMARK'S FLAGS]
 
-  --parked_thread=false  time in a process of one thread, where glibc's mutexes leave out their
-                         locked instructions; without the contended rows
-  --round_ms=N           length of a contended round, default 200
+  --parked_thread=false  time in a process of one thread, where glibc leaves out its locked
+                         instructions; without the rows of several threads
+  --round_ms=N           length of a round of several threads, default 200
   --json                 the same as --benchmark_format=json: all repetitions, no tables
 
 Useful: --benchmark_filter=REGEX --benchmark_repetitions=N --benchmark_list_tests
         --benchmark_out=FILE (JSON, besides the tables)
 )";
 
-struct Options {
-  bool parked_thread = true;
+struct Options : RunOptions {
   bool tables = true;
-  int round_ms = 200;
   std::vector<std::string> rest;  // Google Benchmark's
 };
 
@@ -56,8 +49,9 @@ bool starts_with(std::string_view text, std::string_view start, std::string_view
 
 Options parse(int argc, char** argv) {
   // Defaults; a later flag of the same name wins.
-  Options o{.rest = {argv[0], "--benchmark_enable_random_interleaving=true",
-                     "--benchmark_repetitions=21", "--benchmark_min_time=0.005"}};
+  Options o;
+  o.rest = {argv[0], "--benchmark_enable_random_interleaving=true", "--benchmark_repetitions=21",
+            "--benchmark_min_time=0.005"};
   for (int i = 1; i < argc; ++i) {
     std::string_view value;
     if (starts_with(argv[i], "--parked_thread=", value)) {
@@ -68,7 +62,8 @@ Options parse(int argc, char** argv) {
       o.rest.emplace_back("--benchmark_format=json");
       o.tables = false;
     } else if (std::string_view(argv[i]) == "--help") {
-      std::cout << kUsage;
+      const std::string_view path = argv[0];
+      std::cout << "usage: " << path.substr(path.rfind('/') + 1) << " " << kUsage;
       std::exit(0);
     } else {
       if (starts_with(argv[i], "--benchmark_format=", value)) o.tables = value == "console";
@@ -78,15 +73,10 @@ Options parse(int argc, char** argv) {
   return o;
 }
 
-void print_context(const Options& o) {
-  std::cout << "compiler " << kCompiler << ", glibc " << gnu_get_libc_version() << ", Abseil "
-#ifdef ABSL_LTS_RELEASE_VERSION
-            << ABSL_LTS_RELEASE_VERSION << "." << ABSL_LTS_RELEASE_PATCH_LEVEL
-#else
-            << "(no release)"
-#endif
-            << ", " << CPU_COUNT(&allowed_cpus) << " CPUs\n"
-            << "absl::Mutex: deadlock detection off (kIgnore)\n"
+void print_context(const Options& o, const std::string& more) {
+  std::cout << "compiler " << kCompiler << ", glibc " << gnu_get_libc_version() << ", "
+            << CPU_COUNT(&allowed_cpus) << " CPUs\n"
+            << more << "\n"
             << (o.parked_thread ? "a second, parked thread exists\n"
                                 : "a process of one thread: glibc leaves out its locking\n");
 #ifndef __OPTIMIZE__
@@ -94,15 +84,11 @@ void print_context(const Options& o) {
 #endif
 }
 
-int run(int argc, char** argv) {
-  Options o = parse(argc, argv);
-  // Also without NDEBUG, when its default is to check for deadlocks.
-  absl::SetMutexDeadlockDetectionMode(absl::OnDeadlockCycle::kIgnore);
+}  // namespace
 
-  add_limits();
-  add_nestlock();
-  add_peers();
-  if (o.parked_thread) add_contended(o.round_ms);
+int run(int argc, char** argv, const Program& program) {
+  Options o = parse(argc, argv);
+  program.add_rows(o);
 
   std::vector<char*> args;
   for (std::string& a : o.rest) args.push_back(a.data());
@@ -120,17 +106,10 @@ int run(int argc, char** argv) {
     benchmark::RunSpecifiedBenchmarks();
     return 0;
   }
-  print_context(o);
-  RatioTable tables({
-      {"nestlock/irq_save+irq_restore/up", 0.10, "limit/load+2 stores"},
-      {"nestlock/irq_save+irq_restore/smp", 0.10, "limit/load+2 stores"},
-      {"nestlock/TrySpinLock try_lock/up", 0.15, "limit/count, load+2 stores"},
-  });
+  print_context(o, program.context);
+  RatioTable tables(program.goals);
   benchmark::RunSpecifiedBenchmarks(&tables);
   return 0;
 }
 
-}  // namespace
 }  // namespace bench
-
-int main(int argc, char** argv) { return bench::run(argc, argv); }
