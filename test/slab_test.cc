@@ -1,6 +1,5 @@
 // The slab floor in all eight kernels: sizes, conservation under a random load of all its calls,
-// bad input, caches; and the instruction sweep over kmalloc/kfree with the nolock calls in the
-// interruption, on our locks and on those that do not promise.
+// bad input, caches.
 #include "nestlock/slab.h"
 
 #include <cstdlib>
@@ -10,8 +9,6 @@
 #include <vector>
 
 #include "gtest/gtest.h"
-#include "nestlock/testing/instruction_sweep.h"
-#include "nestlock/testing/unpromised_policies.h"
 #include "test/support/kernels.h"
 
 namespace nestlock {
@@ -216,94 +213,6 @@ TYPED_TEST(Slab, TwoNodes) {
   }
   for (void* p : got) EXPECT_TRUE(s.kfree(p));
   EXPECT_EQ(this->floors_.live(), 0u);
-}
-
-// ---- the sweep
-// ----------------------------------------------------------------------------------------
-
-struct Swept {
-  testing::SweepResult result;
-  unsigned served = 0, refused = 0;
-};
-
-// One kmalloc and kfree on a warm cache, interrupted after each instruction by a probe that frees
-// an object and allocates two; it keeps them, so that an object given twice is seen.
-template <class K, class P>
-Swept sweep_a_pair() {
-  static Floors<K, P> f;
-  static void* kept[3];
-  static unsigned n;
-  static void* mine;
-  static constexpr unsigned kPattern = 0xa5;
-  Swept s;
-  // Debug forms have eight times the boundaries, of the same locks: every fifth.
-  testing::SweepOptions options;
-  options.boundaries.every = K::kConfig.debug ? 5 : 1;
-  s.result = testing::sweep_each(
-      [] {
-        f.reset(std::size_t{1} << 20);
-        n = 0;
-        mine = f.slabs->kmalloc(64, gfp::kernel);
-        kept[n++] = f.slabs->kmalloc(64, gfp::kernel);
-      },
-      [] {
-        f.slabs->kfree(mine);
-        mine = f.slabs->kmalloc(64, gfp::kernel);
-      },
-      [&] {
-        f.slabs->kfree_nolock(kept[--n]);
-        for (int i = 0; i < 2; ++i) {
-          void* const p = f.slabs->kmalloc_nolock(64, gfp::none);
-          ++(p ? s.served : s.refused);
-          if (!p) continue;
-          std::memset(p, kPattern, 64);
-          kept[n++] = p;
-        }
-      },
-      [] {
-        for (unsigned i = 0; i < n; ++i) {
-          if (kept[i] == mine || (i && kept[i] == kept[0])) return false;
-          for (unsigned b = 0; b < 64; ++b)
-            if (static_cast<unsigned char*>(kept[i])[b] != kPattern) return false;
-        }
-        return f.live() == n + 1;
-      },
-      options);
-  return s;
-}
-
-template <class K>
-struct SlabSweep : ::testing::Test {};
-TYPED_TEST_SUITE(SlabSweep, AllKernels, KernelName);
-
-TYPED_TEST(SlabSweep, NoObjectIsLostNorGivenTwice) {
-  const Swept s = sweep_a_pair<TypeParam, policy::PerLockByte<TypeParam>>();
-  std::printf("%s; served %u, refused %u\n", s.result.text().c_str(), s.served, s.refused);
-  EXPECT_TRUE(s.result.ok()) << s.result.text();
-  // Only the sheaf was ever locked, so the list served.
-  EXPECT_EQ(s.refused, 0u);
-}
-
-using Up = HostedKernel<configs::up>;
-
-TEST(SlabSweepPolicies, TheOtherPromisingLocksHold) {
-  for (const Swept& s : {sweep_a_pair<Up, policy::PerLockAtomic<Up>>(),
-                         sweep_a_pair<Up, policy::ClassAtomic<Up>>()}) {
-    EXPECT_TRUE(s.result.ok()) << s.result.text();
-    EXPECT_GT(s.served, 0u);
-  }
-}
-
-// Permanent expected failures: the historic bug must be seen. The probe is an NMI to irqs off.
-// (ThreadSanitizer ends the program at the race itself: these locks order nothing.)
-TEST(SlabSweepPolicies, StatelessLocksAndIrqsOffCorrupt) {
-  if (internal::kWithTsan) return;
-  for (const Swept& s :
-       {sweep_a_pair<Up, testing::Stateless<Up>>(), sweep_a_pair<Up, testing::IrqsOff<Up>>()}) {
-    EXPECT_TRUE(s.result.supported);
-    EXPECT_GT(s.result.boundaries, 0u);
-    EXPECT_GT(s.result.failed, 0u) << s.result.text();
-  }
 }
 
 }  // namespace
