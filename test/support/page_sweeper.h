@@ -16,19 +16,16 @@ using testing::SweepResult;
 
 inline constexpr std::uint64_t kSeed = 20260715;
 
-// Which boundaries: all of them if there are at most `most`; else the first and the last `ends`,
-// and about `between` of the others.
-struct Visit {
-  std::uint64_t most, ends, between;
-};
+// How many boundaries: all of them if there are no more, else about so many, evenly.
+using Visit = std::uint64_t;
 inline constexpr bool kTsan = nestlock::internal::kWithTsan;
 // All, but where most of them are turns of a loop, each costing all the turns before it: in debug
 // over poison; over new memory; and where TSan's runtime comes with each.
 constexpr Visit visit_all(Config c) {
-  if (kTsan) return {10, 0, 10};
-  return c.debug ? Visit{30, 5, 20} : Visit{10000, 0, 10000};
+  if (kTsan) return 10;
+  return c.debug ? 30 : 10000;
 }
-constexpr Visit visit_some() { return kTsan ? Visit{5, 0, 5} : Visit{20, 0, 20}; }
+inline constexpr Visit kSome = kTsan ? 5 : 20;
 
 inline const CodeRanges& program() {
   static const CodeRanges all = CodeRanges::whole_program();
@@ -81,25 +78,15 @@ class OneSweep {
 
   Swept run(Visit visit) {
     s_.of = length();
-    s_.result.supported = s_.result.complete = true;
-    const std::uint64_t rest = s_.of - 2 * visit.ends;
-    const std::uint64_t every = (rest + visit.between - 1) / visit.between;
-    if (s_.of <= visit.most) {
-      part({});
-    } else if (visit.ends) {
-      part({.last = visit.ends});
-      part({.first = visit.ends + 1 + kSeed % every, .last = s_.of - visit.ends, .every = every});
-      part({.first = s_.of - visit.ends + 1});
-    } else {
-      part({.first = 1 + kSeed % every, .every = every});
-    }
+    const std::uint64_t every = (s_.of + visit - 1) / visit;
+    sweep({.first = 1 + kSeed % every, .every = every});
     return s_;
   }
   // From boundary `first` on; `at` is told of each before it is tried.
   SweepResult run_from(std::uint64_t first, std::uint64_t every, std::uint64_t& at,
                        NestedCalls& calls) {
     tell_ = &at, calls_ = &calls;
-    part({.first = first, .every = every});
+    sweep({.first = first, .every = every});
     return s_.result;
   }
   std::uint64_t length() {
@@ -115,10 +102,10 @@ class OneSweep {
     if (op_.parked) pages_.park_a_victim();
   }
 
-  void part(testing::Sample boundaries) {
+  void sweep(testing::Sample boundaries) {
     SweepOptions options{.ranges = program(), .boundaries = boundaries};
     if (by_ != By::probe) options.blocked = testing::kAllSignals;
-    const SweepResult r = testing::sweep_each(
+    s_.result = testing::sweep_each(
         [&] { prepare(); }, [&] { op_.run(pages_, op_.order); },
         [&](const Boundary& at) {
           if (tell_) *tell_ = at.k;
@@ -134,14 +121,6 @@ class OneSweep {
           return pages_.check(*calls_) && ran;
         },
         options);
-    // The parts as one.
-    SweepResult& all = s_.result;
-    all.supported &= r.supported;
-    all.complete &= r.complete || boundaries.last < s_.of;
-    all.boundaries += r.boundaries, all.addresses += r.addresses, all.runs += r.runs;
-    all.traps += r.traps, all.failed += r.failed, all.engine = r.engine;
-    if (r.failed && !all.first_failed.k) all.first_failed = r.first_failed;
-    if (r.trouble) all.trouble = r.trouble;
   }
 
   SweptPages pages_;
