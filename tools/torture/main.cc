@@ -36,6 +36,7 @@ double seconds_now() {
 // Threads are born and end with the round, and with them their CPUs.
 void round_of(Subject& subject, const Options& o, double seconds, Worker::Counts& sum) {
   std::vector<std::unique_ptr<Worker>> workers;
+  workers.reserve(o.threads);
   for (unsigned i = 0; i < o.threads; ++i)
     workers.push_back(std::make_unique<Worker>(i, o, subject));
   std::atomic<bool> stop{false};
@@ -153,6 +154,8 @@ void trouble(const char* format, ...) noexcept {
   _exit(1);
 }
 
+namespace {
+
 int main_of(int argc, char** argv) {
   const char* only = nullptr;
   for (int i = 1; i < argc; ++i) {
@@ -194,6 +197,7 @@ int main_of(int argc, char** argv) {
   return status;
 }
 
+}  // namespace
 }  // namespace nestlock::torture
 
 int main(int argc, char** argv) { return nestlock::torture::main_of(argc, argv); }

@@ -49,7 +49,7 @@ void register_handlers() {
 Worker::Worker(unsigned index, const Options& options, Subject& subject) : subject_(subject) {
   for (unsigned l = 0; l < kLevels; ++l) {
     Caller& c = callers_[l];
-    c = {index, static_cast<Level>(l), options.seed + 977 * (index * kLevels + l)};
+    c = {index, static_cast<Level>(l), options.seed + std::uint64_t{977} * (index * kLevels + l)};
     for (int i = 0; i < 4; ++i) c.random(2);
   }
 }
