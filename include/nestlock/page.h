@@ -5,9 +5,8 @@
 //
 // Locks and their order (outer first; never two of one kind):
 //   1. pcp lock    a CPU's lists. Taken by try_lock with irqs ON, by its owner in any context;
-//   other
-//                  CPUs take it to drain. A refusal means: the code that we interrupted (or another
-//                  CPU) is in there; go to the zone.
+//                  other CPUs take it to drain. A refusal means: the code that we interrupted (or
+//                  another CPU) is in there; go to the zone.
 //   2. zone lock   the buddy. Irqs masked. `*_nolock` calls only try it.
 // They are never nested: a refill takes blocks under the zone lock, gives it back, and then puts
 // them under the pcp lock; a drain the other way round. So an interrupting context always finds one

@@ -29,8 +29,7 @@ inline const unsigned char* poison_overwritten(const unsigned char* at) noexcept
 }
 }  // namespace internal
 
-// ---- this CPU's pages
-// ------------------------------------------------------------------------------
+// ---- this CPU's pages ---------------------------------------------------------------------------
 
 template <Kernel K, LockPolicy L>
 inline BasicPage<K>* BasicPageAllocator<K, L>::pop_here(Zone& z, unsigned order,
@@ -131,8 +130,7 @@ void BasicPageAllocator<K, L>::with_pcp(Pcp& pcp, F f) noexcept NESTLOCK_NO_TSA 
   Tag::template leave<typename K::Port>(state);
 }
 
-// ---- the zone
-// ----------------------------------------------------------------------------------------
+// ---- the zone -----------------------------------------------------------------------------------
 
 template <Kernel K, LockPolicy L>
 std::uint32_t BasicPageAllocator<K, L>::mark_for(const Zone& z, gfp flags) const noexcept {
@@ -237,8 +235,7 @@ BasicPage<K>* BasicPageAllocator<K, L>::refill(Zone& z, unsigned order, gfp flag
   return first;
 }
 
-// ---- allocation and free
-// -----------------------------------------------------------------------------
+// ---- allocation and free ------------------------------------------------------------------------
 
 template <Kernel K, LockPolicy L>
 BasicPage<K>* BasicPageAllocator<K, L>::alloc_slow(gfp flags, unsigned order, int node,
@@ -352,8 +349,7 @@ bool BasicPageAllocator<K, L>::free_at(void* at, unsigned order, Place where) no
   return free_pages(page, order, where);
 }
 
-// ---- what happens to a page on its way in and out
-// ------------------------------------------------------
+// ---- what happens to a page on its way in and out -----------------------------------------------
 
 template <Kernel K, LockPolicy L>
 inline BasicPage<K>* BasicPageAllocator<K, L>::prepare(Page* p, gfp flags, unsigned order,
@@ -450,8 +446,7 @@ bool BasicPageAllocator<K, L>::fails_now(unsigned order) noexcept {
   return (fail_turn_.fetch_add(1, internal::kRelaxed) + 1) % k == 0;
 }
 
-// ---- memory
-// ------------------------------------------------------------------------------------------
+// ---- memory -------------------------------------------------------------------------------------
 
 template <Kernel K, LockPolicy L>
 PageSetup BasicPageAllocator<K, L>::set_up(const PageMemory& m) noexcept {
@@ -542,8 +537,7 @@ bool BasicPageAllocator<K, L>::grow(Zone& z, unsigned order) noexcept {
   return true;
 }
 
-// ---- upkeep
-// ------------------------------------------------------------------------------------------
+// ---- upkeep -------------------------------------------------------------------------------------
 
 template <Kernel K, LockPolicy L>
 void BasicPageAllocator<K, L>::drain_cpu(unsigned cpu) noexcept {
@@ -628,8 +622,7 @@ void BasicPageAllocator<K, L>::fail_every(std::uint32_t k, std::uint32_t orders)
     attention_.fetch_and(~std::uint32_t{kFailing}, internal::kRelaxed);
 }
 
-// ---- to look at
-// --------------------------------------------------------------------------------------
+// ---- to look at ---------------------------------------------------------------------------------
 
 template <Kernel K, LockPolicy L>
 PageStats BasicPageAllocator<K, L>::stats(unsigned node) const noexcept {
