@@ -55,9 +55,9 @@ struct Storm {
       o.tag = ++tags << 20 ^ reinterpret_cast<std::uintptr_t>(this);
       for (std::size_t i = 0; i < words_of(o); ++i) o.words[i] = o.tag + i;
     }
-    void give_back(Slabs& slabs) {
+    void give_back(Slabs& to) {
       for (Object& o : objects)
-        if (o.words) bad += !slabs.kfree(o.words), o.words = nullptr, ++freed;
+        if (o.words) bad += !to.kfree(o.words), o.words = nullptr, ++freed;
     }
   };
 
