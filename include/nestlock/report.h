@@ -63,6 +63,8 @@ enum class Finding : std::uint8_t {
   wrong_order,         // pages freed with another order than they were allocated with
   use_after_free,      // free memory was written to
   wrong_gfp,           // allocation flags that the call does not take
+  overflow,            // written before or behind an object
+  leaked,              // still out when its cache was destroyed
 };
 
 constexpr const char* name_of(Finding f) noexcept {
@@ -91,6 +93,8 @@ constexpr const char* name_of(Finding f) noexcept {
       "freed with another order than it was allocated with",
       "free memory was written to",
       "allocation flags that this call does not take",
+      "written outside the object",
+      "still allocated when its cache was destroyed",
   };
   return names[static_cast<unsigned>(f)];
 }

@@ -32,7 +32,11 @@ namespace nestlock {
 inline constexpr std::size_t kMaxKmalloc = 8192;  // larger ones are pages
 
 // Flags of a cache.
-enum class slab : std::uint32_t { none = 0, no_sheaves = 1 };
+//   debug   red zones on both sides of each object, poison in free ones, where each was allocated
+//           and freed (places: in debug kernels), checks at each alloc and free; no sheaves. Found
+//           is what writes outside an object or into a free one, frees twice, frees what is no
+//           object, leaks. Reported in every kernel. A free that is reported as such does nothing.
+enum class slab : std::uint32_t { none = 0, no_sheaves = 1, debug = 2 };
 
 template <Kernel K, LockPolicy L = policy::PerLockByte<K>>
 class BasicSlabAllocator;
@@ -128,7 +132,7 @@ class BasicKmemCache {
 
   enum Kind : std::uint8_t { kSlab = 1, kLarge = 2 };  // Page::kind
   enum OnList : std::uintptr_t { kOff = 0, kPartial = 1, kOrphan = 2 };
-  enum Attention : std::uint32_t { kUnsettled = 1, kFailing = 2 };
+  enum Attention : std::uint32_t { kUnsettled = 1, kFailing = 2, kDebugged = 4 };
   static constexpr std::uint32_t kMaxFull = 10, kMaxOrphans = 16;
 
   // A slab's own data, in its head page (`owner`, the cache, in each of its pages).
@@ -187,12 +191,26 @@ class BasicKmemCache {
   void put_full(Node& n, Sheaf* s) noexcept;
   bool fails_now() noexcept;
   void check_may_sleep(const char* call, Place where) noexcept;
-  void report(Finding f, const char* call, const void* object, Place where) noexcept;
+  void report(Finding f, const char* call, const void* object, Place where,
+              const internal::SlabTrack<K>* track = nullptr) noexcept;
+
+  // Debug caches: kmem_cache_debug.h
+  using Track = internal::SlabTrack<K>;
+  static constexpr unsigned char kRed = 0xbb, kPoison = 0x6b;
+  Track* track_of(const void* object) noexcept;
+  void debug_new(void* object) noexcept;
+  void* debug_alloc(void* object, const char* call, Place where) noexcept;
+  bool debug_free(void* object, const char* call, Place where) noexcept;
+  void report_leaks(const char* call) noexcept;
+  bool zones_intact(void* object) noexcept;
+  void paint_zones(void* object) noexcept;
+  bool debugged() const noexcept { return attention_.load(internal::kRelaxed) & kDebugged; }
 
   Slabs* slabs_ = nullptr;
   Pages* pages_ = nullptr;
   const char* name_ = nullptr;
   std::uint32_t object_size_ = 0, stride_ = 0, link_offset_ = 0, capacity_ = 0;
+  std::uint32_t lead_ = 0;  // debug: the red zone before an object
   std::uint8_t order_ = 0, min_order_ = 0;
   std::uint32_t min_partial_ = 5;
   Constructor ctor_ = nullptr;
@@ -220,7 +238,8 @@ class BasicSlabAllocator {
   BasicSlabAllocator& operator=(const BasicSlabAllocator&) = delete;
 
   // Once, before any other call; `pages` lives as long. False: no memory.
-  bool set_up(Pages& pages) noexcept;
+  // `flags` are those of the kmalloc caches.
+  bool set_up(Pages& pages, slab flags = slab::none) noexcept;
 
   // Class sizes: 8 16 32 64 96 128 192 256 512 1024 2048 4096 8192; larger ones are whole pages.
   // Natural alignment for powers of two, else 8. kmalloc(0) is kZeroSize, which may be freed.
@@ -298,6 +317,7 @@ class BasicSlabAllocator {
 
 }  // namespace nestlock
 
+#include "nestlock/internal/kmem_cache_debug.h"
 #include "nestlock/internal/kmem_cache_impl.h"
 #include "nestlock/internal/slab_impl.h"
 

@@ -45,11 +45,13 @@ inline void* BasicKmemCache<K, L>::alloc(gfp flags, int node, Place where) noexc
     if (void* const o = pop_here()) [[likely]]
       return finish(o, flags);
   SlabRefusal why{};
-  return finish(alloc_slow({flags, SlabAlloc::SLAB_ALLOC_DEFAULT, node}, &why), flags);
+  void* const o = alloc_slow({flags, SlabAlloc::SLAB_ALLOC_DEFAULT, node}, &why);
+  return finish(debugged() ? debug_alloc(o, "alloc", where) : o, flags);
 }
 
 template <Kernel K, LockPolicy L>
-void* BasicKmemCache<K, L>::alloc_nolock(gfp flags, int node, SlabRefusal* why, Place) noexcept {
+void* BasicKmemCache<K, L>::alloc_nolock(gfp flags, int node, SlabRefusal* why,
+                                         Place where) noexcept {
   SlabRefusal reason{};
   void* o = nullptr;
   if (!L::may_try())
@@ -60,6 +62,7 @@ void* BasicKmemCache<K, L>::alloc_nolock(gfp flags, int node, SlabRefusal* why, 
     o = alloc_slow({flags, SlabAlloc::SLAB_ALLOC_NOLOCK, node}, &reason);
   if (!o) internal::bump(counters_.refusals[static_cast<unsigned>(reason)]);
   if (why) *why = o ? SlabRefusal::none : reason;
+  if (debugged()) o = debug_alloc(o, "alloc_nolock", where);
   return finish(o, flags);
 }
 
@@ -431,7 +434,8 @@ BasicPage<K>* BasicKmemCache<K, L>::new_slab(const Request& r) noexcept {
   char* const first = static_cast<char*>(pages_->address(p));
   Object* next = nullptr;
   for (std::uintptr_t i = count; i-- > 0;) {
-    char* const object = first + i * stride_;
+    char* const object = first + i * stride_ + lead_;
+    if (debugged()) debug_new(object);
     if (ctor_) ctor_(object);
     Object* const link = link_of(object);
     link->next = next;
@@ -476,9 +480,14 @@ inline bool BasicKmemCache<K, L>::free_with(void* object, bool may_spin, const c
   Page* const p = pages_->page_of(object);
   if (!p || p->kind != kSlab || p->owner != this) [[unlikely]] {
     internal::bump(counters_.bad_frees);
-    report(Finding::foreign_pointer, call, object, where);
+    Track* track = nullptr;  // of the cache that it is really of
+    if (p && p->kind == kSlab && static_cast<BasicKmemCache*>(p->owner)->debugged())
+      track = static_cast<BasicKmemCache*>(p->owner)->track_of(object);
+    report(Finding::foreign_pointer, call, object, where, track);
     return false;
   }
+  if (debugged()) [[unlikely]]
+    if (!debug_free(object, call, where)) return internal::bump(counters_.bad_frees), false;
   const bool local = pages_->nodes() == 1 || &node_of(*p) == &home(kAnyNode);
   if (may_spin) {
     check_may_sleep(call, where);
@@ -520,7 +529,8 @@ template <Kernel K, LockPolicy L>
 void* BasicKmemCache<K, L>::alloc_from_sheaf(Sheaf* s, gfp flags) noexcept {
   if (s->size == 0) return nullptr;
   internal::bump(counters_.refill_allocs);
-  return finish(s->object()[--s->size], flags);
+  void* const o = s->object()[--s->size];
+  return finish(debugged() ? debug_alloc(o, "alloc_from_sheaf", Place::here()) : o, flags);
 }
 
 template <Kernel K, LockPolicy L>
@@ -673,22 +683,6 @@ void BasicKmemCache<K, L>::fail_every(std::uint32_t k) noexcept {
     attention_.fetch_and(~std::uint32_t{kFailing}, internal::kRelaxed);
 }
 
-template <Kernel K, LockPolicy L>
-void BasicKmemCache<K, L>::report(Finding f, const char* call, const void* object,
-                                  Place where) noexcept {
-  if constexpr (K::kConfig.debug) {
-    Report r;
-    r.finding = f;
-    r.config = K::kConfig;
-    r.context = K::Port::context();
-    r.cpu = K::Port::cpu_id();
-    r.type = "KmemCache", r.call = call, r.detail = name_;
-    r.lock = object;
-    r.here = where;
-    K::Port::report(r);
-  }
-}
-
 // PREEMPT_RT: the locks of a spinning call sleep, which a raw lock's holder must not. (What asks
 // not to be made to wait is alloc_nolock(), not some combination of gfp flags.)
 template <Kernel K, LockPolicy L>
@@ -810,7 +804,14 @@ bool BasicKmemCache<K, L>::set_up(Slabs& slabs, const char* name, std::size_t si
   object_size_ = static_cast<std::uint32_t>(size);
   // A constructed object keeps its contents while it is free: its link lies behind it.
   link_offset_ = ctor ? static_cast<std::uint32_t>((size + 7) & ~std::size_t{7}) : 0;
-  const std::size_t whole = ctor ? link_offset_ + sizeof(Object) : size;
+  std::size_t whole = ctor ? link_offset_ + sizeof(Object) : size;
+  if (flags == slab::debug) {
+    // [red zone][object][red zone][link][track], the object aligned.
+    lead_ = static_cast<std::uint32_t>(align < 16 ? 16 : align);
+    link_offset_ = static_cast<std::uint32_t>((size + 15) & ~std::size_t{7});
+    whole = lead_ + link_offset_ + sizeof(Object) + sizeof(Track);
+    attention_.fetch_or(kDebugged, internal::kRelaxed);
+  }
   stride_ = static_cast<std::uint32_t>((whole + align - 1) & ~(align - 1));
   min_order_ = 0;
   while ((kPageSize << min_order_) < stride_) ++min_order_;

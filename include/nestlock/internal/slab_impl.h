@@ -11,7 +11,7 @@
 namespace nestlock {
 
 template <Kernel K, LockPolicy L>
-bool BasicSlabAllocator<K, L>::set_up(Pages& pages) noexcept {
+bool BasicSlabAllocator<K, L>::set_up(Pages& pages, slab flags) noexcept {
   if (pages_) return false;
   pages_ = &pages;
   static constexpr const char* kSheafNames[3] = {"sheaf-128", "sheaf-256", "sheaf-512"};
@@ -24,7 +24,7 @@ bool BasicSlabAllocator<K, L>::set_up(Pages& pages) noexcept {
   for (unsigned i = 0; i < kClasses; ++i) {
     const std::uint32_t size = class_size(i);
     const bool power = (size & (size - 1)) == 0;
-    classes_[i].set_up(*this, kNames[i], size, power && size <= kPageSize ? size : 8, slab::none,
+    classes_[i].set_up(*this, kNames[i], size, power && size <= kPageSize ? size : 8, flags,
                        nullptr, 0);
   }
   return true;
@@ -139,7 +139,10 @@ bool BasicSlabAllocator<K, L>::destroy(Cache* cache) noexcept {
   }
   cache->min_partial_ = 0;
   cache->shrink();  // also settles what was deferred
-  if (cache->stats().slabs) return enlist(*cache), false;
+  if (cache->stats().slabs) {
+    if (cache->debugged()) cache->report_leaks("destroy");
+    return enlist(*cache), false;
+  }
   return kfree(cache);
 }
 

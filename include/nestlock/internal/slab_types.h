@@ -68,6 +68,15 @@ struct SlabCounters {
       refusals[kSlabRefusals]{}, local_busy{0}, barn_busy{0}, list_busy{0};
 };
 
+// Of each object of a debug cache, behind it.
+template <Kernel K>
+struct SlabTrack {
+  enum State : std::uint32_t { kFree = 0x66726565, kOut = 0x6f757421 };
+  typename K::Port::template Atomic<std::uint32_t> state{kFree};
+  Context freed_in = Context::task;
+  Place allocated, freed;
+};
+
 struct FreeObject {
   FreeObject* next;
 };
