@@ -486,12 +486,14 @@ inline bool BasicKmemCache<K, L>::free_with(void* object, bool may_spin, const c
     report(Finding::foreign_pointer, call, object, where, track);
     return false;
   }
-  if (debugged()) [[unlikely]]
-    if (!debug_free(object, call, where)) return internal::bump(counters_.bad_frees), false;
+  const std::uint32_t attention = attention_.load(internal::kRelaxed);
+  if (attention) [[unlikely]]
+    if (attention & kDebugged && !debug_free(object, call, where))
+      return internal::bump(counters_.bad_frees), false;
   const bool local = pages_->nodes() == 1 || &node_of(*p) == &home(kAnyNode);
   if (may_spin) {
     check_may_sleep(call, where);
-    if (local && !attention_.load(internal::kRelaxed)) [[likely]]
+    if (local && !attention) [[likely]]
       if (push_here(object)) [[likely]]
         return true;
     settle();
