@@ -1,0 +1,52 @@
+// A fibre: a function on a stack of its own, switched to by hand. For the simulator.
+#pragma once
+
+#include <ucontext.h>
+
+#include <cstddef>
+#include <cstdint>
+#include <memory>
+
+namespace nestlock::testing::internal {
+
+class Fibre {
+ public:
+  // The thread's own stack, to switch from and back to.
+  Fibre() = default;
+  Fibre(const Fibre&) = delete;
+  Fibre& operator=(const Fibre&) = delete;
+
+  // Makes it a fibre that will call entry(argument), which must never return. May be called again
+  // for the same stack; what was on it is forgotten, not destroyed.
+  void start(void (*entry)(void*), void* argument) {
+    if (!stack_) stack_ = std::make_unique_for_overwrite<std::byte[]>(kStackSize);
+    getcontext(&context_);
+    context_.uc_stack.ss_sp = stack_.get();
+    context_.uc_stack.ss_size = kStackSize;
+    context_.uc_link = nullptr;
+    entry_ = entry, argument_ = argument;
+    // makecontext() passes ints: the pointer goes in two halves.
+    const auto self = reinterpret_cast<std::uintptr_t>(this);
+    makecontext(&context_, reinterpret_cast<void (*)()>(&run), 2, static_cast<unsigned>(self),
+                static_cast<unsigned>(static_cast<std::uint64_t>(self) >> 32));
+  }
+
+  // Leaves `from`, which is what runs now, for `to`.
+  static void switch_to(Fibre& from, Fibre& to) { swapcontext(&from.context_, &to.context_); }
+
+ private:
+  static constexpr std::size_t kStackSize = std::size_t{128} * 1024;
+
+  static void run(unsigned low, unsigned high) {
+    const auto self = static_cast<std::uintptr_t>(low | static_cast<std::uint64_t>(high) << 32);
+    auto* const fibre = reinterpret_cast<Fibre*>(self);
+    fibre->entry_(fibre->argument_);
+  }
+
+  ucontext_t context_{};
+  std::unique_ptr<std::byte[]> stack_;
+  void (*entry_)(void*) = nullptr;
+  void* argument_ = nullptr;
+};
+
+}  // namespace nestlock::testing::internal

@@ -1,0 +1,305 @@
+// The simulated machine: CPUs, tasks and interrupts as fibres, and the rules of who may take the
+// next step. What decides among those who may is a Chooser (see explorer.h).
+//
+// A step is what another fibre can see or be kept from by: an atomic access, a change of a mask or
+// of a count, a turn of a spin loop. Code between two steps runs with the first of them.
+#pragma once
+
+#include <algorithm>
+#include <cstdint>
+#include <deque>
+#include <functional>
+#include <string>
+#include <vector>
+
+#include "nestlock/report.h"
+#include "nestlock/testing/internal/fibre.h"
+
+namespace nestlock::testing::internal {
+
+enum class StepKind : std::uint8_t { local, read, write, spin, sleep };
+
+struct Step {
+  StepKind kind = StepKind::local;
+  const void* address = nullptr;
+  Place where{};
+  const char* what = "";
+};
+
+// Whether the order of two steps on two CPUs can matter. Conservative: a compare-exchange counts
+// as a write though it may fail, and whatever shares a CPU depends.
+inline bool depend(const Step& a, const Step& b) {
+  const auto writes = [](const Step& s) {
+    return s.kind == StepKind::write || s.kind == StepKind::sleep;
+  };
+  if (a.kind == StepKind::spin) return writes(b);
+  if (b.kind == StepKind::spin) return writes(a);
+  return a.address && a.address == b.address && (writes(a) || writes(b));
+}
+
+// The levels at which a fibre runs; a probe comes at any instruction and reports what it found.
+enum class SimLevel : std::uint8_t { task, softirq, hardirq, nmi, probe };
+
+struct SimFibre {
+  Fibre fibre;
+  std::function<void()> body;
+  std::string name;
+  unsigned id = 0, cpu = 0;
+  SimLevel level = SimLevel::task;
+  Context context = Context::task;
+  bool placed = false, done = false, masked = false;
+  unsigned preempt = 0, migrate = 0, bh = 0;
+  Step next;                                // what it will do when it is chosen
+  bool (*may_wake)(const void*) = nullptr;  // a sleeper, on next.address
+  std::vector<const void*> looked_at;       // by reads, since its last turn of a spin loop
+  bool news = false;                        // one of them was written by another since
+};
+
+// Fibre `fibre` takes a step, on `cpu`: where it is, or where it is taken to.
+struct Move {
+  std::uint8_t fibre = 0, cpu = 0;
+  friend bool operator==(const Move&, const Move&) = default;
+};
+
+class SimMachine {
+ public:
+  static constexpr unsigned kCpus = 4, kFibres = 16;
+
+  // Decides among `moves` (never empty; whoever took the last step comes first, if it can).
+  using Chooser = std::function<Move(const SimMachine&, const std::vector<Move>& moves)>;
+
+  static SimMachine*& current() {
+    static SimMachine* machine = nullptr;
+    return machine;
+  }
+  // The fibre that runs; null in set-up and at the end, where accesses are no steps.
+  SimFibre* running() const { return running_; }
+
+  SimFibre& add(SimLevel level, unsigned cpu, std::string name, std::function<void()> body) {
+    SimFibre& f = fibres_.emplace_back();
+    f.id = static_cast<unsigned>(fibres_.size() - 1);
+    f.level = level, f.cpu = cpu, f.body = std::move(body);
+    f.name = std::move(name);
+    if (cpu >= kCpus || fibres_.size() > kFibres) fail("too many CPUs or fibres");
+    return f;
+  }
+
+  // One execution, to the end or to the first failure.
+  void run(Chooser choose, std::uint64_t max_steps, unsigned max_migrations) {
+    choose_ = std::move(choose), max_steps_ = max_steps, migrations_left_ = max_migrations;
+    for (SimFibre& f : fibres_) {
+      if (f.level == SimLevel::task) tasks_on_[f.cpu] += 1;
+      movable_ = max_migrations != 0;
+    }
+    for (SimFibre& f : fibres_) {
+      f.fibre.start([](void* fibre) { current()->live(*static_cast<SimFibre*>(fibre)); }, &f);
+      running_ = &f;
+      booting_ = true;
+      Fibre::switch_to(main_, f.fibre);
+      booting_ = false;
+      if (failed()) break;
+    }
+    running_ = nullptr;
+    if (!failed()) {
+      if (SimFibre* const first = choose_next(nullptr)) {
+        running_ = first;
+        Fibre::switch_to(main_, first->fibre);
+      }
+    }
+    running_ = nullptr;
+  }
+
+  // ---- for the port, in a fibre ----
+
+  void step(const Step& s) {
+    SimFibre& me = *running_;
+    me.next = s;
+    if (booting_) return Fibre::switch_to(me.fibre, main_);
+    go_on(me);
+  }
+  void read(const void* address, Place where) {
+    step({StepKind::read, address, where, "load"});
+    if (std::find(running_->looked_at.begin(), running_->looked_at.end(), address) ==
+        running_->looked_at.end())
+      running_->looked_at.push_back(address);
+  }
+  void write(const void* address, Place where, const char* what) {
+    step({StepKind::write, address, where, what});
+    written(address);
+  }
+  void local(const char* what) { step({StepKind::local, nullptr, {}, what}); }
+  void spin() {
+    step({StepKind::spin, nullptr, {}, "spins"});
+    running_->news = false, running_->looked_at.clear();
+  }
+  void sleep_until(bool (*may_wake)(const void*), const void* lock, const char* what) {
+    running_->may_wake = may_wake;
+    step({StepKind::sleep, lock, {}, what});
+    running_->may_wake = nullptr;
+    written(lock);
+  }
+  void written(const void* address) {
+    for (SimFibre& f : fibres_)
+      if (&f != running_ &&
+          std::find(f.looked_at.begin(), f.looked_at.end(), address) != f.looked_at.end())
+        f.news = true;
+  }
+  bool others_on_cpu() const { return movable_ || tasks_on_[running_->cpu] > 1; }
+  bool movable() const { return movable_; }
+  // The task at the bottom of the running fibre's CPU: its interrupts act in its name.
+  unsigned owner() const {
+    const auto& stack = on_[running_->cpu];
+    return stack.empty() || stack[0]->level != SimLevel::task ? kFibres + running_->cpu
+                                                              : stack[0]->id;
+  }
+  // Called in a fibre it does not return.
+  void fail(std::string why) {
+    if (failure_.empty()) failure_ = std::move(why);
+    if (running_) Fibre::switch_to(running_->fibre, main_);
+  }
+
+  // ---- for the explorer ----
+
+  bool failed() const { return !failure_.empty(); }
+  const std::string& failure() const { return failure_; }
+  std::uint64_t steps() const { return steps_; }
+  const std::deque<SimFibre>& fibres() const { return fibres_; }
+  const SimFibre* last() const { return last_; }
+  bool same_cpu(const SimFibre& a, Move b) const { return a.cpu == b.cpu; }
+  std::vector<std::pair<Move, Step>>& taken() { return taken_; }
+
+ private:
+  void live(SimFibre& f) {
+    // An interrupt's first code must not run before the interrupt comes.
+    if (f.level != SimLevel::task) local("arrives");
+    f.body();
+    if (booting_) local("starts");  // no step at all: it does all it has at its start
+    if (f.preempt || f.migrate || f.bh || (f.level == SimLevel::task && f.masked))
+      fail(f.name + " ends pinned, or with irqs off");
+    f.done = true;
+    auto& stack = on_[f.cpu];
+    if (stack.empty() || stack.back() != &f) fail("internal: not on top of its CPU");
+    stack.pop_back();
+    go_on(f);
+  }
+
+  // Lets whoever is chosen go on; returns when `me` is.
+  void go_on(SimFibre& me) {
+    SimFibre* const next = choose_next(&me);
+    if (next == &me) return;
+    running_ = next;
+    Fibre::switch_to(me.fibre, next ? next->fibre : main_);
+  }
+
+  SimFibre* choose_next(SimFibre* me) {
+    last_ = me;
+    std::vector<Move> moves = enabled();
+    if (moves.empty()) {
+      if (std::any_of(fibres_.begin(), fibres_.end(), [](auto& f) { return !f.done; }))
+        fail_quietly("nobody can go on: " + waiting());
+      return nullptr;
+    }
+    if (++steps_ > max_steps_) return fail_quietly("no end after so many steps"), nullptr;
+    const Move m = choose_(*this, moves);
+    SimFibre& f = fibres_[m.fibre];
+    taken_.push_back({m, f.next});
+    place(f, m.cpu);
+    return &f;
+  }
+
+  void fail_quietly(std::string why) {
+    if (failure_.empty()) failure_ = std::move(why);
+  }
+
+  std::string waiting() const {
+    std::string s;
+    for (const SimFibre& f : fibres_)
+      if (!f.done) s += (s.empty() ? "" : ", ") + f.name + " " + (f.placed ? f.next.what : "waits");
+    return s;
+  }
+
+  std::vector<Move> enabled() const {
+    std::vector<Move> moves;
+    const auto add = [&](const SimFibre& f) {
+      if (f.done) return;
+      for (unsigned cpu = 0; cpu < kCpus; ++cpu)
+        if (may_run(f, cpu))
+          moves.push_back({static_cast<std::uint8_t>(f.id), static_cast<std::uint8_t>(cpu)});
+    };
+    if (last_) add(*last_);
+    for (const SimFibre& f : fibres_)
+      if (&f != last_) add(f);
+    return moves;
+  }
+
+  bool may_run(const SimFibre& f, unsigned cpu) const {
+    const auto& stack = on_[cpu];
+    const SimFibre* const top = stack.empty() ? nullptr : stack.back();
+    if (f.placed && top == &f) return can_go_on(f);
+    if (f.level != SimLevel::task) return !f.placed && cpu == f.cpu && may_arrive(f, top);
+    // A task takes over a CPU that is idle or whose task may be preempted.
+    if (stack.size() > 1 || (top && !preemptible(*top)) || !can_go_on(f)) return false;
+    if (top && top->level != SimLevel::task) return false;
+    const bool current = f.placed && !on_[f.cpu].empty() && on_[f.cpu][0] == &f;
+    if (current && on_[f.cpu].size() > 1) return false;
+    if (f.cpu == cpu) return !current;
+    return migrations_left_ != 0 && tasks_may_use(cpu) && f.migrate == 0 && preemptible(f);
+  }
+  bool tasks_may_use(unsigned cpu) const { return tasks_on_[cpu] != 0; }
+
+  static bool can_go_on(const SimFibre& f) {
+    if (f.next.kind == StepKind::spin) return f.news;
+    if (f.next.kind == StepKind::sleep) return f.may_wake(f.next.address);
+    return true;
+  }
+  static bool preemptible(const SimFibre& f) { return f.preempt == 0 && !f.masked; }
+
+  static bool may_arrive(const SimFibre& f, const SimFibre* top) {
+    if (!top) return true;
+    switch (f.level) {
+      case SimLevel::softirq:
+        return top->context == Context::task && !top->masked && !top->bh;
+      case SimLevel::hardirq:
+        return top->context < Context::hardirq && !top->masked;
+      case SimLevel::nmi:
+        return top->context < Context::nmi;
+      default:
+        return true;
+    }
+  }
+
+  void place(SimFibre& f, unsigned cpu) {
+    auto& stack = on_[cpu];
+    if (!stack.empty() && stack.back() == &f) return;
+    if (f.level != SimLevel::task) {
+      const SimFibre* const top = stack.empty() ? nullptr : stack.back();
+      const Context below = top ? top->context : Context::task;
+      f.context = f.level == SimLevel::probe ? below : static_cast<Context>(f.level);
+      f.masked = f.level == SimLevel::hardirq || f.level == SimLevel::nmi || (top && top->masked);
+      stack.push_back(&f);
+    } else {
+      if (f.cpu != cpu) {
+        if (f.placed && !on_[f.cpu].empty() && on_[f.cpu][0] == &f) on_[f.cpu].clear();
+        migrations_left_ -= 1;
+        f.cpu = cpu;
+      }
+      stack.assign(1, &f);
+    }
+    f.placed = true;
+  }
+
+  Fibre main_;
+  std::deque<SimFibre> fibres_;
+  std::vector<SimFibre*> on_[kCpus];  // the running task, and above it the interrupts
+  unsigned tasks_on_[kCpus] = {};
+  SimFibre* running_ = nullptr;
+  SimFibre* last_ = nullptr;
+  Chooser choose_;
+  std::vector<std::pair<Move, Step>> taken_;
+  std::string failure_;
+  std::uint64_t steps_ = 0, max_steps_ = 0;
+  unsigned migrations_left_ = 0;
+  bool booting_ = false, movable_ = false;
+};
+
+}  // namespace nestlock::testing::internal

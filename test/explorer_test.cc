@@ -1,0 +1,153 @@
+// The explorer's own test: what it must count, and what it must find.
+#include "nestlock/testing/explorer.h"
+
+#include "gtest/gtest.h"
+#include "nestlock/testing/sim_port.h"
+
+namespace nestlock::testing {
+namespace {
+
+void three_steps_each(Sim& sim, bool same) {
+  auto& a = sim.make<SimAtomic<int>>();
+  auto& b = sim.make<SimAtomic<int>>();
+  const auto three = [](SimAtomic<int>& x) {
+    return [&x] {
+      for (int i = 0; i < 3; ++i) x.fetch_add(1);
+    };
+  };
+  sim.task(0, three(a));
+  sim.task(1, three(same ? a : b));
+}
+
+TEST(Explorer, TwoTasksOfThreeStepsHaveTwentySchedules) {
+  const auto r = explore([](Sim& s) { three_steps_each(s, true); }, {.reduce = false});
+  EXPECT_TRUE(r.ok() && r.complete) << r.text();
+  EXPECT_EQ(r.schedules, 20u);
+  EXPECT_EQ(explore([](Sim& s) { three_steps_each(s, false); }, {.reduce = false}).schedules, 20u);
+}
+
+TEST(Explorer, ReductionKeepsWhatDiffersAndNoMore) {
+  EXPECT_EQ(explore([](Sim& s) { three_steps_each(s, true); }).schedules, 20u);
+  const auto r = explore([](Sim& s) { three_steps_each(s, false); });
+  EXPECT_TRUE(r.ok() && r.complete) << r.text();
+  EXPECT_EQ(r.schedules, 1u);
+}
+
+// A lost update: found with and without reduction, with a schedule that shows it again.
+TEST(Explorer, FindsALostUpdateAndReplaysIt) {
+  const auto set_up = [](Sim& sim) {
+    auto& n = sim.make<SimAtomic<int>>();
+    for (unsigned cpu : {0u, 1u}) sim.task(cpu, [&n] { n.store(n.load() + 1); });
+    sim.at_end([&] { sim.check(n.load() == 2, "both counted"); });
+  };
+  for (const bool reduce : {true, false}) {
+    const auto r = explore(set_up, {.reduce = reduce});
+    EXPECT_EQ(r.failure, "check failed: both counted") << r.text();
+    EXPECT_EQ(explore(set_up, {.replay = r.schedule}).failure, r.failure);
+  }
+  EXPECT_FALSE(explore(set_up, {.random = 100}).ok());
+  EXPECT_TRUE(explore(set_up, {.interruptions = 0}).ok()) << "one after the other";
+}
+
+TEST(Explorer, FindsADeadlock) {
+  const auto r = explore([](Sim& sim) {
+    auto& a = sim.make<SimSleepLock>();
+    auto& b = sim.make<SimSleepLock>();
+    const auto both = [](SimSleepLock& x, SimSleepLock& y) {
+      return [&] {
+        (void)x.lock(), (void)y.lock();
+        y.unlock(), x.unlock();
+      };
+    };
+    sim.task(0, both(a, b));
+    sim.task(1, both(b, a));
+  });
+  EXPECT_EQ(r.failure.rfind("nobody can go on", 0), 0u) << r.text();
+}
+
+TEST(Explorer, FindsALostWakeUpAndAnEndlessLoop) {
+  const auto lost = explore([](Sim& sim) {
+    auto& go = sim.make<SimAtomic<int>>();
+    sim.task(0, [&go] {
+      while (!go.load()) SimPort<configs::smp>::pause();
+    });
+  });
+  EXPECT_EQ(lost.failure, "nobody can go on: task 0 spins");
+  const auto endless = explore(
+      [](Sim& sim) {
+        auto& x = sim.make<SimAtomic<int>>();
+        sim.task(0, [&x] {
+          for (;;) x.store(1);
+        });
+      },
+      {.max_steps = 100});
+  EXPECT_EQ(endless.failure, "no end after so many steps");
+}
+
+// An interrupt comes where its level and the masks let it, and nowhere else.
+TEST(Explorer, MasksKeepInterruptsOut) {
+  using P = SimPort<configs::up>;
+  const auto r = explore([](Sim& sim) {
+    auto& in_section = sim.make<bool>();
+    sim.task(0, [&] {
+      step();
+      const auto s = P::irq_save();
+      in_section = true;
+      step(), step();
+      in_section = false;
+      P::irq_restore(s);
+      step();
+    });
+    const auto look = [&](const char* what) {
+      return [&sim, &in_section, what] {
+        if (in_section) sim.count(what);
+        sim.count("came");
+      };
+    };
+    sim.irq(0, look("irq in section"));
+    sim.nmi(0, look("nmi in section"));
+    sim.probe(0, look("probe in section"));
+  });
+  EXPECT_TRUE(r.ok() && r.complete) << r.text();
+  EXPECT_EQ(r.counts.count("irq in section"), 0u);
+  EXPECT_GT(r.counts.at("nmi in section"), 0u);
+  EXPECT_GT(r.counts.at("probe in section"), 0u);
+}
+
+TEST(Explorer, TasksOfOneCpuArePreemptedWherePinningLets) {
+  using P = SimPort<configs::up>;
+  for (const bool pinned : {false, true}) {
+    const auto r = explore([pinned](Sim& sim) {
+      auto& section = sim.make<Exclusive>();
+      for (int i = 0; i < 2; ++i)
+        sim.task(0, [&section, pinned] {
+          if (pinned) P::preempt_disable();
+          section.visit();
+          if (pinned) P::preempt_enable();
+        });
+    });
+    EXPECT_EQ(r.ok(), pinned) << r.text();
+  }
+}
+
+TEST(Explorer, AnUnpinnedTaskMayBeMoved) {
+  using P = SimPort<configs::smp>;
+  for (const bool pinned : {false, true}) {
+    const auto r = explore(
+        [pinned](Sim& sim) {
+          sim.task(0, [&sim, pinned] {
+            if (pinned) P::preempt_disable();
+            const unsigned cpu = P::cpu_id();
+            step();
+            sim.check(P::cpu_id() == cpu, "still there");
+            if (pinned) P::preempt_enable();
+          });
+          sim.task(1, [] { step(); });
+        },
+        {.migrations = 1});
+    EXPECT_EQ(r.ok(), pinned) << r.text();
+  }
+}
+
+}  // namespace
+}  // namespace nestlock::testing
