@@ -224,7 +224,7 @@ class Explorer {
           Node node{.moves = moves, .asleep = {}, .chosen = {}, .step = {}, .interruptions = 0};
           if (depth != 0) {
             const Node& before = path_[depth - 1];
-            node.interruptions = before.interruptions + interrupts(m, before, moves);
+            node.interruptions = before.interruptions + interrupts(before);
             if (reduce)
               for (const Move a : before.asleep)  // it has not moved since: its step is the same
                 if (independent(a, m.fibres()[a.fibre].next, before)) node.asleep.push_back(a);
@@ -250,8 +250,8 @@ class Explorer {
     return a.cpu != taken.chosen.cpu && !internal::depend(step, taken.step);
   }
 
-  // Whether the move chosen before was an interruption is known here: could its fibre go on?
-  std::uint64_t interrupts(const Machine&, const Node& before, const std::vector<Move>&) const {
+  // 1 if the move of `before`, the last on the path, kept a fibre from going on that could have.
+  std::uint64_t interrupts(const Node& before) const {
     if (path_.size() < 2 || before.chosen.fibre == path_[path_.size() - 2].chosen.fibre) return 0;
     const Move last = path_[path_.size() - 2].chosen;
     return std::find(before.moves.begin(), before.moves.end(), last) != before.moves.end();

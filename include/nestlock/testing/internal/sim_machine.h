@@ -87,10 +87,9 @@ class SimMachine {
   // One execution, to the end or to the first failure.
   void run(Chooser choose, std::uint64_t max_steps, unsigned max_migrations) {
     choose_ = std::move(choose), max_steps_ = max_steps, migrations_left_ = max_migrations;
-    for (SimFibre& f : fibres_) {
+    movable_ = max_migrations != 0;
+    for (const SimFibre& f : fibres_)
       if (f.level == SimLevel::task) tasks_on_[f.cpu] += 1;
-      movable_ = max_migrations != 0;
-    }
     for (SimFibre& f : fibres_) {
       f.fibre.start([](void* fibre) { current()->live(*static_cast<SimFibre*>(fibre)); }, &f);
       running_ = &f;
@@ -165,7 +164,6 @@ class SimMachine {
   std::uint64_t steps() const { return steps_; }
   const std::deque<SimFibre>& fibres() const { return fibres_; }
   const SimFibre* last() const { return last_; }
-  bool same_cpu(const SimFibre& a, Move b) const { return a.cpu == b.cpu; }
   std::vector<std::pair<Move, Step>>& taken() { return taken_; }
 
  private:
@@ -243,9 +241,9 @@ class SimMachine {
     const bool current = f.placed && !on_[f.cpu].empty() && on_[f.cpu][0] == &f;
     if (current && on_[f.cpu].size() > 1) return false;
     if (f.cpu == cpu) return !current;
-    return migrations_left_ != 0 && tasks_may_use(cpu) && f.migrate == 0 && preemptible(f);
+    // To a CPU that has tasks at all: the others are not part of what is explored.
+    return migrations_left_ != 0 && tasks_on_[cpu] != 0 && f.migrate == 0 && preemptible(f);
   }
-  bool tasks_may_use(unsigned cpu) const { return tasks_on_[cpu] != 0; }
 
   static bool can_go_on(const SimFibre& f) {
     if (f.next.kind == StepKind::spin) return f.news;
