@@ -167,8 +167,8 @@ class Explorer {
   }
 
  private:
-  using Move = internal::Move;
-  using Step = internal::Step;
+  using Move = internal::SimMove;
+  using Step = internal::SimStep;
   using Machine = internal::SimMachine;
   struct Node {
     std::vector<Move> moves;

@@ -17,10 +17,10 @@
 
 namespace nestlock::testing::internal {
 
-enum class StepKind : std::uint8_t { local, read, write, spin, sleep };
+enum class SimStepKind : std::uint8_t { local, read, write, spin, sleep };
 
-struct Step {
-  StepKind kind = StepKind::local;
+struct SimStep {
+  SimStepKind kind = SimStepKind::local;
   const void* address = nullptr;
   Place where{};
   const char* what = "";
@@ -28,12 +28,12 @@ struct Step {
 
 // Whether the order of two steps on two CPUs can matter. Conservative: a compare-exchange counts
 // as a write though it may fail, and whatever shares a CPU depends.
-inline bool depend(const Step& a, const Step& b) {
-  const auto writes = [](const Step& s) {
-    return s.kind == StepKind::write || s.kind == StepKind::sleep;
+inline bool depend(const SimStep& a, const SimStep& b) {
+  const auto writes = [](const SimStep& s) {
+    return s.kind == SimStepKind::write || s.kind == SimStepKind::sleep;
   };
-  if (a.kind == StepKind::spin) return writes(b);
-  if (b.kind == StepKind::spin) return writes(a);
+  if (a.kind == SimStepKind::spin) return writes(b);
+  if (b.kind == SimStepKind::spin) return writes(a);
   return a.address && a.address == b.address && (writes(a) || writes(b));
 }
 
@@ -49,16 +49,16 @@ struct SimFibre {
   Context context = Context::task;
   bool placed = false, done = false, masked = false;
   unsigned preempt = 0, migrate = 0, bh = 0;
-  Step next;                                // what it will do when it is chosen
+  SimStep next;                             // what it will do when it is chosen
   bool (*may_wake)(const void*) = nullptr;  // a sleeper, on next.address
   std::vector<const void*> looked_at;       // by reads, since its last turn of a spin loop
   bool news = false;                        // one of them was written by another since
 };
 
 // Fibre `fibre` takes a step, on `cpu`: where it is, or where it is taken to.
-struct Move {
+struct SimMove {
   std::uint8_t fibre = 0, cpu = 0;
-  friend bool operator==(const Move&, const Move&) = default;
+  friend bool operator==(const SimMove&, const SimMove&) = default;
 };
 
 class SimMachine {
@@ -66,7 +66,7 @@ class SimMachine {
   static constexpr unsigned kCpus = 4, kFibres = 16;
 
   // Decides among `moves` (never empty; whoever took the last step comes first, if it can).
-  using Chooser = std::function<Move(const SimMachine&, const std::vector<Move>& moves)>;
+  using Chooser = std::function<SimMove(const SimMachine&, const std::vector<SimMove>& moves)>;
 
   static SimMachine*& current() {
     static SimMachine* machine = nullptr;
@@ -110,30 +110,30 @@ class SimMachine {
 
   // ---- for the port, in a fibre ----
 
-  void step(const Step& s) {
+  void step(const SimStep& s) {
     SimFibre& me = *running_;
     me.next = s;
     if (booting_) return Fibre::switch_to(me.fibre, main_);
     go_on(me);
   }
   void read(const void* address, Place where) {
-    step({StepKind::read, address, where, "load"});
+    step({SimStepKind::read, address, where, "load"});
     if (std::find(running_->looked_at.begin(), running_->looked_at.end(), address) ==
         running_->looked_at.end())
       running_->looked_at.push_back(address);
   }
   void write(const void* address, Place where, const char* what) {
-    step({StepKind::write, address, where, what});
+    step({SimStepKind::write, address, where, what});
     written(address);
   }
-  void local(const char* what) { step({StepKind::local, nullptr, {}, what}); }
+  void local(const char* what) { step({SimStepKind::local, nullptr, {}, what}); }
   void spin() {
-    step({StepKind::spin, nullptr, {}, "spins"});
+    step({SimStepKind::spin, nullptr, {}, "spins"});
     running_->news = false, running_->looked_at.clear();
   }
   void sleep_until(bool (*may_wake)(const void*), const void* lock, const char* what) {
     running_->may_wake = may_wake;
-    step({StepKind::sleep, lock, {}, what});
+    step({SimStepKind::sleep, lock, {}, what});
     running_->may_wake = nullptr;
     written(lock);
   }
@@ -164,7 +164,7 @@ class SimMachine {
   std::uint64_t steps() const { return steps_; }
   const std::deque<SimFibre>& fibres() const { return fibres_; }
   const SimFibre* last() const { return last_; }
-  std::vector<std::pair<Move, Step>>& taken() { return taken_; }
+  std::vector<std::pair<SimMove, SimStep>>& taken() { return taken_; }
 
  private:
   void live(SimFibre& f) {
@@ -191,14 +191,14 @@ class SimMachine {
 
   SimFibre* choose_next(SimFibre* me) {
     last_ = me;
-    std::vector<Move> moves = enabled();
+    std::vector<SimMove> moves = enabled();
     if (moves.empty()) {
       if (std::any_of(fibres_.begin(), fibres_.end(), [](auto& f) { return !f.done; }))
         fail_quietly("nobody can go on: " + waiting());
       return nullptr;
     }
     if (++steps_ > max_steps_) return fail_quietly("no end after so many steps"), nullptr;
-    const Move m = choose_(*this, moves);
+    const SimMove m = choose_(*this, moves);
     SimFibre& f = fibres_[m.fibre];
     taken_.push_back({m, f.next});
     place(f, m.cpu);
@@ -216,8 +216,8 @@ class SimMachine {
     return s;
   }
 
-  std::vector<Move> enabled() const {
-    std::vector<Move> moves;
+  std::vector<SimMove> enabled() const {
+    std::vector<SimMove> moves;
     const auto add = [&](const SimFibre& f) {
       if (f.done) return;
       for (unsigned cpu = 0; cpu < kCpus; ++cpu)
@@ -246,8 +246,8 @@ class SimMachine {
   }
 
   static bool can_go_on(const SimFibre& f) {
-    if (f.next.kind == StepKind::spin) return f.news;
-    if (f.next.kind == StepKind::sleep) return f.may_wake(f.next.address);
+    if (f.next.kind == SimStepKind::spin) return f.news;
+    if (f.next.kind == SimStepKind::sleep) return f.may_wake(f.next.address);
     return true;
   }
   static bool preemptible(const SimFibre& f) { return f.preempt == 0 && !f.masked; }
@@ -293,7 +293,7 @@ class SimMachine {
   SimFibre* running_ = nullptr;
   SimFibre* last_ = nullptr;
   Chooser choose_;
-  std::vector<std::pair<Move, Step>> taken_;
+  std::vector<std::pair<SimMove, SimStep>> taken_;
   std::string failure_;
   std::uint64_t steps_ = 0, max_steps_ = 0;
   unsigned migrations_left_ = 0;
