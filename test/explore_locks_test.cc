@@ -4,9 +4,13 @@
 #include "nestlock/nestlock.h"
 #include "nestlock/testing/explorer.h"
 #include "nestlock/testing/sim_port.h"
+#include "support/verify_line.h"
 
 namespace nestlock::testing {
 namespace {
+
+using test_support::caught;
+using test_support::explored;
 
 template <class Config>
 class OnEachKernel : public ::testing::Test {};
@@ -39,6 +43,14 @@ auto tries(Sim& sim, Lock& lock, Exclusive& section, unsigned& users) {
   };
 }
 
+// Explores, and prints the row for ./nest verify.
+ExploreResult show(const char* lock, Config config, const char* what,
+                   const std::function<void(Sim&)>& set_up, const ExploreOptions& options = {}) {
+  ExploreResult r = explore(set_up, options);
+  explored(lock, name_of(config), what, r, options);
+  return r;
+}
+
 template <class Lock>
 void holds(Lock& lock, Exclusive& section, unsigned& users) {
   ++users;
@@ -55,25 +67,24 @@ class OnOneCpu : public OnEachKernel<T> {};
 TYPED_TEST_SUITE(OnOneCpu, Uniprocessor);
 
 TYPED_TEST(OnOneCpu, ATryTellsTheTruthAtEveryStep) {
-  const auto r = explore(
-      [](Sim& sim) {
-        auto& lock = sim.make<BasicTrySpinLock<typename TypeParam::K>>();
-        auto& section = sim.make<Exclusive>();
-        auto& users = sim.make<unsigned>(0u);
-        sim.task(0, [&] {
-          step();
-          holds(lock, section, users);
-          step();
-        });
-        sim.softirq(0, tries(sim, lock, section, users));
-        sim.irq(0, tries(sim, lock, section, users));
-        sim.nmi(0, tries(sim, lock, section, users));
-      },
-      {.max_schedules = 200'000});
+  const auto r = show("TrySpinLock", TypeParam::K::kConfig, "task, softirq, irq, nmi",
+                      [](Sim& sim) {
+                        auto& lock = sim.make<BasicTrySpinLock<typename TypeParam::K>>();
+                        auto& section = sim.make<Exclusive>();
+                        auto& users = sim.make<unsigned>(0u);
+                        sim.task(0, [&] {
+                          step();
+                          holds(lock, section, users);
+                          step();
+                        });
+                        sim.softirq(0, tries(sim, lock, section, users));
+                        sim.irq(0, tries(sim, lock, section, users));
+                        sim.nmi(0, tries(sim, lock, section, users));
+                      },
+                      {.max_schedules = 200'000});
   EXPECT_TRUE(r.ok()) << r.text();
   EXPECT_GT(r.counts.at("granted"), 0u);
   EXPECT_GT(r.counts.at("refused"), 0u);
-  std::printf("%s\n", r.text().c_str());
 }
 
 // The historic bug: without state the try is granted on top of the holder.
@@ -85,6 +96,7 @@ TEST(OnOneCpuHistoric, TheStatelessLockIsCaught) {
     sim.task(0, [&] { holds(lock, section, users); });
     sim.nmi(0, tries(sim, lock, section, users));
   });
+  caught("explore", "a lock without state", "up", !r.failure.empty());
   EXPECT_EQ(r.failure, "nmi 0 is in a section with task 0") << r.text();
 }
 
@@ -116,16 +128,15 @@ void cpus_with_an_nmi(Sim& sim, unsigned cpus, unsigned nmis) {
 
 TYPED_TEST(OnTwoCpus, ExcludesAndEveryTaskHasItsTurn) {
   using K = typename TypeParam::K;
-  const auto r =
-      explore([](Sim& sim) { cpus_with_an_nmi<K>(sim, 2, 1); }, {.max_schedules = 30'000});
+  const auto r = show("TrySpinLock", K::kConfig, "2 CPUs, 1 nmi",
+                      [](Sim& sim) { cpus_with_an_nmi<K>(sim, 2, 1); }, {.max_schedules = 30'000});
   EXPECT_TRUE(r.ok()) << r.text();
-  std::printf("2 CPUs: %s\n", r.text().c_str());
   const auto three =
-      explore([](Sim& sim) { cpus_with_an_nmi<K>(sim, 3, 3); }, {.random = 5'000, .seed = 1});
+      show("TrySpinLock", K::kConfig, "3 CPUs, 3 nmis",
+           [](Sim& sim) { cpus_with_an_nmi<K>(sim, 3, 3); }, {.random = 5'000, .seed = 1});
   EXPECT_TRUE(three.ok()) << three.text();
   EXPECT_GT(three.counts.at("granted"), 0u);
   EXPECT_GT(three.counts.at("refused"), 0u);
-  std::printf("3 CPUs: %s\n", three.text().c_str());
 }
 
 // A lock with a hole between its look and its store, as the uniprocessor's has, is none here.
@@ -141,6 +152,7 @@ TEST(OnTwoCpusHistoric, TheUniprocessorsByteIsCaught) {
         word.release();
       });
   });
+  caught("explore", "the uniprocessor's byte on two CPUs", "smp", !r.ok());
   EXPECT_FALSE(r.ok());
   EXPECT_EQ(r.failure.find("is in a section with") == std::string::npos, false) << r.text();
 }
@@ -152,25 +164,25 @@ class TwoTasks : public OnEachKernel<T> {};
 TYPED_TEST_SUITE(TwoTasks, Rt);
 
 TYPED_TEST(TwoTasks, R6_TheSecondWaitsForThePreemptedHolder) {
-  const auto r = explore(
-      [](Sim& sim) {
-        auto& lock = sim.make<BasicSpinLock<typename TypeParam::K>>();
-        auto& section = sim.make<Exclusive>();
-        sim.task(0, [&] {
-          lock.lock();
-          section.visit();
-          lock.unlock();
-        });
-        sim.task(0, [&] {
-          if (!lock.try_lock()) {
-            sim.count("the try is refused");
-            lock.lock();
-          }
-          section.visit();
-          lock.unlock();
-        });
-      },
-      {.interruptions = 3});
+  const auto r = show("SpinLock", TypeParam::K::kConfig, "R6: 2 tasks of a CPU",
+                      [](Sim& sim) {
+                        auto& lock = sim.make<BasicSpinLock<typename TypeParam::K>>();
+                        auto& section = sim.make<Exclusive>();
+                        sim.task(0, [&] {
+                          lock.lock();
+                          section.visit();
+                          lock.unlock();
+                        });
+                        sim.task(0, [&] {
+                          if (!lock.try_lock()) {
+                            sim.count("the try is refused");
+                            lock.lock();
+                          }
+                          section.visit();
+                          lock.unlock();
+                        });
+                      },
+                      {.interruptions = 3});
   EXPECT_TRUE(r.ok() && r.complete) << r.text();
   EXPECT_GT(r.counts.at("the try is refused"), 0u);
 }
@@ -179,6 +191,7 @@ TYPED_TEST(TwoTasks, R6_TheSecondWaitsForThePreemptedHolder) {
 TYPED_TEST(TwoTasks, R7_SectionsWithBottomHalvesOffNeedTheNestedLock) {
   using P = typename TypeParam::P;
   for (const bool locked : {false, true}) {
+    const ExploreOptions options{.max_schedules = 100'000};
     const auto r = explore(
         [locked](Sim& sim) {
           auto& lock = sim.make<BasicLocalLock<typename TypeParam::K>>();
@@ -192,7 +205,12 @@ TYPED_TEST(TwoTasks, R7_SectionsWithBottomHalvesOffNeedTheNestedLock) {
               P::bh_enable();
             });
         },
-        {.max_schedules = 100'000});
+        options);
+    const char* const config = name_of(TypeParam::K::kConfig);
+    if (locked)
+      explored("LocalLock", config, "R7: 2 tasks of a CPU, bottom halves off", r, options);
+    else
+      caught("explore", "R7 without the nested lock", config, !r.ok());
     EXPECT_EQ(r.ok(), locked) << r.text();
     EXPECT_TRUE(!locked || r.complete) << r.text();
   }
@@ -209,6 +227,7 @@ TEST(Migration, LockHereIsTheLockOfTheCpuItIsOn) {
     Exclusive section;
   };
   for (const bool by_guard : {false, true}) {
+    const ExploreOptions options{.max_schedules = 100'000, .migrations = 1};
     const auto r = explore(
         [by_guard](Sim& sim) {
           auto& slots = sim.make<BasicPerCpu<K, Slot>>();
@@ -227,7 +246,11 @@ TEST(Migration, LockHereIsTheLockOfTheCpuItIsOn) {
               }
             });
         },
-        {.max_schedules = 100'000, .migrations = 1});
+        options);
+    if (by_guard)
+      explored("LocalLock", "smp", "2 tasks, 2 CPUs, a migration", r, options);
+    else
+      caught("explore", "asks for the CPU before it pins", "smp", !r.ok());
     EXPECT_EQ(r.ok(), by_guard) << r.text();
     EXPECT_TRUE(!by_guard || r.complete) << r.text();
   }
