@@ -254,7 +254,12 @@ class BasicPageAllocator {
 
 }  // namespace nestlock
 
-#include "nestlock/internal/page_impl.h"
+#include "nestlock/internal/page_calls.h"
+#include "nestlock/internal/page_checks.h"
+#include "nestlock/internal/page_pcp.h"
+#include "nestlock/internal/page_text.h"
+#include "nestlock/internal/page_upkeep.h"
+#include "nestlock/internal/page_zone.h"
 
 namespace nestlock {
 

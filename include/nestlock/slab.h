@@ -317,8 +317,11 @@ class BasicSlabAllocator {
 
 }  // namespace nestlock
 
+#include "nestlock/internal/kmem_cache_calls.h"
 #include "nestlock/internal/kmem_cache_debug.h"
-#include "nestlock/internal/kmem_cache_impl.h"
+#include "nestlock/internal/kmem_cache_list.h"
+#include "nestlock/internal/kmem_cache_sheaves.h"
+#include "nestlock/internal/kmem_cache_upkeep.h"
 #include "nestlock/internal/slab_impl.h"
 
 namespace nestlock {

@@ -4,7 +4,6 @@
 #include <cstring>
 #include <new>
 
-#include "nestlock/internal/kmem_cache_impl.h"
 #include "nestlock/internal/text.h"
 #include "nestlock/slab.h"
 

@@ -1,0 +1,206 @@
+// Allocation and free of a cache: the fast path, and the order in which the rest is tried. Included
+// by slab.h.
+#pragma once
+
+#include <cstring>
+
+#include "nestlock/slab.h"
+
+namespace nestlock {
+
+template <Kernel K, LockPolicy L>
+inline void* BasicKmemCache<K, L>::pop_here() noexcept {
+  auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
+  if (!c) [[unlikely]]
+    return nullptr;
+  Sheaf* const m = c->main;
+  if (m->size == 0) [[unlikely]]
+    return nullptr;
+  internal::bump_locked(c->allocs);
+  return m->object()[--m->size];
+}
+
+template <Kernel K, LockPolicy L>
+inline bool BasicKmemCache<K, L>::push_here(void* object) noexcept {
+  auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
+  if (!c) [[unlikely]]
+    return false;
+  Sheaf* const m = c->main;
+  if (m->size == m->capacity) [[unlikely]]
+    return false;
+  internal::bump_locked(c->frees);
+  m->object()[m->size++] = object;
+  return true;
+}
+
+template <Kernel K, LockPolicy L>
+inline void* BasicKmemCache<K, L>::alloc(gfp flags, int node, Place where) noexcept {
+  check_may_sleep("alloc", where);
+  if (node < 0 && !attention_.load(internal::kRelaxed)) [[likely]]
+    if (void* const o = pop_here()) [[likely]]
+      return finish(o, flags);
+  SlabRefusal why{};
+  void* const o = alloc_slow({flags, SlabAlloc::SLAB_ALLOC_DEFAULT, node}, &why);
+  return finish(debugged() ? debug_alloc(o, "alloc", where) : o, flags);
+}
+
+template <Kernel K, LockPolicy L>
+void* BasicKmemCache<K, L>::alloc_nolock(gfp flags, int node, SlabRefusal* why,
+                                         Place where) noexcept {
+  SlabRefusal reason{};
+  void* o = nullptr;
+  if (!L::may_try())
+    reason = SlabRefusal::gate;
+  else if (fails_now())
+    reason = SlabRefusal::injected;
+  else
+    o = alloc_slow({flags, SlabAlloc::SLAB_ALLOC_NOLOCK, node}, &reason);
+  if (!o) internal::bump(counters_.refusals[static_cast<unsigned>(reason)]);
+  if (why) *why = o ? SlabRefusal::none : reason;
+  if (debugged()) o = debug_alloc(o, "alloc_nolock", where);
+  return finish(o, flags);
+}
+
+template <Kernel K, LockPolicy L>
+inline void* BasicKmemCache<K, L>::finish(void* object, gfp flags) noexcept {
+  if (has(flags, gfp::zero) && object) std::memset(object, 0, object_size_);
+  return object;
+}
+
+// Sheaf (main, spare, barn), else a refill, else the list, else a new slab.
+template <Kernel K, LockPolicy L>
+void* BasicKmemCache<K, L>::alloc_slow(const Request& r, SlabRefusal* why) noexcept {
+  if (r.may_spin()) {
+    settle();
+    if (fails_now()) return internal::bump(counters_.failures), nullptr;
+  }
+  Node& n = home(r.node);
+  bool no_sheaf = sheaf_source_ == nullptr;
+  if (!no_sheaf && (r.node < 0 || pages_->nodes() == 1)) {
+    auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
+    if (c) {
+      if (c->main->size == 0 && c->spare && c->spare->size) {
+        Sheaf* const s = c->spare;
+        c->spare = c->main == &internal::no_sheaf ? nullptr : c->main;
+        c->main = s;
+        internal::bump(counters_.spare_swaps);
+      }
+      if (c->main->size == 0)
+        if (Sheaf* const s = barn_swap(n, c->main, Want::full, r.may_spin())) c->main = s;
+      if (c->main->size) {
+        internal::bump_locked(c->allocs);
+        return c->main->object()[--c->main->size];
+      }
+    } else {
+      internal::bump(counters_.local_busy);
+      no_sheaf = true;  // the code that we interrupted has it: filling one would not help us
+    }
+  }
+  if (r.may_spin() && !no_sheaf && r.node < 0) {
+    if (Sheaf* const s = refilled_sheaf(n, r)) {
+      void* const o = s->object()[--s->size];
+      install_full(n, s);
+      internal::bump(counters_.refill_allocs);
+      return o;
+    }
+  }
+  if (void* const o = alloc_from_list(r, *why)) return o;
+  if (void* const o = alloc_from_new_slab(r, *why))
+    return internal::bump(counters_.new_slab_allocs), o;
+  if (r.may_spin()) internal::bump(counters_.failures);
+  return nullptr;
+}
+
+template <Kernel K, LockPolicy L>
+inline BasicPage<K>& BasicKmemCache<K, L>::slab_of(void* object) noexcept {
+  return *pages_->head_of(pages_->page_of(object));
+}
+
+template <Kernel K, LockPolicy L>
+typename BasicKmemCache<K, L>::Node& BasicKmemCache<K, L>::home(int node) noexcept {
+  const unsigned nodes = pages_->nodes();
+  if (node >= 0) return node_[static_cast<unsigned>(node) % nodes];
+  return node_[nodes == 1 ? 0 : K::Port::cpu_id() % nodes];
+}
+
+template <Kernel K, LockPolicy L>
+inline bool BasicKmemCache<K, L>::free(void* object, Place where) noexcept {
+  return free_with(object, true, "free", where);
+}
+
+template <Kernel K, LockPolicy L>
+inline bool BasicKmemCache<K, L>::free_nolock(void* object, Place where) noexcept {
+  return free_with(object, false, "free_nolock", where);
+}
+
+template <Kernel K, LockPolicy L>
+inline bool BasicKmemCache<K, L>::free_with(void* object, bool may_spin, const char* call,
+                                            Place where) noexcept {
+  Page* const p = pages_->page_of(object);
+  if (!p || p->kind != kSlab || p->owner != this) [[unlikely]] {
+    internal::bump(counters_.bad_frees);
+    Track* track = nullptr;  // of the cache that it is really of
+    if (p && p->kind == kSlab && static_cast<BasicKmemCache*>(p->owner)->debugged())
+      track = static_cast<BasicKmemCache*>(p->owner)->track_of(object);
+    report(Finding::foreign_pointer, call, object, where, track);
+    return false;
+  }
+  const std::uint32_t attention = attention_.load(internal::kRelaxed);
+  if (attention) [[unlikely]]
+    if (attention & kDebugged && !debug_free(object, call, where))
+      return internal::bump(counters_.bad_frees), false;
+  const bool local = pages_->nodes() == 1 || &node_of(*p) == &home(kAnyNode);
+  if (may_spin) {
+    check_may_sleep(call, where);
+    if (local && !attention) [[likely]]
+      if (push_here(object)) [[likely]]
+        return true;
+    settle();
+    return (local && sheaf_source_ && free_to_sheaf(object, true)) || free_to_slab(object, true);
+  }
+  if (L::may_try()) {
+    if (local && sheaf_source_ && (push_here(object) || free_to_sheaf(object, false))) return true;
+    if (free_to_slab(object, false)) return true;
+  }
+  defer(object);
+  return true;
+}
+
+template <Kernel K, LockPolicy L>
+std::size_t BasicKmemCache<K, L>::alloc_bulk(gfp flags, std::size_t n, void** objects) noexcept {
+  for (std::size_t i = 0; i < n; ++i) {
+    objects[i] = alloc(flags);
+    if (!objects[i]) return free_bulk(i, objects), 0;
+  }
+  return n;
+}
+
+template <Kernel K, LockPolicy L>
+void BasicKmemCache<K, L>::free_bulk(std::size_t n, void** objects) noexcept {
+  for (std::size_t i = 0; i < n; ++i) free(objects[i]);
+}
+
+template <Kernel K, LockPolicy L>
+bool BasicKmemCache<K, L>::fails_now() noexcept {
+  const std::uint32_t k = fail_every_.load(internal::kRelaxed);
+  return k && (fail_turn_.fetch_add(1, internal::kRelaxed) + 1) % k == 0;
+}
+
+template <Kernel K, LockPolicy L>
+void BasicKmemCache<K, L>::fail_every(std::uint32_t k) noexcept {
+  fail_every_.store(k, internal::kRelaxed);
+  if (k)
+    attention_.fetch_or(kFailing, internal::kRelaxed);
+  else
+    attention_.fetch_and(~std::uint32_t{kFailing}, internal::kRelaxed);
+}
+
+// PREEMPT_RT: the locks of a spinning call sleep, which a raw lock's holder must not. (What asks
+// not to be made to wait is alloc_nolock(), not some combination of gfp flags.)
+template <Kernel K, LockPolicy L>
+inline void BasicKmemCache<K, L>::check_may_sleep(const char* call, Place where) noexcept {
+  if constexpr (K::kConfig.debug && K::kConfig.preempt_rt && requires { K::Port::preempt_count(); })
+    if (K::Port::preempt_count()) report(Finding::wrong_context, call, nullptr, where);
+}
+
+}  // namespace nestlock
