@@ -119,6 +119,13 @@ class Sim {
   void irq(unsigned cpu, std::function<void()> body) { add(Level::hardirq, cpu, body); }
   void nmi(unsigned cpu, std::function<void()> body) { add(Level::nmi, cpu, body); }
   void probe(unsigned cpu, std::function<void()> body) { add(Level::probe, cpu, body); }
+  // For set-up and the end: as if on that CPU.
+  template <class F>
+  void as_on(unsigned cpu, F f) {
+    internal::SimMachine::outside_cpu() = cpu;
+    f();
+    internal::SimMachine::outside_cpu() = 0;
+  }
   void at_end(std::function<void()> body) { at_end_.push_back(std::move(body)); }
 
   // Fails the execution unless `is`.
@@ -186,16 +193,16 @@ class Explorer {
     Sim sim(machine, result_.counts);
     set_up_(sim);
     if (!machine.failed()) machine.run(choose, options_.max_steps, options_.migrations);
-    if (!machine.failed())
+    if (!machine.failed() && !machine.stopped())
       for (const auto& f : sim.at_end_) f();
     Machine::current() = nullptr;
     result_.steps += machine.steps();
     if (machine.failed()) {
       result_.failure = machine.failure();
-      result_.schedule.clear(), result_.trace.clear();
+      result_.schedule = schedule_of(machine.taken());
+      result_.trace.clear();
       for (const auto& [m, s] : machine.taken()) {
         const auto& f = machine.fibres()[m.fibre];
-        result_.schedule += std::to_string(m.fibre) + "@" + std::to_string(m.cpu) + " ";
         result_.trace += "  cpu " + std::to_string(m.cpu) + "  " + f.name + "  " + s.what +
                          (s.where.file ? std::string("  ") + base_of(s.where.file) + ":" +
                                              std::to_string(s.where.line)
@@ -203,6 +210,18 @@ class Explorer {
                          "\n";
       }
     }
+  }
+  // "0@1x12 2@1x3": twelve steps of fibre 0 on CPU 1, then three of fibre 2.
+  static std::string schedule_of(const std::vector<std::pair<Move, Step>>& taken) {
+    std::string text;
+    for (std::size_t i = 0; i < taken.size();) {
+      const Move m = taken[i].first;
+      const std::size_t first = i;
+      while (i < taken.size() && taken[i].first == m) ++i;
+      text += (first ? " " : "") + std::to_string(m.fibre) + "@" + std::to_string(m.cpu) + "x" +
+              std::to_string(i - first);
+    }
+    return text;
   }
   static std::string base_of(const char* path) {
     const std::string s = path;
@@ -219,7 +238,6 @@ class Explorer {
       std::size_t depth = 0;
       bool redundant = false;
       execute([&](const Machine& m, const std::vector<Move>& moves) {
-        if (redundant) return moves.front();
         if (depth == path_.size()) {
           Node node{.moves = moves, .asleep = {}, .chosen = {}, .step = {}, .interruptions = 0};
           if (depth != 0) {
@@ -229,7 +247,7 @@ class Explorer {
               for (const Move a : before.asleep)  // it has not moved since: its step is the same
                 if (independent(a, m.fibres()[a.fibre].next, before)) node.asleep.push_back(a);
           }
-          if (!next_move(node, m, interruptions)) return redundant = true, moves.front();
+          if (!next_move(node, m, interruptions)) return redundant = true, Machine::kStop;
           path_.push_back(std::move(node));
         }
         Node& node = path_[depth++];
@@ -311,16 +329,16 @@ class Explorer {
 
   void replay(const std::string& schedule) {
     std::size_t at = 0;
+    unsigned fibre = 0, cpu = 0, times = 0;
     execute([&](const Machine&, const std::vector<Move>& moves) {
-      Move m = moves.front();
-      unsigned fibre = 0, cpu = 0;
       int used = 0;
-      if (std::sscanf(schedule.c_str() + at, " %u@%u %n", &fibre, &cpu, &used) == 2) {
+      if (times == 0 &&
+          std::sscanf(schedule.c_str() + at, " %u@%ux%u%n", &fibre, &cpu, &times, &used) == 3)
         at += static_cast<std::size_t>(used);
-        const Move wanted{static_cast<std::uint8_t>(fibre), static_cast<std::uint8_t>(cpu)};
-        if (std::find(moves.begin(), moves.end(), wanted) != moves.end()) m = wanted;
-      }
-      return m;
+      const Move wanted{static_cast<std::uint8_t>(fibre), static_cast<std::uint8_t>(cpu)};
+      const bool can = times && std::find(moves.begin(), moves.end(), wanted) != moves.end();
+      if (times) --times;
+      return can ? wanted : moves.front();
     });
     result_.schedules += 1;
   }

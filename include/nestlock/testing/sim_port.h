@@ -95,7 +95,7 @@ class SimSleepLock {
  public:
   SleepResult lock() noexcept {
     auto* const m = internal::in_fibre();
-    if (!m) return SleepResult::deadlock;
+    if (!m) return try_lock() ? SleepResult::acquired : SleepResult::deadlock;
     if (owner_ == m->owner() + 1) return SleepResult::deadlock;
     if (internal::self().preempt || internal::self().context >= Context::hardirq)
       m->fail(internal::self().name + " sleeps where it must not");
@@ -187,7 +187,8 @@ struct SimPort {
   }
   static unsigned cpu_id() noexcept {
     auto* const m = internal::in_fibre();
-    if (!m || !kC.smp) return 0;
+    if (!kC.smp) return 0;
+    if (!m) return internal::SimMachine::outside_cpu();
     if (m->movable()) m->local("asks for its CPU");
     return internal::self().cpu;
   }

@@ -65,12 +65,19 @@ class SimMachine {
  public:
   static constexpr unsigned kCpus = 4, kFibres = 16;
 
-  // Decides among `moves` (never empty; whoever took the last step comes first, if it can).
+  // Decides among `moves` (never empty; whoever took the last step comes first, if it can), or ends
+  // the execution where it is: kStop.
+  static constexpr SimMove kStop{kFibres, kCpus};
   using Chooser = std::function<SimMove(const SimMachine&, const std::vector<SimMove>& moves)>;
 
   static SimMachine*& current() {
     static SimMachine* machine = nullptr;
     return machine;
+  }
+  // What set-up and the end are told when they ask for their CPU.
+  static unsigned& outside_cpu() {
+    static unsigned cpu = 0;
+    return cpu;
   }
   // The fibre that runs; null in set-up and at the end, where accesses are no steps.
   SimFibre* running() const { return running_; }
@@ -160,6 +167,7 @@ class SimMachine {
   // ---- for the explorer ----
 
   bool failed() const { return !failure_.empty(); }
+  bool stopped() const { return stopped_; }
   const std::string& failure() const { return failure_; }
   std::uint64_t steps() const { return steps_; }
   const std::deque<SimFibre>& fibres() const { return fibres_; }
@@ -199,6 +207,7 @@ class SimMachine {
     }
     if (++steps_ > max_steps_) return fail_quietly("no end after so many steps"), nullptr;
     const SimMove m = choose_(*this, moves);
+    if (m == kStop) return stopped_ = true, nullptr;
     SimFibre& f = fibres_[m.fibre];
     taken_.push_back({m, f.next});
     place(f, m.cpu);
@@ -297,7 +306,7 @@ class SimMachine {
   std::string failure_;
   std::uint64_t steps_ = 0, max_steps_ = 0;
   unsigned migrations_left_ = 0;
-  bool booting_ = false, movable_ = false;
+  bool booting_ = false, movable_ = false, stopped_ = false;
 };
 
 }  // namespace nestlock::testing::internal
