@@ -256,5 +256,40 @@ TEST(Migration, LockHereIsTheLockOfTheCpuItIsOn) {
   }
 }
 
+// A holder who unpins may be moved, and gives the lock back on another CPU: debug says so.
+template <class K, class Lock>
+ExploreResult unlock_after(bool unpins) {
+  using P = typename K::Port;
+  return explore(
+      [unpins](Sim& sim) {
+        auto& lock = sim.make<Lock>();
+        sim.task(0, [&lock, unpins]() NESTLOCK_NO_TSA {
+          constexpr bool kSleeps = Lock::kSleeps;
+          lock.lock();
+          if (unpins) kSleeps ? P::migrate_enable() : P::preempt_enable();
+          step();
+          if (unpins) kSleeps ? P::migrate_disable() : P::preempt_disable();
+          lock.unlock();
+        });
+        sim.task(1, [] { step(); });
+      },
+      {.migrations = 1});
+}
+
+TEST(Migration, AnUnlockOnAnotherCpuIsReported) {
+  const auto both = []<class K, class Lock>(K, Lock*, Config config) {
+    const auto wrong = unlock_after<K, Lock>(true);
+    EXPECT_NE(wrong.failure.find(name_of(Finding::wrong_cpu)), std::string::npos) << wrong.text();
+    caught("explore", "wrong_cpu", name_of(config), !wrong.ok());
+    const auto right = unlock_after<K, Lock>(false);
+    EXPECT_TRUE(right.ok() && right.complete) << right.text();
+  };
+  using S = SimKernel<configs::smp_debug>;
+  using R = SimKernel<configs::smp_rt_debug>;
+  both(S{}, static_cast<BasicTrySpinLock<S>*>(nullptr), configs::smp_debug);
+  both(S{}, static_cast<BasicRawSpinLock<S>*>(nullptr), configs::smp_debug);
+  both(R{}, static_cast<BasicSpinLock<R>*>(nullptr), configs::smp_rt_debug);
+}
+
 }  // namespace
 }  // namespace nestlock::testing

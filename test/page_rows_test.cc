@@ -1,5 +1,5 @@
 // The scenarios P1 to P9 of interrupted page allocators, each a test by its id, in every kernel it
-// applies to: the per-CPU pages. P8 needs a migration, which this port does not have (README.md).
+// applies to: the per-CPU pages. P8 needs a migration: explore_pages_test.
 #include "support/page_rows.h"
 
 #include <atomic>
