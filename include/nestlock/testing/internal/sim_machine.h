@@ -199,14 +199,14 @@ class SimMachine {
 
   SimFibre* choose_next(SimFibre* me) {
     last_ = me;
-    std::vector<SimMove> moves = enabled();
-    if (moves.empty()) {
+    find_enabled();
+    if (moves_.empty()) {
       if (std::any_of(fibres_.begin(), fibres_.end(), [](auto& f) { return !f.done; }))
         fail_quietly("nobody can go on: " + waiting());
       return nullptr;
     }
     if (++steps_ > max_steps_) return fail_quietly("no end after so many steps"), nullptr;
-    const SimMove m = choose_(*this, moves);
+    const SimMove m = choose_(*this, moves_);
     if (m == kStop) return stopped_ = true, nullptr;
     SimFibre& f = fibres_[m.fibre];
     taken_.push_back({m, f.next});
@@ -225,18 +225,20 @@ class SimMachine {
     return s;
   }
 
-  std::vector<SimMove> enabled() const {
-    std::vector<SimMove> moves;
+  void find_enabled() {
+    moves_.clear();
     const auto add = [&](const SimFibre& f) {
       if (f.done) return;
-      for (unsigned cpu = 0; cpu < kCpus; ++cpu)
+      const auto at = [&](unsigned cpu) {
         if (may_run(f, cpu))
-          moves.push_back({static_cast<std::uint8_t>(f.id), static_cast<std::uint8_t>(cpu)});
+          moves_.push_back({static_cast<std::uint8_t>(f.id), static_cast<std::uint8_t>(cpu)});
+      };
+      if (migrations_left_ == 0) return at(f.cpu);
+      for (unsigned cpu = 0; cpu < kCpus; ++cpu) at(cpu);
     };
     if (last_) add(*last_);
     for (const SimFibre& f : fibres_)
       if (&f != last_) add(f);
-    return moves;
   }
 
   bool may_run(const SimFibre& f, unsigned cpu) const {
@@ -302,6 +304,7 @@ class SimMachine {
   SimFibre* running_ = nullptr;
   SimFibre* last_ = nullptr;
   Chooser choose_;
+  std::vector<SimMove> moves_;
   std::vector<std::pair<SimMove, SimStep>> taken_;
   std::string failure_;
   std::uint64_t steps_ = 0, max_steps_ = 0;
