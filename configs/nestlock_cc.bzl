@@ -131,6 +131,10 @@ def nestlock_cc_test(name, configs = None, pinned = False, args = [], tags = [],
     if "size" not in run and "timeout" not in run:
         run["size"] = "small"
 
+    # What prints rows for ./nest verify is found by this.
+    if ":verify_line" in kwargs.get("deps", []):
+        tags = tags + ["verify"]
+
     native.cc_test(
         name = name + "._actual",
         copts = NESTLOCK_TEST_COPTS + copts,

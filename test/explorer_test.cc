@@ -3,6 +3,7 @@
 
 #include "gtest/gtest.h"
 #include "nestlock/testing/sim_port.h"
+#include "support/verify_line.h"
 
 namespace nestlock::testing {
 namespace {
@@ -22,6 +23,8 @@ void three_steps_each(Sim& sim, bool same) {
 TEST(Explorer, TwoTasksOfThreeStepsHaveTwentySchedules) {
   const auto r = explore([](Sim& s) { three_steps_each(s, true); }, {.reduce = false});
   EXPECT_TRUE(r.ok() && r.complete) << r.text();
+  test_support::explored("the explorer itself", "-", "2 tasks of 3 steps", r,
+                         ExploreOptions{.reduce = false});
   EXPECT_EQ(r.schedules, 20u);
   EXPECT_EQ(explore([](Sim& s) { three_steps_each(s, false); }, {.reduce = false}).schedules, 20u);
 }

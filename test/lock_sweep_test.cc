@@ -1,12 +1,11 @@
 // The locks with an interruption after every machine instruction: a toy free list that the
 // interrupted code and the interruption both take from. T6 (between the test and the set of a try)
 // is among the boundaries, whatever the compiler made of it.
-#include <cstdio>
-
 #include "gtest/gtest.h"
 #include "nestlock/testing/instruction_sweep.h"
 #include "support/interrupts.h"
 #include "support/locks.h"
+#include "support/verify_line.h"
 
 namespace nestlock::test_support {
 namespace {
@@ -110,6 +109,9 @@ TEST_P(Sweep, T6_NoNodeIsHandedOutTwice) {
     const SweepResult r = sweep(list, by_try, GetParam()->config.debug);
     if (!r.supported) GTEST_SKIP() << r.text();
     EXPECT_TRUE(r.ok()) << r.text();
+    swept(name_of(GetParam()->type), name_of(GetParam()->config), by_try ? "try_lock" : "lock", r,
+          stride(GetParam()->config.debug) == 1)
+        .put("hits", list.denied());
     EXPECT_GT(list.granted(), 0u) << "no interruption found the lock free";
     EXPECT_GT(list.denied(), 0u) << "no interruption found the lock held";
   }
@@ -131,7 +133,8 @@ TEST_P(StatelessSweep, HandsANodeOutTwice) {
   EXPECT_FALSE(r.trouble) << r.text();
   EXPECT_EQ(list.denied(), 0u);
   EXPECT_GT(r.failed, 0u) << "expected failures are gone: " << r.text();
-  std::printf("%s: %s\n", GetParam()->name().c_str(), r.text().c_str());
+  caught("sweep", std::string(name_of(GetParam()->type)) + " without state",
+         name_of(GetParam()->config), r.failed != 0);
 }
 
 }  // namespace

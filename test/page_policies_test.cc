@@ -9,6 +9,7 @@
 #include <cstdio>
 
 #include "support/page_sweeper.h"
+#include "support/verify_line.h"
 
 namespace nestlock::test_support {
 namespace {
@@ -86,6 +87,16 @@ class Policy : public ::testing::TestWithParam<PagesCase> {
         static_cast<unsigned long>(corrupted()), static_cast<unsigned long>(n.twice),
         static_cast<unsigned long>(n.overwritten), static_cast<unsigned long>(n.lost),
         static_cast<unsigned long>(n.inconsistent), static_cast<unsigned long>(outcomes_->crashed));
+    const std::string policy = GetParam().policy;
+    if (promises())
+      VerifyLine("sweep", "pages on " + policy, "up")
+          .put("case", std::string(what) + ", by " + name_of(by))
+          .ok(corrupted() == 0)
+          .put("boundaries", n.entries)
+          .put("complete", "no")
+          .put("hits", n.at_a_held_lock);
+    else if (corrupted())
+      caught("sweep", policy + " locks: " + what + " by " + name_of(by), "up", true);
   }
   bool is(const char* policy) const { return std::string(GetParam().policy) == policy; }
   bool promises() const {

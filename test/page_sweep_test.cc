@@ -3,6 +3,7 @@
 #include <cstdio>
 
 #include "support/page_sweeper.h"
+#include "support/verify_line.h"
 
 namespace nestlock::test_support {
 namespace {
@@ -39,6 +40,9 @@ void PageSweep::sweep_all(By by, Visit visit) {
     if (kTsan && !op.brief) continue;
     const Swept s = OneSweep(*a, op, by).run(op.loops ? kSome : visit);
     print(op.name, s);
+    swept("pages", nestlock::name_of(config()), op.name + ", by a " + name_of(by), s.result,
+          s.result.boundaries >= s.of)
+        .put("hits", s.calls.at_a_held_lock);
     EXPECT_TRUE(s.result.ok() && s.result.complete) << op.name << ": " << s.result.text();
     EXPECT_EQ(s.calls.unexplained, 0u)
         << op.name << ": with only the pcp lock held, or none, a nested allocation is served";
@@ -149,6 +153,7 @@ TEST_P(PageSweep, NolockCallsAllThroughALoad) {
   const SweepResult r = testing::sweep_through([&] { load.code(); }, [&] { load.interruption(); },
                                                {.ranges = program(), .boundaries = {.every = 11}});
   EXPECT_TRUE(r.ok() && r.complete) << r.text();
+  swept("pages", nestlock::name_of(config()), "a load", r, /*every=*/false).put("hits", load.held);
   load.give_back();
   const PageStats s = a->stats();
   std::printf(

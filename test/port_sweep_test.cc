@@ -11,6 +11,7 @@
 
 #include "nestlock/testing/instruction_sweep.h"
 #include "port_testing.h"
+#include "support/verify_line.h"
 
 namespace nestlock::port_testing {
 
@@ -278,6 +279,12 @@ class PortSweepTest : public PortTest {
         boundaries = std::max(boundaries, r.boundaries), runs += r.runs;
         traps += r.traps;
       }
+      test_support::VerifyLine("sweep", "the port's masks", name_of(P::kConfig))
+          .put("case", op.name)
+          .ok(true)
+          .put("boundaries", boundaries)
+          .put("complete", kEvery == 1 ? "yes" : "no")
+          .put("runs", runs);
       std::printf("%-36s %5lu boundaries, %6lu runs, %8lu traps\n", op.name,
                   static_cast<unsigned long>(boundaries), static_cast<unsigned long>(runs),
                   static_cast<unsigned long>(traps));

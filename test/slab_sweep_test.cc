@@ -16,6 +16,7 @@
 #include "support/findings.h"
 #include "support/kernels.h"
 #include "support/slab_sweeps.h"
+#include "support/verify_line.h"
 
 namespace nestlock::test_support {
 namespace {
@@ -104,12 +105,16 @@ TYPED_TEST(SlabSweep, OnEveryPathNothingIsLostNorGivenTwice) {
   for (const auto& path : kSlabPaths<typename S::M>) {
     if (!worth_its_time(path)) continue;
     S s;
-    s.each(path, {.every = internal::kWithTsan                        ? 997u
+    const unsigned every = internal::kWithTsan                        ? 997u
                            : TypeParam::kConfig.debug && !all_of_it() ? 131u
-                                                                      : 1u});
+                                                                      : 1u;
+    s.each(path, {.every = every});
     print(kernel, path.name, s.result, s.served);
     EXPECT_TRUE(s.result.ok()) << path.name << ": " << s.result.text() << s.kinds();
     EXPECT_TRUE(s.proven) << path.name << ": its counter did not move";
+    swept("kmalloc, kfree", kernel, path.name, s.result, every == 1)
+        .put("count.served", s.served.served)
+        .put("count.refused", s.served.refused);
     EXPECT_EQ(s.served.unnamed, 0u) << path.name;
     // With only the sheaf locked the list serves.
     if (&path == kSlabPaths<typename S::M>) {
@@ -157,6 +162,7 @@ TYPED_TEST(SlabSweep, InAnInterruptedHandlerToo) {
     EXPECT_TRUE(s.proven) << path.name;
     EXPECT_EQ(s.served.unnamed, 0u) << path.name;
     pairs += s.result.boundaries;
+    swept("kmalloc, kfree, pairs", name_of(TypeParam::kConfig), path.name, s.result, false);
     EXPECT_EQ(s.inner_served.unnamed, 0u) << path.name;
     all.served += s.inner_served.served, all.refused += s.inner_served.refused;
     if (!fast) others += s.result.boundaries;
@@ -214,6 +220,8 @@ void corrupts() {
                           });
     });
     std::printf("%-16s %-8s %zu times two owners\n", P::kName, path.name, o.reports.size());
+    caught("sweep", std::string("slab on ") + P::kName + " locks, " + path.name, "up",
+           !o.reports.empty());
     EXPECT_GT(o.reports.size(), 0u) << path.name;
   }
 }

@@ -1,7 +1,7 @@
 // A row of the table of `./nest verify`, printed by whoever has shown something.
 //
 //   explored("TrySpinLock", name_of(kC), "task, softirq, irq, nmi", result, options);
-//   swept("kmalloc", name_of(kC), "refill", result).put("hits", held);
+//   swept("kmalloc", name_of(kC), "refill", result, /*every=*/true).put("hits", held);
 //   caught("explore", "stateless_lock", name_of(kC), !result.ok());
 //
 // One line of standard output, in no need of quoting:
@@ -81,13 +81,13 @@ VerifyLine explored(std::string_view subject, std::string_view config, std::stri
   return line;
 }
 
-// A testing::SweepResult.
+// A testing::SweepResult; `every`: whether every boundary was asked for, or a sample.
 template <class Result>
 VerifyLine swept(std::string_view subject, std::string_view config, std::string_view what,
-                 const Result& r) {
+                 const Result& r, bool every) {
   VerifyLine line("sweep", subject, config);
   line.put("case", what).ok(r.ok());
-  line.put("boundaries", r.boundaries).put("complete", r.complete ? "yes" : "no");
+  line.put("boundaries", r.boundaries).put("complete", every && r.complete ? "yes" : "no");
   line.put("runs", r.runs);
   return line;
 }
