@@ -1,7 +1,7 @@
 # What GenMC is asked: programs that must be verified, and weaker copies of the library that it must
 # refuse.
 #
-#   program NAME SUBJECT SOURCE FLAGS
+#   program NAME SUBJECT SOURCE FLAGS [MODEL]      in this model only
 #   weaker  NAME PROGRAM WHY  FILE SED [FILE SED]...
 #
 # FLAGS are the program's own -D. PROGRAM is the name of one above: its copy of the library is
@@ -54,3 +54,20 @@ weaker list_pushed_in_two_steps list_3 'the same, of the other side' \
   internal/llist.h 's/while (!head_.compare_exchange_weak(first, node, std::memory_order_release, kRelaxed));/while (head_.store(node, std::memory_order_release), false);/'
 weaker list_link_not_renewed list_3 'a second attempt links to the new first node' \
   internal/llist.h 's/    do next(node) = first;\n    while/    next(node) = first;\n    while/'
+
+# ---- what nolock calls leave behind, in the slab allocator --------------------------------------
+
+slab='-DNESTLOCK_PAGE_SHIFT=8'
+program slab_deferred 'KmemCache, deferred' slab.cc "$slab -DFREES=1 -DALLOCS=0 -DSPINS=2"
+program slab_deferred_2 'KmemCache, deferred' slab.cc "$slab -DFREES=2 -DALLOCS=0 -DSPINS=1"
+program slab_deferred_4 'KmemCache, deferred' slab.cc "$slab -DFREES=2 -DALLOCS=0 -DSPINS=2" rc11
+
+cache='internal/*.h'
+weaker slab_push_relaxed slab_deferred_4 'the drainer sees the link' \
+  "$cache" 's/(first, link, std::memory_order_release, internal::kRelaxed)/(first, link, internal::kRelaxed, internal::kRelaxed)/'
+weaker slab_take_relaxed slab_deferred_4 'the same, of the other side' \
+  "$cache" 's/deferred_.exchange(nullptr, std::memory_order_acquire)/deferred_.exchange(nullptr, internal::kRelaxed)/'
+weaker slab_mark_cleared_last slab_deferred_4 'what is deferred after the list was taken marks again' \
+  "$cache" 's/\(  attention_.fetch_and(~std::uint32_t{kUnsettled}, std::memory_order_acquire);\n\)  for (Object\* link = \(deferred_.exchange([^;]*)\); link;) {/  Object* const all = \2;\n\1  for (Object* link = all; link;) {/'
+weaker slab_mark_first slab_deferred_4 'a mark before the list has it may be cleared for nothing' \
+  "$cache" 's/\(  Object\* const link = link_of(object);\n\)\(  Object\* first = deferred_.*\)  attention_.fetch_or(kUnsettled, std::memory_order_release);\n}/\1  attention_.fetch_or(kUnsettled, std::memory_order_release);\n\2}/'
