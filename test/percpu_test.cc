@@ -119,6 +119,50 @@ TYPED_TEST(PerCpuTest, HasACacheLineForEachCpu) {
     EXPECT_EQ(reinterpret_cast<std::uintptr_t>(&caches.on(cpu)) % 64, 0u);
 }
 
+// The fast path's section: refused to a thread without a CPU, which it does not get thereby; else
+// as try_lock_here(). Its pin is gone afterwards, whether there was one or not.
+TYPED_TEST(PerCpuTest, AClaimedCpuIsNeeded) {
+  using C = typename TestFixture::Cache;
+  auto& caches = this->all;
+  std::thread([&] {
+    const ThreadCounts before = counts();
+    auto take = [&] { return static_cast<bool>(caches.template try_lock_claimed<&C::lock>()); };
+    EXPECT_EQ(take(), !TypeParam::kConfig.smp) << "UP: the only CPU is everyone's";
+    EXPECT_EQ(take(), !TypeParam::kConfig.smp) << "nor by having tried";
+    EXPECT_TRUE(static_cast<bool>(caches.template try_lock_here<&C::lock>()));
+    {
+      auto c = caches.template try_lock_claimed<&C::lock>();
+      ASSERT_TRUE(static_cast<bool>(c));
+      EXPECT_TRUE(c->lock.is_locked());
+      EXPECT_FALSE(take()) << "held";
+    }
+    EXPECT_TRUE(take());
+    EXPECT_EQ(counts(), before);
+  }).join();
+}
+
+// A port whose tasks come and go pins there, too.
+template <Config kC>
+struct MovingPort : HostedPort<kC> {
+  static constexpr bool kTaskIsCpu = false;
+};
+
+TYPED_TEST(PerCpuTest, AShortSectionPinsWhereTasksMove) {
+  using K = KernelOf<TypeParam::kConfig, MovingPort<TypeParam::kConfig>>;
+  struct Moved {
+    BasicLocalTryLock<K> lock;
+  };
+  static BasicPerCpu<K, Moved> caches;
+  (void)caches.here();
+  const ThreadCounts before = counts();
+  {
+    auto c = caches.template try_lock_claimed<&Moved::lock>();
+    ASSERT_TRUE(static_cast<bool>(c));
+    EXPECT_NE(counts(), before);
+  }
+  EXPECT_EQ(counts(), before);
+}
+
 // ---- a port that has no CPU for this task -------------------------------------------------------
 
 template <Config kC>

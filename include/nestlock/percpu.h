@@ -24,7 +24,7 @@ class BasicPerCpu {
   using Port = typename K::Port;
 
   // What lock_here() and try_lock_here() return: the T of this CPU, locked, or nothing.
-  template <auto kLock, class Tag>
+  template <auto kLock, class Tag, bool kShort = false>
   class [[nodiscard]] Here {
     using Lock = std::remove_reference_t<decltype(std::declval<T&>().*kLock)>;
     using Irq = internal::TagFor<Lock, Tag>;
@@ -32,7 +32,7 @@ class BasicPerCpu {
    public:
     Here(const Here&) = delete;
     Here& operator=(const Here&) = delete;
-    ~Here() NESTLOCK_NO_TSA {
+    [[gnu::always_inline]] ~Here() NESTLOCK_NO_TSA {
       if (!here_) return;
       if constexpr (internal::Core<Lock>) {
         internal::PinnedBefore::unlock(here_->*kLock);
@@ -48,12 +48,15 @@ class BasicPerCpu {
 
    private:
     friend class BasicPerCpu;
-    using Pin = internal::Pin<K, Lock::kSleeps>;
+    // (A debug configuration counts all pins, so that its checks see them.)
+    static constexpr bool kNoPin = kShort && internal::task_is_cpu<Port>() && !K::kConfig.debug;
+    using Pin = std::conditional_t<kNoPin, internal::NoPin, internal::Pin<K, Lock::kSleeps>>;
 
     template <class Take>
-    Here(BasicPerCpu& all, Take take) noexcept : state_(Irq::template enter<Port>()) {
+    [[gnu::always_inline]] Here(BasicPerCpu& all, Take take) noexcept
+        : state_(Irq::template enter<Port>()) {
       Pin::enter();
-      T* const t = all.try_here();
+      T* const t = kShort ? all.claimed_here() : all.try_here();
       if (t && take(t->*kLock)) here_ = t;
       if (!here_ || !internal::Core<Lock>) Pin::leave();  // else it is the lock's now
       if (!here_) Irq::template leave<Port>(state_);
@@ -76,6 +79,11 @@ class BasicPerCpu {
   // The T of this CPU; the caller is pinned. Null if the port has no CPU for this task.
   T* try_here() noexcept {
     const unsigned cpu = Port::cpu_id();
+    return cpu < size() ? &slot_[cpu].value : nullptr;
+  }
+  // The same, but null also for a task that has not yet claimed the CPU that it could have.
+  T* claimed_here() noexcept {
+    const unsigned cpu = internal::claimed_cpu<Port>();
     return cpu < size() ? &slot_[cpu].value : nullptr;
   }
   // The same where there must be one; else no_cpu goes to the report sink (fatal).
@@ -109,15 +117,30 @@ class BasicPerCpu {
   template <auto kLock, class Tag = NoIrq>
   Here<kLock, Tag> try_lock_here(
       Tag = {}, internal::PlaceOf<K> where = internal::PlaceOf<K>::here()) noexcept {
-    return Here<kLock, Tag>(*this, [&](auto& lock) NESTLOCK_NO_TSA {
-      if constexpr (internal::Core<std::remove_reference_t<decltype(lock)>>)
-        return internal::PinnedBefore::try_lock(lock, where);
-      else
-        return lock.try_lock(where);
-    });
+    return Here<kLock, Tag>(*this, Try{where});
+  }
+
+  // For a short section on a fast path, before a slow one that uses try_lock_here(): as that, but
+  // refused to a task that has not claimed a CPU yet, so that it makes no call and its caller saves
+  // no register for one; and it pins only where a task could leave its CPU.
+  template <auto kLock, class Tag = NoIrq>
+  [[gnu::always_inline]] Here<kLock, Tag, true> try_lock_claimed(
+      Tag = {}, internal::PlaceOf<K> where = internal::PlaceOf<K>::here()) noexcept {
+    return Here<kLock, Tag, true>(*this, Try{where});
   }
 
  private:
+  struct Try {
+    [[no_unique_address]] internal::PlaceOf<K> where;
+    template <class Lock>
+    [[gnu::always_inline]] bool operator()(Lock& lock) const noexcept NESTLOCK_NO_TSA {
+      if constexpr (internal::Core<Lock>)
+        return internal::PinnedBefore::try_lock(lock, where);
+      else
+        return lock.try_lock(where);
+    }
+  };
+
   struct alignas(64) Slot {  // a cache line each, or CPUs would slow one another
     T value;
   };

@@ -88,6 +88,26 @@ std::uintptr_t self_of() noexcept {
     return P::cpu_id() + 1;
 }
 
+// cpu_id() for a fast path with a slow one behind it: where the port claims CPUs for its tasks one
+// by one (claimed_cpu()), a number of kMaxCpus or more for a task that has none yet.
+template <Port P>
+unsigned claimed_cpu() noexcept {
+  if constexpr (requires { P::claimed_cpu(); })
+    return P::claimed_cpu();
+  else
+    return P::cpu_id();
+}
+
+// Whether a task has a CPU of its own for good (kTaskIsCpu): there a section that ends before its
+// caller does anything else needs no pin.
+template <Port P>
+constexpr bool task_is_cpu() noexcept {
+  if constexpr (requires { P::kTaskIsCpu; })
+    return P::kTaskIsCpu;
+  else
+    return false;
+}
+
 // One turn of waiting for another CPU. Where a holder can be preempted (a port with yield()), a
 // waiter spins for a bounded time and then gives its processor away: with more threads than
 // processors, pure spinning waits for whole time slices.

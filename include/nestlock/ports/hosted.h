@@ -130,6 +130,9 @@ struct HostedPort {
     return hosted::self.soft.load(hosted::kRelaxed) | hosted::self.held.load(hosted::kRelaxed);
   }
 
+  // A thread is its CPU: nothing moves it, and no other thread comes between.
+  static constexpr bool kTaskIsCpu = true;
+
   // ---- preemption, migration, bottom halves: counts ----
   static void preempt_disable() noexcept { hosted::count_up(hosted::self.preempt); }
   static void preempt_enable() noexcept { leave(hosted::self.preempt, "preempt_enable"); }
@@ -156,6 +159,11 @@ struct HostedPort {
   static unsigned cpu_id() noexcept {
     if constexpr (!kC.smp) return 0;
     return hosted::cpu_id();
+  }
+  // The same, but kMaxCpus or more for a thread that has claimed none yet: a load, no call.
+  static unsigned claimed_cpu() noexcept {
+    if constexpr (!kC.smp) return 0;
+    return hosted::self.cpu.load(hosted::kRelaxed) - 1;
   }
   // One per thread, the same in its handlers.
   static std::uintptr_t self() noexcept { return reinterpret_cast<std::uintptr_t>(&hosted::self); }
