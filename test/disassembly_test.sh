@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # What the locks of a uniprocessor build compile to, by g++ and by clang++: a plain spinlock to the
-# preempt count alone, what promises to no locked instruction. Reads objdump; x86-64 only.
+# preempt count alone, what promises to no locked instruction; and the allocators' fast paths: none
+# either, no call, no register saved. Reads objdump; x86-64 only.
 #
 # Run in the repository's top folder, or by Bazel.
 set -u -o pipefail
@@ -37,6 +38,7 @@ check() { # TEXT COMMAND...
 same_code() { diff <(code_of "$1") <(code_of "$2"); }
 not_empty() { [ -n "$(code_of "$1")" ]; }
 not_locked() { ! locked "$1"; }
+saves_nothing() { ! code_of "$1" | grep -E '^(call|push)'; }
 no_call() { ! code_of "$1" | grep -E '^(call|jmp)'; }
 
 for compiler in g++ clang++-19 clang++; do
@@ -51,11 +53,19 @@ for compiler in g++ clang++-19 clang++; do
   for function in try_spin_try try_spin_unlock local_try_try shared_try_try; do
     check "up: $function() has a locked instruction" not_locked "$function"
   done
+  for function in kmalloc_64 kfree_one page_take page_give; do
+    check "$function() was not found" not_empty "$function"
+    check "up: $function() has a locked instruction" not_locked "$function"
+    check "up: $function() calls, or saves a register" saves_nothing "$function"
+  done
   # The same look finds them where they are.
   build "$compiler" smp || exit 1
   check "smp: try_spin_try() has no locked instruction" locked try_spin_try >/dev/null
   check "smp: try_spin_unlock() has a locked instruction" not_locked try_spin_unlock
-  check "smp: local_try_try() has a locked instruction" not_locked local_try_try
+  for function in local_try_try kmalloc_64 kfree_one; do
+    check "smp: $function() has a locked instruction" not_locked "$function"
+  done
+  check "smp: page_take() has no locked instruction" locked page_take >/dev/null
 done
 
 [ "$checks" -gt 0 ] || { echo "FAILED: no compiler was found"; exit 1; }

@@ -1,7 +1,11 @@
 // What disassembly_test.sh looks at. Functions in C's names, one operation each.
 #include "nestlock/nestlock.h"
+#include "nestlock/slab.h"
 
 using namespace nestlock;
+
+extern SlabAllocator slabs;
+extern PageAllocator pages;
 
 extern "C" {
 void raw_pair(RawSpinLock& lock) {
@@ -21,4 +25,8 @@ void preempt_pair() {
   BuiltPort::preempt_disable();
   BuiltPort::preempt_enable();
 }
+void* kmalloc_64() { return slabs.kmalloc(64, gfp::kernel); }
+bool kfree_one(void* p) { return slabs.kfree(p); }
+Page* page_take() { return pages.alloc_pages(gfp::kernel, 0); }
+bool page_give(Page* p) { return pages.free_pages(p, 0); }
 }

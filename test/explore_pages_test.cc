@@ -125,8 +125,8 @@ TEST(PagesOnOneCpuHistoric, LocksThatAnswerWithoutLookingAreCaught) {
     return [=](Sim& sim) { on_one_cpu<SimPages<K, L>>(sim, doing, with_nmi); };
   };
   constexpr const char* kCorrupt = "lists, descriptors and counts agree";
-  expect_caught("P1: a drain under a lock without state, irq", configs::up, kCorrupt,
-                on(Stateless<K>{}, Doing::drain, false));
+  expect_caught("P1: a page under a lock without state, irq", configs::up, kCorrupt,
+                on(Stateless<K>{}, Doing::pop_and_push, false));
   const auto r = show("page allocator, irqs off", configs::up, "task, irq: drain",
                       on(IrqsOff<K>{}, Doing::drain, false));
   EXPECT_TRUE(r.ok() && r.complete) << r.text();

@@ -79,7 +79,7 @@ class BasicPageAllocator {
     if (!attention_.load(internal::kRelaxed) && has_node(node)) [[likely]] {
       Zone& z = *first_zone(node);
       if (order < kPcpOrders && z.parked.empty()) [[likely]]
-        if (Page* const p = pop_here(z, order)) [[likely]]
+        if (Page* const p = pop_here<true>(z, order)) [[likely]]
           return prepare(p, flags, order, where);
     }
     return alloc_slow(flags, order, node, where);
@@ -88,14 +88,17 @@ class BasicPageAllocator {
   // Gives them back. Contexts as above. False: not taken, nothing changed (a foreign or misaligned
   // page, freed already, another order; reported in debug).
   bool free_pages(Page* page, unsigned order, Place where = Place::here()) noexcept {
-    if (!check_free(page, order, "free_pages", where)) [[unlikely]]
-      return false;
+    if (!is_ours(page) || !page->is(PageState::used, order)) [[unlikely]]
+      return bad_free(page, "free_pages", where);
     Zone& z = zone_of(*page);
     retire(page, order, where);
-    if (order < kPcpOrders && !attention_.load(internal::kRelaxed) && z.parked.empty()) [[likely]]
-      if (push_here(z, page, order)) [[likely]]
-        return true;
-    return free_slow(z, page, order), true;
+    if (order >= kPcpOrders || attention_.load(internal::kRelaxed) || !z.parked.empty())
+        [[unlikely]]
+      return free_slow(z, page, order);
+    const Push done = push_here<true>(z, page, order);
+    if (done == Push::done) [[likely]]
+      return true;
+    return done == Push::over ? drain_over_high(z) : free_refused(z, page, order);
   }
 
   // The same from any context: never spins, no loop over a lock, never commits memory. Null if the
@@ -151,7 +154,7 @@ class BasicPageAllocator {
   unsigned nodes() const noexcept { return nodes_; }
   Stats stats(unsigned node) const noexcept;
   std::uint32_t cached(unsigned node, unsigned cpu) const noexcept {
-    return zone_[node].pcp.on(cpu).count.load(internal::kRelaxed);
+    return zone_[node].pcp.on(cpu).count();
   }
   // In the manner of /proc/buddyinfo and /proc/zoneinfo; returns the length.
   std::size_t buddyinfo(char* out, std::size_t size) const noexcept;
@@ -173,9 +176,16 @@ class BasicPageAllocator {
   // One CPU's pages of one zone.
   struct Pcp {
     typename Locks::Pcp lock;
-    Atomic<std::uint32_t> count{0};  // pages; written under the lock, read by anyone
     Index list[kPcpOrders] = {kNil, kNil, kNil, kNil} /* guarded by lock, linked by next */;
-    Atomic<std::uintptr_t> allocs{0}, frees{0};  // blocks through here; as count
+    // Pages ever put on the lists and taken off, and how many of them by a refill and a drain: one
+    // count to change, not two. Written under the lock, read by anyone.
+    Atomic<std::uintptr_t> in{0}, out{0}, refilled{0}, drained{0};
+    // Pages here now; without the lock a snapshot, which two reads may put below zero.
+    std::uint32_t count() const noexcept {
+      const std::uintptr_t gone = out.load(internal::kRelaxed);
+      const auto n = static_cast<std::intptr_t>(in.load(internal::kRelaxed) - gone);
+      return n < 0 ? 0 : static_cast<std::uint32_t>(n);
+    }
   };
 
   struct Zone {
@@ -192,7 +202,9 @@ class BasicPageAllocator {
     BasicPerCpu<K, Pcp> pcp;
   };
 
-  enum Attention : std::uint32_t { kNotSetUp = 1, kRestricted = 2, kFailing = 4 };
+  // Above the flags, the number of isolated blocks.
+  enum Attention : std::uint32_t { kNotSetUp = 1, kRestricted = 2, kFailing = 4, kIsolatedOne = 8 };
+  enum class Push : std::uint8_t { done, over, refused };  // over: and the cache is above `high`
 
   Index index(const Page* p) const noexcept { return static_cast<Index>(p - all_); }
   // A branch, so that with one node what follows does not wait for the page.
@@ -213,9 +225,25 @@ class BasicPageAllocator {
   }
 
   // pcp, this CPU's
+  template <bool kFast>  // refused to a task that has not claimed a CPU: the slow path will
+  auto try_pcp(Zone& z) noexcept {
+    if constexpr (kFast)
+      return z.pcp.template try_lock_claimed<&Pcp::lock>(typename Locks::PcpTag{});
+    else
+      return z.pcp.template try_lock_here<&Pcp::lock>(typename Locks::PcpTag{});
+  }
+  template <bool kFast>
   Page* pop_here(Zone& z, unsigned order, bool* busy = nullptr) noexcept;
-  bool push_here(Zone& z, Page* page, unsigned order, bool nolock = false) noexcept;
-  void drain_over_high(Zone& z, Index chain, std::uint32_t rounds) noexcept;
+  Page* pop_or_note(Zone& z, unsigned order, bool* busy = nullptr) noexcept {
+    bool refused = false;
+    Page* const p = pop_here<false>(z, order, &refused);
+    if (refused) note_busy(z, true);
+    if (busy && refused) *busy = true;
+    return p;
+  }
+  template <bool kFast>
+  Push push_here(Zone& z, Page* page, unsigned order) noexcept;
+  bool drain_over_high(Zone& z) noexcept;
   Index detach(Pcp& pcp, std::uint32_t pages) noexcept;
   template <class F>
   void with_pcp(Pcp& pcp, F f) noexcept;
@@ -235,9 +263,11 @@ class BasicPageAllocator {
   void note_busy(Zone& z, bool pcp) noexcept;
 
   Page* alloc_slow(gfp flags, unsigned order, int node, Place where) noexcept;
-  void free_slow(Zone& z, Page* page, unsigned order) noexcept;
+  bool free_slow(Zone& z, Page* page, unsigned order) noexcept;
+  bool free_refused(Zone& z, Page* page, unsigned order) noexcept;
   Page* prepare(Page* p, gfp flags, unsigned order, Place where) noexcept;
-  bool check_free(Page* page, unsigned order, const char* call, Place where) noexcept;
+  bool is_ours(const Page* page) const noexcept;
+  bool bad_free(Page* page, const char* call, Place where) noexcept;
   void retire(Page* page, unsigned order, Place where) noexcept;
   void report(Finding f, const char* call, const Page* page, const void* at, Place where) noexcept;
 

@@ -132,7 +132,7 @@ class BasicKmemCache {
 
   enum Kind : std::uint8_t { kSlab = 1, kLarge = 2 };  // Page::kind
   enum OnList : std::uintptr_t { kOff = 0, kPartial = 1, kOrphan = 2 };
-  enum Attention : std::uint32_t { kUnsettled = 1, kFailing = 2, kDebugged = 4 };
+  enum Attention : std::uint32_t { kUnsettled = 1, kFailing = 2, kDebugged = 4, kManyNodes = 8 };
   static constexpr std::uint32_t kMaxFull = 10, kMaxOrphans = 16;
 
   // A slab's own data, in its head page (`owner`, the cache, in each of its pages).
@@ -155,6 +155,7 @@ class BasicKmemCache {
   }
 
   void* pop_here() noexcept;
+  void* alloc_spinning(gfp flags, int node, Place where) noexcept;
   void* alloc_slow(const Request& r, SlabRefusal* why) noexcept;
   void* alloc_from_list(const Request& r, SlabRefusal& why) noexcept;
   void* alloc_from_new_slab(const Request& r, SlabRefusal& why) noexcept;
@@ -163,7 +164,12 @@ class BasicKmemCache {
   void install_full(Node& n, Sheaf* s) noexcept;
   void* finish(void* object, gfp flags) noexcept;
 
-  bool free_with(void* object, bool may_spin, const char* call, Place where) noexcept;
+  bool bad_free(void* object, const char* call, Place where) noexcept;
+  bool free_known(Page& p, void* object, const char* call, Place where) noexcept;
+  bool free_spinning(Page& p, void* object, const char* call, Place where) noexcept;
+  bool free_trying(Page& p, void* object, const char* call, Place where) noexcept;
+  // Whether it goes into this CPU's sheaves: they hold objects of one node.
+  bool is_local(Page& p) noexcept { return pages_->nodes() == 1 || &node_of(p) == &home(kAnyNode); }
   bool push_here(void* object) noexcept;
   bool free_to_sheaf(void* object, bool may_spin) noexcept;
   bool free_to_slab(void* object, bool may_spin) noexcept;
@@ -215,7 +221,8 @@ class BasicKmemCache {
   std::uint32_t min_partial_ = 5;
   Constructor ctor_ = nullptr;
   BasicKmemCache* sheaf_source_ = nullptr;  // where its sheaves come from; null: it has none
-  // Not 0: something was deferred, or allocations are made to fail. Looked at by the fast path.
+  // Not 0: something was deferred, allocations are made to fail, objects are checked, or must be
+  // kept apart by node. Looked at by the fast path.
   Atomic<std::uint32_t> attention_{0};
   Atomic<std::uint32_t> fail_every_{0}, fail_turn_{0};
   Atomic<Object*> deferred_{nullptr};
@@ -268,10 +275,16 @@ class BasicSlabAllocator {
   void* kmalloc_nolock(std::size_t size, gfp flags, int node = kAnyNode, SlabRefusal* why = nullptr,
                        Place where = Place::here()) noexcept;
   // Of kmalloc() and kmalloc_nolock() alike; null and kZeroSize do nothing. False: not ours.
-  bool kfree(void* p, Place where = Place::here()) noexcept { return free_any(p, true, where); }
+  bool kfree(void* p, Place where = Place::here()) noexcept {
+    if (Page* const page = pages_->page_of(p); page && page->kind == Cache::kSlab) [[likely]]
+      return static_cast<Cache*>(page->owner)->free_known(*page, p, "kfree", where);
+    return free_other(p, true, where);
+  }
   // Any context. Also for kmalloc() objects: nothing here needs the kernel's prohibition.
   bool kfree_nolock(void* p, Place where = Place::here()) noexcept {
-    return free_any(p, false, where);
+    if (Page* const page = pages_->page_of(p); page && page->kind == Cache::kSlab) [[likely]]
+      return static_cast<Cache*>(page->owner)->free_trying(*page, p, "kfree_nolock", where);
+    return free_other(p, false, where);
   }
   void kfree_bulk(std::size_t n, void** objects) noexcept {
     for (std::size_t i = 0; i < n; ++i) kfree(objects[i]);
@@ -303,7 +316,7 @@ class BasicSlabAllocator {
     return size <= 192 ? internal::kSmallClass[(size - 1) / 8]
                        : static_cast<unsigned>(std::bit_width(size - 1)) - 1;
   }
-  bool free_any(void* p, bool may_spin, Place where) noexcept;
+  bool free_other(void* p, bool may_spin, Place where) noexcept;
   void enlist(Cache& c) noexcept;
   void delist(Cache& c) noexcept;
   void* alloc_large(std::size_t size, gfp flags, Place where) noexcept;

@@ -9,8 +9,8 @@
 namespace nestlock {
 
 template <Kernel K, LockPolicy L>
-inline void* BasicKmemCache<K, L>::pop_here() noexcept {
-  auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
+[[gnu::always_inline]] inline void* BasicKmemCache<K, L>::pop_here() noexcept {
+  auto c = cpu_.template try_lock_claimed<&CpuSheaves::lock>(typename L::PcpTag{});
   if (!c) [[unlikely]]
     return nullptr;
   Sheaf* const m = c->main;
@@ -21,8 +21,8 @@ inline void* BasicKmemCache<K, L>::pop_here() noexcept {
 }
 
 template <Kernel K, LockPolicy L>
-inline bool BasicKmemCache<K, L>::push_here(void* object) noexcept {
-  auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
+[[gnu::always_inline]] inline bool BasicKmemCache<K, L>::push_here(void* object) noexcept {
+  auto c = cpu_.template try_lock_claimed<&CpuSheaves::lock>(typename L::PcpTag{});
   if (!c) [[unlikely]]
     return false;
   Sheaf* const m = c->main;
@@ -39,6 +39,13 @@ inline void* BasicKmemCache<K, L>::alloc(gfp flags, int node, Place where) noexc
   if (node < 0 && !attention_.load(internal::kRelaxed)) [[likely]]
     if (void* const o = pop_here()) [[likely]]
       return finish(o, flags);
+  return alloc_spinning(flags, node, where);
+}
+
+// Apart and by a jump, so that the fast path saves no register for it.
+template <Kernel K, LockPolicy L>
+[[gnu::noinline]] void* BasicKmemCache<K, L>::alloc_spinning(gfp flags, int node,
+                                                             Place where) noexcept {
   SlabRefusal why{};
   void* const o = alloc_slow({flags, SlabAlloc::SLAB_ALLOC_DEFAULT, node}, &why);
   return finish(debugged() ? debug_alloc(o, "alloc", where) : o, flags);
@@ -125,41 +132,63 @@ typename BasicKmemCache<K, L>::Node& BasicKmemCache<K, L>::home(int node) noexce
 
 template <Kernel K, LockPolicy L>
 inline bool BasicKmemCache<K, L>::free(void* object, Place where) noexcept {
-  return free_with(object, true, "free", where);
+  Page* const p = pages_->page_of(object);
+  if (!p || p->kind != kSlab || p->owner != this) [[unlikely]]
+    return bad_free(object, "free", where);
+  return free_known(*p, object, "free", where);
 }
 
 template <Kernel K, LockPolicy L>
 inline bool BasicKmemCache<K, L>::free_nolock(void* object, Place where) noexcept {
-  return free_with(object, false, "free_nolock", where);
+  Page* const p = pages_->page_of(object);
+  if (!p || p->kind != kSlab || p->owner != this) [[unlikely]]
+    return bad_free(object, "free_nolock", where);
+  return free_trying(*p, object, "free_nolock", where);
 }
 
 template <Kernel K, LockPolicy L>
-inline bool BasicKmemCache<K, L>::free_with(void* object, bool may_spin, const char* call,
-                                            Place where) noexcept {
+[[gnu::cold, gnu::noinline]] bool BasicKmemCache<K, L>::bad_free(void* object, const char* call,
+                                                                 Place where) noexcept {
+  internal::bump(counters_.bad_frees);
+  Track* track = nullptr;  // of the cache that it is really of
   Page* const p = pages_->page_of(object);
-  if (!p || p->kind != kSlab || p->owner != this) [[unlikely]] {
-    internal::bump(counters_.bad_frees);
-    Track* track = nullptr;  // of the cache that it is really of
-    if (p && p->kind == kSlab && static_cast<BasicKmemCache*>(p->owner)->debugged())
-      track = static_cast<BasicKmemCache*>(p->owner)->track_of(object);
-    report(Finding::foreign_pointer, call, object, where, track);
-    return false;
-  }
-  const std::uint32_t attention = attention_.load(internal::kRelaxed);
-  if (attention) [[unlikely]]
-    if (attention & kDebugged && !debug_free(object, call, where))
-      return internal::bump(counters_.bad_frees), false;
-  const bool local = pages_->nodes() == 1 || &node_of(*p) == &home(kAnyNode);
-  if (may_spin) {
-    check_may_sleep(call, where);
-    if (local && !attention) [[likely]]
-      if (push_here(object)) [[likely]]
-        return true;
-    settle();
-    return (local && sheaf_source_ && free_to_sheaf(object, true)) || free_to_slab(object, true);
-  }
+  if (p && p->kind == kSlab && static_cast<BasicKmemCache*>(p->owner)->debugged())
+    track = static_cast<BasicKmemCache*>(p->owner)->track_of(object);
+  report(Finding::foreign_pointer, call, object, where, track);
+  return false;
+}
+
+// An object of this cache; `p` is a page of its slab. May spin.
+template <Kernel K, LockPolicy L>
+[[gnu::always_inline]] inline bool BasicKmemCache<K, L>::free_known(Page& p, void* object,
+                                                                    const char* call,
+                                                                    Place where) noexcept {
+  check_may_sleep(call, where);
+  if (!attention_.load(internal::kRelaxed)) [[likely]]
+    if (push_here(object)) [[likely]]
+      return true;
+  return free_spinning(p, object, call, where);
+}
+
+// Apart and by a jump, as alloc_spinning().
+template <Kernel K, LockPolicy L>
+[[gnu::noinline]] bool BasicKmemCache<K, L>::free_spinning(Page& p, void* object, const char* call,
+                                                           Place where) noexcept {
+  if (debugged() && !debug_free(object, call, where))
+    return internal::bump(counters_.bad_frees), false;
+  settle();
+  return (is_local(p) && sheaf_source_ && free_to_sheaf(object, true)) ||
+         free_to_slab(object, true);
+}
+
+template <Kernel K, LockPolicy L>
+bool BasicKmemCache<K, L>::free_trying(Page& p, void* object, const char* call,
+                                       Place where) noexcept {
+  if (debugged() && !debug_free(object, call, where))
+    return internal::bump(counters_.bad_frees), false;
   if (L::may_try()) {
-    if (local && sheaf_source_ && (push_here(object) || free_to_sheaf(object, false))) return true;
+    if (is_local(p) && sheaf_source_ && (push_here(object) || free_to_sheaf(object, false)))
+      return true;
     if (free_to_slab(object, false)) return true;
   }
   defer(object);

@@ -15,6 +15,7 @@ bool BasicKmemCache<K, L>::set_up(Slabs& slabs, const char* name, std::size_t si
   if (align < alignof(void*)) align = alignof(void*);
   slabs_ = &slabs;
   pages_ = slabs.pages_;
+  if (pages_->nodes() > 1) attention_.fetch_or(kManyNodes, internal::kRelaxed);
   name_ = name;
   ctor_ = ctor;
   object_size_ = static_cast<std::uint32_t>(size);

@@ -26,7 +26,7 @@ BasicPage<K>* BasicPageAllocator<K, L>::alloc_slow(gfp flags, unsigned order, in
     for (unsigned i = 0; i < last; ++i) {
       Zone& z = zone_at(i);
       if (order < kPcpOrders && z.parked.empty())
-        if (Page* const p = pop_here(z, order)) return prepare(p, flags, order, where);
+        if (Page* const p = pop_or_note(z, order)) return prepare(p, flags, order, where);
       if (Page* const p = refill(z, order, flags)) return prepare(p, flags, order, where);
       if (has(flags, gfp::wake) && grow(z, order))
         if (Page* const p = refill(z, order, flags)) return prepare(p, flags, order, where);
@@ -38,12 +38,31 @@ BasicPage<K>* BasicPageAllocator<K, L>::alloc_slow(gfp flags, unsigned order, in
   return nullptr;
 }
 
+// True, for a jump.
 template <Kernel K, LockPolicy L>
-void BasicPageAllocator<K, L>::free_slow(Zone& z, Page* page, unsigned order) noexcept {
+[[gnu::noinline]] bool BasicPageAllocator<K, L>::free_slow(Zone& z, Page* page,
+                                                           unsigned order) noexcept {
   const Index p = index(page);
   Guard g(z.lock, irq_save);
   unpark_locked(z);
   give_locked(z, p, order);
+  return true;
+}
+
+// This CPU's list is busy, or the fast path saw no CPU.
+template <Kernel K, LockPolicy L>
+[[gnu::noinline]] bool BasicPageAllocator<K, L>::free_refused(Zone& z, Page* page,
+                                                              unsigned order) noexcept {
+  switch (push_here<false>(z, page, order)) {
+    case Push::done:
+      return true;
+    case Push::over:
+      return drain_over_high(z);
+    case Push::refused:
+      break;
+  }
+  if constexpr (kPcp) note_busy(z, true);
+  return free_slow(z, page, order);
 }
 
 template <Kernel K, LockPolicy L>
@@ -69,7 +88,7 @@ BasicPage<K>* BasicPageAllocator<K, L>::alloc_pages_nolock(gfp flags, unsigned o
   for (unsigned i = 0; i < last; ++i) {
     Zone& z = zone_[(static_cast<unsigned>(home - zone_) + i) % nodes_];
     bool pcp_busy = !kPcp;
-    if (Page* const p = pop_here(z, order, &pcp_busy)) return prepare(p, flags, order, where);
+    if (Page* const p = pop_or_note(z, order, &pcp_busy)) return prepare(p, flags, order, where);
     {
       TryGuard g(z.lock, irq_save);
       if (g) {
@@ -86,12 +105,18 @@ BasicPage<K>* BasicPageAllocator<K, L>::alloc_pages_nolock(gfp flags, unsigned o
 
 template <Kernel K, LockPolicy L>
 bool BasicPageAllocator<K, L>::free_pages_nolock(Page* page, unsigned order, Place where) noexcept {
-  if (!check_free(page, order, "free_pages_nolock", where)) [[unlikely]]
-    return false;
+  if (!is_ours(page) || !page->is(PageState::used, order)) [[unlikely]]
+    return bad_free(page, "free_pages_nolock", where);
   Zone& z = zone_of(*page);
   retire(page, order, where);
   if (L::may_try()) {
-    if (order < kPcpOrders && push_here(z, page, order, /*nolock=*/true)) return true;
+    const bool isolated =
+        z.isolated_blocks.load(internal::kRelaxed) && block_isolated(z, index(page));
+    if (order < kPcpOrders && !isolated) {
+      // Over `high` or not: what drains is for calls that may spin.
+      if (push_here<false>(z, page, order) != Push::refused) return true;
+      if constexpr (kPcp) note_busy(z, true);
+    }
     // The gate stands here, at the lock: a block that no pcp takes comes this way, too.
     TryGuard g(z.lock, irq_save);
     if (g) {

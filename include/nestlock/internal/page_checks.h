@@ -43,6 +43,9 @@ inline BasicPage<K>* BasicPageAllocator<K, L>::prepare(Page* p, gfp flags, unsig
     }
     p->history.allocated = where;
   }
+  constexpr gfp kMore = gfp::comp | gfp::zero;
+  if ((flags & kMore) == gfp::none) [[likely]]
+    return p;
   if (has(flags, gfp::comp)) {
     for (Index i = 1; i < (1u << order); ++i) {
       p[i].next = index(p);
@@ -53,22 +56,27 @@ inline BasicPage<K>* BasicPageAllocator<K, L>::prepare(Page* p, gfp flags, unsig
   return p;
 }
 
+// One comparison refuses null, too: what lies before the descriptors is far above them.
 template <Kernel K, LockPolicy L>
-inline bool BasicPageAllocator<K, L>::check_free(Page* page, unsigned order, const char* call,
-                                                 Place where) noexcept {
-  if (page && static_cast<std::uintptr_t>(page - all_) < pages_ && page->is(PageState::used, order))
-      [[likely]]
-    return true;
-  if (!page || static_cast<std::uintptr_t>(page - all_) >= pages_) {
+[[gnu::always_inline]] inline bool BasicPageAllocator<K, L>::is_ours(
+    const Page* page) const noexcept {
+  return reinterpret_cast<std::uintptr_t>(page) - reinterpret_cast<std::uintptr_t>(all_) <
+         pages_ * sizeof(Page);
+}
+
+template <Kernel K, LockPolicy L>
+[[gnu::cold, gnu::noinline]] bool BasicPageAllocator<K, L>::bad_free(Page* page, const char* call,
+                                                                     Place where) noexcept {
+  if (!is_ours(page)) {
     report(Finding::foreign_pointer, call, nullptr, page, where);
-  } else {
-    internal::bump(zone_of(*page).counters.bad_frees);
-    const PageState s = page->state();
-    const Finding f = s == PageState::used   ? Finding::wrong_order
-                      : s == PageState::tail ? Finding::foreign_pointer
-                                             : Finding::double_free;
-    report(f, call, page, address(page), where);
+    return false;
   }
+  internal::bump(zone_of(*page).counters.bad_frees);
+  const PageState s = page->state();
+  const Finding f = s == PageState::used   ? Finding::wrong_order
+                    : s == PageState::tail ? Finding::foreign_pointer
+                                           : Finding::double_free;
+  report(f, call, page, address(page), where);
   return false;
 }
 

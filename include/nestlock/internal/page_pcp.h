@@ -6,66 +6,60 @@
 namespace nestlock {
 
 template <Kernel K, LockPolicy L>
-inline BasicPage<K>* BasicPageAllocator<K, L>::pop_here(Zone& z, unsigned order,
-                                                        bool* busy) noexcept {
+template <bool kFast>
+[[gnu::always_inline]] inline BasicPage<K>* BasicPageAllocator<K, L>::pop_here(
+    Zone& z, unsigned order, bool* busy) noexcept {
   if constexpr (!kPcp) return nullptr;
-  auto pcp = z.pcp.template try_lock_here<&Pcp::lock>(typename L::PcpTag{});
+  auto pcp = try_pcp<kFast>(z);
   if (!pcp) [[unlikely]] {
     if (busy) *busy = true;
-    return note_busy(z, true), nullptr;
+    return nullptr;
   }
   const Index p = pcp->list[order];
-  if (p == kNil) return nullptr;
+  if (p == kNil) [[unlikely]]
+    return nullptr;
   pcp->list[order] = all_[p].next;
-  internal::bump_locked(pcp->allocs);
-  pcp->count.store(pcp->count.load(internal::kRelaxed) - (1u << order), internal::kRelaxed);
+  internal::bump_locked(pcp->out, std::uintptr_t{1} << order);
   return all_ + p;
 }
 
-// Puts a free block on this CPU's list; false if it cannot be. Over `high` it then drains, unless
-// the caller is a nolock one.
+// Puts a free block on this CPU's list.
 template <Kernel K, LockPolicy L>
-inline bool BasicPageAllocator<K, L>::push_here(Zone& z, Page* page, unsigned order,
-                                                bool nolock) noexcept {
-  if constexpr (!kPcp) return false;
-  const Index p = index(page);
-  if (z.isolated_blocks.load(internal::kRelaxed) && block_isolated(z, p)) [[unlikely]]
-    return false;
-  Index chain = kNil;
-  std::uint32_t rounds = 0;
-  {
-    auto pcp = z.pcp.template try_lock_here<&Pcp::lock>(typename L::PcpTag{});
-    if (!pcp) [[unlikely]]
-      return note_busy(z, true), false;
-    page->set(PageState::cached, order);
-    page->next = pcp->list[order];
-    pcp->list[order] = p;
-    internal::bump_locked(pcp->frees);
-    const std::uint32_t count = pcp->count.load(internal::kRelaxed) + (1u << order);
-    pcp->count.store(count, internal::kRelaxed);
-    if (nolock || count <= z.pcp_high.load(internal::kRelaxed)) [[likely]]
-      return true;
-    const std::uint32_t batch = z.pcp_batch.load(internal::kRelaxed);
-    rounds = count / batch;
-    chain = detach(*pcp, batch);
-  }
-  return drain_over_high(z, chain, rounds), true;
+template <bool kFast>
+[[gnu::always_inline]] inline auto BasicPageAllocator<K, L>::push_here(Zone& z, Page* page,
+                                                                       unsigned order) noexcept
+    -> Push {
+  if constexpr (!kPcp) return Push::refused;
+  auto pcp = try_pcp<kFast>(z);
+  if (!pcp) [[unlikely]]
+    return Push::refused;
+  page->set(PageState::cached, order);
+  page->next = pcp->list[order];
+  pcp->list[order] = index(page);
+  const std::uintptr_t in = pcp->in.load(internal::kRelaxed) + (std::uintptr_t{1} << order);
+  pcp->in.store(in, internal::kRelaxed);
+  const std::uintptr_t count = in - pcp->out.load(internal::kRelaxed);
+  return count <= z.pcp_high.load(internal::kRelaxed) ? Push::done : Push::over;
 }
 
 // In batches, each detached under the pcp lock and given to the zone outside it; a lock lost in
 // between (to an interrupt, to a remote drain) ends it. So does the number of batches that the
-// cache held at first: what interrupts this may free pages as fast as it drains.
+// cache held at first: what interrupts this may free pages as fast as it drains. True, for a jump.
 template <Kernel K, LockPolicy L>
-[[gnu::noinline]] void BasicPageAllocator<K, L>::drain_over_high(Zone& z, Index chain,
-                                                                 std::uint32_t rounds) noexcept {
-  for (; chain != kNil; --rounds) {
+[[gnu::noinline]] bool BasicPageAllocator<K, L>::drain_over_high(Zone& z) noexcept {
+  const std::uint32_t batch = z.pcp_batch.load(internal::kRelaxed);
+  for (std::uint32_t round = 0, rounds = 1; round < rounds; ++round) {
+    Index chain = kNil;
+    {
+      auto pcp = z.pcp.template try_lock_here<&Pcp::lock>(typename L::PcpTag{});
+      const std::uint32_t count = pcp ? pcp->count() : 0;
+      if (count <= z.pcp_high.load(internal::kRelaxed)) break;
+      if (round == 0) rounds = count / batch + 1;
+      chain = detach(*pcp, batch);
+    }
     give_chain(z, chain);
-    if (!rounds) break;
-    chain = kNil;
-    auto pcp = z.pcp.template try_lock_here<&Pcp::lock>(typename L::PcpTag{});
-    if (pcp && pcp->count.load(internal::kRelaxed) > z.pcp_high.load(internal::kRelaxed))
-      chain = detach(*pcp, z.pcp_batch.load(internal::kRelaxed));
   }
+  return true;
 }
 
 // Takes blocks of at least `pages` pages in all off the lists, largest first; the pcp is locked.
@@ -82,7 +76,8 @@ std::uint32_t BasicPageAllocator<K, L>::detach(Pcp& pcp, std::uint32_t pages) no
       got += 1u << order;
     }
   }
-  pcp.count.store(pcp.count.load(internal::kRelaxed) - got, internal::kRelaxed);
+  internal::bump_locked(pcp.out, got);
+  internal::bump_locked(pcp.drained, got);
   return chain;
 }
 

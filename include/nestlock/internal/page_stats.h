@@ -29,7 +29,7 @@ constexpr const char* name_of(PageRefusal r) noexcept {
 struct PageStats {
   std::uintptr_t present, committed, free, isolated, cached, parked;  // pages, now
   std::uintptr_t min, low, high;                                      // watermarks, pages
-  std::uintptr_t pcp_allocs, pcp_frees;                               // blocks through a pcp
+  std::uintptr_t pcp_allocs, pcp_frees;                               // pages through a pcp
   std::uintptr_t zone_allocs, zone_frees;                             // blocks through the zone
   std::uintptr_t refills, drains;                                     // batches
   std::uintptr_t parked_total, unparked;                              // blocks

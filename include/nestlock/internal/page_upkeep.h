@@ -103,7 +103,7 @@ void BasicPageAllocator<K, L>::drain_cpu(unsigned cpu) noexcept {
   for (unsigned n = 0; n < nodes_; ++n) {
     Zone& z = zone_[n];
     Pcp& pcp = z.pcp.on(cpu);
-    while (pcp.count.load(internal::kRelaxed)) {
+    while (pcp.count()) {
       Index chain = kNil;
       with_pcp(pcp,
                [&](Pcp& locked) { chain = detach(locked, z.pcp_batch.load(internal::kRelaxed)); });
@@ -141,6 +141,8 @@ void BasicPageAllocator<K, L>::isolate_block(Page* p, bool isolated) noexcept {
     first.isolation.store(isolated, internal::kRelaxed);
     const std::uint32_t n = z.isolated_blocks.load(internal::kRelaxed);
     z.isolated_blocks.store(isolated ? n + 1 : n - 1, internal::kRelaxed);
+    isolated ? attention_.fetch_add(kIsolatedOne, internal::kRelaxed)
+             : attention_.fetch_sub(kIsolatedOne, internal::kRelaxed);
     z.buddy.move(block, block_end(index(p), z), isolated);
   }
   if (isolated) drain_all_pages();  // its pages in caches go home to the isolated list
@@ -193,7 +195,8 @@ PageStats BasicPageAllocator<K, L>::stats(unsigned node) const noexcept {
   s.min = z.min, s.low = z.low, s.high = z.high;
   for (unsigned cpu = 0; cpu < decltype(Zone::pcp)::size(); ++cpu) {
     const Pcp& pcp = z.pcp.on(cpu);
-    s.cached += now(pcp.count), s.pcp_allocs += now(pcp.allocs), s.pcp_frees += now(pcp.frees);
+    s.cached += pcp.count();
+    s.pcp_allocs += now(pcp.out) - now(pcp.drained), s.pcp_frees += now(pcp.in) - now(pcp.refilled);
   }
   s.zone_allocs = now(c.zone_allocs), s.zone_frees = now(c.zone_frees);
   s.refills = now(c.refills), s.drains = now(c.drains);
@@ -237,7 +240,7 @@ bool BasicPageAllocator<K, L>::consistent() noexcept {
           if (p < z.begin || p >= z.end || !all_[p].is(PageState::cached, order)) return false;
           if ((pages += 1u << order) > s.cached) return false;
         }
-      if (pages != pcp.count.load(internal::kRelaxed)) return false;
+      if (pages != pcp.count()) return false;
     }
   }
   return true;

@@ -100,7 +100,8 @@ BasicPage<K>* BasicPageAllocator<K, L>::refill(Zone& z, unsigned order, gfp flag
       while (all_[last].next != kNil) last = all_[last].next;
       all_[last].next = pcp->list[order];
       pcp->list[order] = chain;
-      pcp->count.store(pcp->count.load(internal::kRelaxed) + (got << order), internal::kRelaxed);
+      internal::bump_locked(pcp->in, std::uintptr_t{got} << order);
+      internal::bump_locked(pcp->refilled, std::uintptr_t{got} << order);
       return first;
     }
   }

@@ -44,14 +44,12 @@ void* BasicSlabAllocator<K, L>::kmalloc_nolock(std::size_t size, gfp flags, int 
   return p;
 }
 
+// What is in no slab: null, kZeroSize, whole pages, or not ours.
 template <Kernel K, LockPolicy L>
-bool BasicSlabAllocator<K, L>::free_any(void* p, bool may_spin, Place where) noexcept {
+bool BasicSlabAllocator<K, L>::free_other(void* p, bool may_spin, Place where) noexcept {
   if (reinterpret_cast<std::uintptr_t>(p) <= reinterpret_cast<std::uintptr_t>(kZeroSize))
     return true;
   Page* const page = pages_->page_of(p);
-  if (page && page->kind == Cache::kSlab) [[likely]]
-    return static_cast<Cache*>(page->owner)
-        ->free_with(p, may_spin, may_spin ? "kfree" : "kfree_nolock", where);
   if (page && page->kind == Cache::kLarge && pages_->address(page) == p) {
     const unsigned order = page->order();
     page->kind = 0;
