@@ -4,13 +4,14 @@
 #include "nestlock/nestlock.h"
 #include "nestlock/testing/explorer.h"
 #include "nestlock/testing/sim_port.h"
-#include "support/verify_line.h"
+#include "support/exploring.h"
 
 namespace nestlock::testing {
 namespace {
 
 using test_support::caught;
 using test_support::explored;
+using test_support::show;
 
 template <class Config>
 class OnEachKernel : public ::testing::Test {};
@@ -41,14 +42,6 @@ auto tries(Sim& sim, Lock& lock, Exclusive& section, unsigned& users) {
     }
     --users;
   };
-}
-
-// Explores, and prints the row for ./nest verify.
-ExploreResult show(const char* lock, Config config, const char* what,
-                   const std::function<void(Sim&)>& set_up, const ExploreOptions& options = {}) {
-  ExploreResult r = explore(set_up, options);
-  explored(lock, name_of(config), what, r, options);
-  return r;
 }
 
 template <class Lock>

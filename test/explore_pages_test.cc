@@ -75,7 +75,7 @@ void on_one_cpu(Sim& sim, Doing doing, bool with_nmi) {
 template <Config kC>
 ExploreResult explore_one_cpu(Doing doing, const ExploreOptions& options) {
   return show(
-      "page allocator", kC, (std::string("task, irq, nmi: ") + name_of(doing)).c_str(),
+      "page allocator", kC, std::string("task, irq, nmi: ") + name_of(doing),
       [=](Sim& sim) {
         sim.make<LockWatch>();
         on_one_cpu<Watched<WatchedKernel<kC>>>(sim, doing, true);

@@ -107,9 +107,8 @@ Scenario watched(const Scenario& what) {
 TEST(SlabOnOneCpu, EveryArrivalOfAnIrqAndAnNmi) {
   std::map<std::string, std::uint64_t> hits;
   for (const Case& c : kCases) {
-    const auto r =
-        show("slab allocator", configs::up, (std::string("task, irq, nmi: ") + c.name).c_str(),
-             watched(on_one_cpu<Watched<WatchedKernel<configs::up>>>(c, true, true)));
+    const auto r = show("slab allocator", configs::up, std::string("task, irq, nmi: ") + c.name,
+                        watched(on_one_cpu<Watched<WatchedKernel<configs::up>>>(c, true, true)));
     EXPECT_TRUE(r.ok() && r.complete) << r.text();
     EXPECT_NE(r.counts.count(c.hit), 0u) << c.hit << " in " << r.text();
     for (const auto& [what, n] : r.counts) hits[what] += n;
@@ -164,7 +163,7 @@ TEST(SlabOnCpus, EveryPathBesideAnotherCpuAndInterrupts) {
                           const ExploreOptions& options) {
     const std::string what = std::string(a.name) + " beside " + b.name + ", " +
                              std::to_string(cpus) + " CPUs, " + std::to_string(nmis) + " nmis";
-    const auto r = show("slab allocator", kC, what.c_str(), on_cpus<S>(a, b, cpus, nmis), options);
+    const auto r = show("slab allocator", kC, what, on_cpus<S>(a, b, cpus, nmis), options);
     EXPECT_TRUE(r.ok() && r.complete == !options.random) << what << ": " << r.text();
     for (const auto& [hit, n] : r.counts) hits[hit] += n;
   };
@@ -230,9 +229,8 @@ struct NeverPins : SimPort<configs::smp> {
 TEST(SlabMigration, K27_AFilledSheafFindsItsPlaceOnTheCpuThatItsTaskIsOn) {
   const ExploreOptions one{.interruptions = 1, .migrations = 1};
   for (const char* name : {"refill", "new slab", "flush"}) {
-    const auto r =
-        show("slab allocator", configs::smp, (std::string("K27: moved: ") + name).c_str(),
-             moves<Watched<WatchedKernel<configs::smp>>>(named(name)), one);
+    const auto r = show("slab allocator", configs::smp, std::string("K27: moved: ") + name,
+                        moves<Watched<WatchedKernel<configs::smp>>>(named(name)), one);
     EXPECT_TRUE(r.ok() && r.complete) << r.text();
     for (const char* hit : {"moved meanwhile", named(name).hit})
       EXPECT_NE(r.counts.count(hit), 0u) << hit << " in " << r.text();

@@ -3,6 +3,7 @@
 
 #include "gtest/gtest.h"
 #include "nestlock/testing/sim_port.h"
+#include "support/exploring.h"
 #include "support/verify_line.h"
 
 namespace nestlock::testing {
@@ -36,13 +37,16 @@ TEST(Explorer, ReductionKeepsWhatDiffersAndNoMore) {
   EXPECT_EQ(r.schedules, 1u);
 }
 
-// A lost update: found with and without reduction, with a schedule that shows it again.
+// A lost update.
+void two_increments(Sim& sim) {
+  auto& n = sim.make<SimAtomic<int>>();
+  for (unsigned cpu : {0u, 1u}) sim.task(cpu, [&n] { n.store(n.load() + 1); });
+  sim.at_end([&sim, &n] { sim.check(n.load() == 2, "both counted"); });
+}
+
+// Found with and without reduction, with a schedule that shows it again.
 TEST(Explorer, FindsALostUpdateAndReplaysIt) {
-  const auto set_up = [](Sim& sim) {
-    auto& n = sim.make<SimAtomic<int>>();
-    for (unsigned cpu : {0u, 1u}) sim.task(cpu, [&n] { n.store(n.load() + 1); });
-    sim.at_end([&] { sim.check(n.load() == 2, "both counted"); });
-  };
+  const auto set_up = two_increments;
   for (const bool reduce : {true, false}) {
     const auto r = explore(set_up, {.reduce = reduce});
     EXPECT_EQ(r.failure, "check failed: both counted") << r.text();
@@ -50,6 +54,33 @@ TEST(Explorer, FindsALostUpdateAndReplaysIt) {
   }
   EXPECT_FALSE(explore(set_up, {.random = 100}).ok());
   EXPECT_TRUE(explore(set_up, {.interruptions = 0}).ok()) << "one after the other";
+}
+
+TEST(Explorer, AScheduleIsReplayedFromTheEnvironment) {
+  const auto run = [](const char* schedule) {
+    setenv("NESTLOCK_CASE", "counter, smp: lost update", 1);
+    setenv("NESTLOCK_REPLAY", schedule, 1);
+    test_support::show("counter", configs::smp, "lost update", two_increments);
+  };
+  const std::string lost = explore(two_increments).schedule;
+  EXPECT_EXIT(run(lost.c_str()), ::testing::ExitedWithCode(1), "");
+  EXPECT_EXIT(run("0@0x2 1@1x2"), ::testing::ExitedWithCode(0), "");
+}
+
+// A thousand steps of one before the first of the other: a schedule of few changes shows it, and
+// none of many would.
+TEST(Explorer, SomeRandomSchedulesChangeSeldom) {
+  const auto r = explore(
+      [](Sim& sim) {
+        auto& x = sim.make<SimAtomic<int>>();
+        sim.task(0, [&x] { x.store(1); });
+        sim.task(1, [&sim, &x] {
+          for (int i = 0; i < 1000; ++i) step();
+          sim.check(x.load() != 0, "the other is long done");
+        });
+      },
+      {.random = 100});
+  EXPECT_EQ(r.failure, "check failed: the other is long done") << r.text();
 }
 
 TEST(Explorer, FindsADeadlock) {

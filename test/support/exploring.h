@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdio>
+#include <cstdlib>
 #include <functional>
 #include <string>
 
@@ -14,11 +15,29 @@ namespace nestlock::test_support {
 
 using Scenario = std::function<void(testing::Sim&)>;
 
-inline testing::ExploreResult show(const char* subject, Config config, const char* what,
+// NESTLOCK_CASE=... NESTLOCK_REPLAY=... PROGRAM [--gtest_filter=...]: runs that schedule of that
+// case, shows each step, and ends the program with 1 if it fails, else with 0.
+inline void replay_if_asked(const std::string& what, const Scenario& set_up,
+                            testing::ExploreOptions options) {
+  const char* const schedule = std::getenv("NESTLOCK_REPLAY");
+  const char* const which = std::getenv("NESTLOCK_CASE");
+  if (!schedule || !which || what != which) return;
+  options.replay = schedule;
+  const testing::ExploreResult r = testing::explore(set_up, options);
+  std::printf("%s\n", r.text().c_str());
+  std::exit(r.ok() ? 0 : 1);
+}
+
+inline testing::ExploreResult show(const char* subject, Config config, const std::string& what,
                                    const Scenario& set_up,
                                    const testing::ExploreOptions& options = {}) {
+  const std::string name = std::string(subject) + ", " + name_of(config) + ": " + what;
+  replay_if_asked(name, set_up, options);
   testing::ExploreResult r = testing::explore(set_up, options);
   explored(subject, name_of(config), what, r, options);
+  if (!r.failure.empty())
+    std::printf("again: NESTLOCK_CASE='%s' NESTLOCK_REPLAY='%s'\n", name.c_str(),
+                r.schedule.c_str());
   return r;
 }
 
@@ -26,13 +45,15 @@ inline testing::ExploreResult show(const char* subject, Config config, const cha
 // it again. The schedule is printed.
 inline void expect_caught(const char* mutant, Config config, const char* failure,
                           const Scenario& set_up, const testing::ExploreOptions& options = {}) {
+  replay_if_asked(mutant, set_up, options);
   const testing::ExploreResult r = testing::explore(set_up, options);
   EXPECT_NE(r.failure.find(failure), std::string::npos)
       << mutant << ", wanted '" << failure << "': " << r.text();
   const testing::ExploreOptions again{.migrations = options.migrations, .replay = r.schedule};
   const bool replayed = !r.schedule.empty() && testing::explore(set_up, again).failure == r.failure;
   EXPECT_TRUE(replayed) << mutant << ": " << r.text();
-  std::printf("%s: %s\n  replay: %s\n", mutant, r.failure.c_str(), r.schedule.c_str());
+  std::printf("%s: %s\n  again: NESTLOCK_CASE='%s' NESTLOCK_REPLAY='%s'\n", mutant,
+              r.failure.c_str(), mutant, r.schedule.c_str());
   caught("explore", mutant, name_of(config), replayed);
 }
 

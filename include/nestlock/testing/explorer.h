@@ -310,20 +310,40 @@ class Explorer {
 
   // ---- at random, and again ----
 
+  // Whoever has the highest priority takes the step. Every fourth schedule has at most three change
+  // points, at which the first loses its priority to all others; the rest change all the time.
   void random_schedule(std::uint64_t seed) {
     std::mt19937_64 random(seed);
     std::map<unsigned, std::uint64_t> priority;
+    constexpr std::uint64_t kAbove = 1u << 16;  // all that have not lost theirs
+    std::vector<std::uint64_t> change_points;
+    const bool seldom = seed % 4 == 0;
+    if (seldom)
+      for (auto n = random() % 4; n; --n) change_points.push_back(random() % longest_);
+    std::uint64_t at = 0;
     execute([&](const Machine&, const std::vector<Move>& moves) {
-      Move best = moves.front();
-      for (const Move m : moves) {
-        if (!priority.contains(m.fibre)) priority[m.fibre] = random() >> 1;
-        if (priority[m.fibre] > priority[best.fibre] ||
-            (m.fibre == best.fibre && m.cpu != best.cpu && random() % 8 == 0))
-          best = m;
+      const auto first = [&] {
+        Move best = moves.front();
+        for (const Move m : moves)
+          if (priority[m.fibre] > priority[best.fibre]) best = m;
+        return best;
+      };
+      for (const Move m : moves)
+        if (!priority.contains(m.fibre)) priority[m.fibre] = kAbove | random() >> 1;
+      Move best = first();
+      const auto here = std::find(change_points.begin(), change_points.end(), at++);
+      const bool changes = here != change_points.end();
+      if (changes) {
+        priority[best.fibre] = static_cast<std::uint64_t>(change_points.end() - here);
+        best = first();
       }
-      if (random() % 16 == 0) priority[best.fibre] = random() >> (1 + random() % 8);
+      if (!seldom && random() % 16 == 0) priority[best.fibre] = random() >> (1 + random() % 8);
+      for (const Move m : moves)  // taken to another CPU
+        if (m.fibre == best.fibre && m.cpu != best.cpu && random() % (changes ? 2 : 8) == 0)
+          return m;
       return best;
     });
+    longest_ = std::max(longest_, at);
     result_.schedules += 1;
   }
 
@@ -366,6 +386,7 @@ class Explorer {
   ExploreOptions options_;
   ExploreResult result_;
   std::vector<Node> path_;
+  std::uint64_t longest_ = 1;  // of the random executions so far, in steps
 };
 
 inline ExploreResult explore(std::function<void(Sim&)> set_up, ExploreOptions options = {}) {
