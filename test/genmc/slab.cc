@@ -52,7 +52,7 @@ BasicPage<K>* page_of_this_thread() {
 }  // namespace
 
 template <>
-BasicPage<K>* BasicPageAllocator<K>::alloc_slow(gfp, unsigned, int, Place) noexcept {
+BasicPage<K>* BasicPageAllocator<K>::alloc_pages(gfp, unsigned, int, Place) noexcept {
   return page_of_this_thread();
 }
 template <>
@@ -61,16 +61,10 @@ BasicPage<K>* BasicPageAllocator<K>::alloc_pages_nolock(gfp, unsigned, int, Page
   return page_of_this_thread();
 }
 template <>  // no slab is given back here: the cache keeps more than these threads can empty
-bool BasicPageAllocator<K>::check_free(BasicPage<K>*, unsigned, const char*, Place) noexcept {
+bool BasicPageAllocator<K>::free_pages(BasicPage<K>*, unsigned, Place) noexcept {
   assert(!"a page is freed");
   return false;
 }
-template <>
-bool BasicPageAllocator<K>::push_here(Zone&, BasicPage<K>*, unsigned, bool) noexcept {
-  return false;
-}
-template <>
-void BasicPageAllocator<K>::free_slow(Zone&, BasicPage<K>*, unsigned) noexcept {}
 template <>
 bool BasicPageAllocator<K>::free_pages_nolock(BasicPage<K>*, unsigned, Place) noexcept {
   assert(!"a page is freed");
