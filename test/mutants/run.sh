@@ -26,6 +26,12 @@ die() {
 # ---- the table ----------------------------------------------------------------------------------
 
 names=() tests=() filters=() reasons=() edits=()
+declare -A more  # test -> further sources, besides its own and lib/port
+sources() {
+  local test=$1
+  shift
+  more[$test]=$*
+}
 mutant() {
   names+=("$1") tests+=("$2") filters+=("$3") reasons+=("$4")
   shift 4
@@ -75,9 +81,13 @@ link() {
 # Builds TEST in FOLDER from TREE. A mutant of lib/ alone takes the test's own object from the one
 # that was built of the library as it is.
 build() {
-  local tree=$1 test=$2 folder=$3 same_headers=$4 source object objects=()
+  local tree=$1 test=$2 folder=$3 same_headers=$4 source object objects=() further=()
   mkdir -p "$folder"
-  for source in "$top/test/$(program_of "$test").cc" "$top/test/main.cc" "$tree"/lib/port/*.cc; do
+  for source in ${more[$test]:-}; do
+    case $source in lib/*) further+=("$tree/$source") ;; *) further+=("$top/$source") ;; esac
+  done
+  for source in "$top/test/$(program_of "$test").cc" "$top/test/main.cc" "$tree"/lib/port/*.cc \
+    ${further[@]+"${further[@]}"}; do
     object=${source##*/}
     object="$folder/${object%.cc}.o"
     if [ "$same_headers" = 1 ] && cmp -s "$source" "$top/${source#"$tree"/}" ||
@@ -138,21 +148,25 @@ control() {
 
 # one INDEX: a mutant.
 one() {
-  local name=${names[$1]} test=${tests[$1]} file script how='' same_headers=1 list=()
+  local name=${names[$1]} test=${tests[$1]} file script hits how='' same_headers=1 list=()
   local tree="$state/$name"
   rm -rf -- "$tree" && mkdir -p "$tree"
   cp -R "$top/include" "$top/lib" "$tree/"
   IFS=$'\001' read -r -a list <<<"${edits[$1]}"
   while [ ${#list[@]} -ge 2 ]; do
-    file=${list[0]} script=${list[1]}
-    list=("${list[@]:2}")
-    cp "$tree/$file" "$tree/before"
-    sed -z -i "$script" "$tree/$file"
-    if cmp -s "$tree/$file" "$tree/before"; then
-      line FAILED "$name" "does not apply to $file"
+    script=${list[1]} hits=0
+    # shellcheck disable=SC2086  # a pattern
+    for file in "$tree"/${list[0]}; do
+      cp "$file" "$tree/before"
+      sed -z -i "$script" "$file"
+      cmp -s "$file" "$tree/before" || hits=$((hits + 1))
+    done
+    if [ "$hits" != 1 ]; then
+      line FAILED "$name" "does not apply: changes $hits files of ${list[0]}"
       return
     fi
-    case $file in include/*) same_headers=0 ;; esac
+    case ${list[0]} in include/*) same_headers=0 ;; esac
+    list=("${list[@]:2}")
   done
   if ! build "$tree" "$test" "$tree/out" "$same_headers" >"$tree/build" 2>&1; then
     line FAILED "$name" "does not build: $tree/build"

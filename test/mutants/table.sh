@@ -4,7 +4,10 @@
 #
 # TEST is a program of test/ with its configuration, as Bazel names it; +tsan: built with
 # ThreadSanitizer. FILTER is for its --gtest_filter. SED is a basic regular expression's s command,
-# applied to FILE as one line (\n matches a line's end): it must change the file, once.
+# applied to FILE as one line (\n matches a line's end): it must change the file. FILE may be a
+# pattern: then it must change one of the files.
+#
+#   sources TEST FILE...      what TEST is linked from besides its own source and lib/port
 #
 # Sourced by run.sh.
 
@@ -264,3 +267,67 @@ mutant refused_guard_stays_masked lock_scenarios_test.smp_debug 'All/Promised.T8
 mutant recursion_unchecked lock_debug_test.smp_debug 'All/BlockingMisuse.T14_*' \
   'debug knows the holder' \
   $checks 's/    if (!word.held() || !mine()) return;/    return;/'
+
+# ---- the page floor -----------------------------------------------------------------------------
+
+inside='include/nestlock/internal/*.h'
+pages=explore_pages_test.smp_debug
+control=page_control_test.smp_debug
+sources $control test/support/page_allocators.cc test/support/page_allocators_observed.cc \
+  lib/page/page.cc
+
+mutant refill_unlocked $pages 'PagesOn*' \
+  'a refill puts its batch on the list under the lock of that list' \
+  "$inside" 's/\(if (chain == kNil) return first;\n  {\n    \)auto pcp = z.pcp.template try_lock_here<&Pcp::lock>(typename L::PcpTag{});/\1Pcp* const pcp = z.pcp.try_here();/'
+
+mutant refill_busy_loses_its_batch $pages 'PagesOn*' \
+  'a refill that finds the list taken gives its batch back to the zone' \
+  "$inside" 's/  note_busy(z, true);\n  give_chain(z, chain);\n/  note_busy(z, true);\n/'
+
+mutant parked_lost $pages 'PagesOn*' \
+  'all that was parked comes back' \
+  "$inside" 's/    give_locked(z, p, order);\n    p = next;/    if (next != kNil) give_locked(z, p, order);\n    p = next;/'
+
+mutant parked_counted_once $pages 'PagesOn*' \
+  'what is put back is not counted as parked any more' \
+  "$inside" 's/    z.counters.parked.fetch_sub(std::uintptr_t{1} << order, internal::kRelaxed);\n//'
+
+mutant detached_still_counted $pages 'PagesOn*' \
+  'the count of a cache is what is on its lists' \
+  "$inside" 's/  internal::bump_locked(pcp.out, got);\n//'
+
+mutant page_nolock_spins $pages 'PagesOn*' \
+  'a nolock allocation tries the zone, and does not wait for who it interrupted' \
+  "$inside" 's/      TryGuard g(z.lock, irq_save);\n      if (g) {\n        z.lock.assert_held();\n\(        if (Page\* const p = take_locked(z, order, z.min))\)/      Guard g(z.lock, irq_save);\n      {\n\1/'
+
+mutant page_nolock_free_spins $pages 'PagesOn*' \
+  'nor does a nolock free' \
+  "$inside" 's/    TryGuard g(z.lock, irq_save);\n    if (g) {\n      z.lock.assert_held();\n      give_locked(z, index(page), order);/    Guard g(z.lock, irq_save);\n    {\n      give_locked(z, index(page), order);/'
+
+mutant free_looks_at_no_state $control '*BadFreesAreRefused*' \
+  'a page that is free is not freed again' \
+  include/nestlock/page.h 's/ || !page->is(PageState::used, order)) \[\[unlikely\]\]\n      return bad_free(page, "free_pages"/) [[unlikely]]\n      return bad_free(page, "free_pages"/'
+
+# ---- the slab floor -----------------------------------------------------------------------------
+
+slab=explore_slab_test.smp_debug
+
+mutant slab_nolock_free_spins $slab 'SlabOn*' \
+  'a nolock free tries the list, and does not wait for who it interrupted' \
+  "$inside" 's/    TryGuard g(n.list_lock, irq_save);\n    if (!g) return internal::bump(counters_.list_busy), false;\n    n.list_lock.assert_held();/    Guard g(n.list_lock, irq_save);/'
+
+mutant slab_nolock_spins $slab 'SlabOn*' \
+  'nor does a nolock allocation' \
+  "$inside" 's/    if (r.may_spin() \&\& i == 0) {/    if (i == 0) {/'
+
+mutant slab_list_unlocked $slab 'SlabOn*' \
+  'a nolock free that is refused leaves the list alone' \
+  "$inside" 's/    if (!g) return internal::bump(counters_.list_busy), false;\n    n.list_lock.assert_held();/    if (!g) internal::bump(counters_.list_busy);/'
+
+mutant slab_deferred_unmarked $slab 'SlabOn*' \
+  'what is deferred is marked' \
+  "$inside" 's/  attention_.fetch_or(kUnsettled, std::memory_order_release);\n}/}/'
+
+mutant refilled_sheaf_takes_its_place $slab 'Slab*' \
+  'what came in while a sheaf was filled stays' \
+  "$inside" 's/      if (c->main->size == 0) {\n        std::swap(c->main, s);\n        if (s == \&internal::no_sheaf) return;/      if (true) {\n        c->main = s;\n        return;/'
