@@ -71,3 +71,5 @@ weaker slab_mark_cleared_last slab_deferred_4 'what is deferred after the list w
   "$cache" 's/\(  attention_.fetch_and(~std::uint32_t{kUnsettled}, std::memory_order_acquire);\n\)  for (Object\* link = \(deferred_.exchange([^;]*)\); link;) {/  Object* const all = \2;\n\1  for (Object* link = all; link;) {/'
 weaker slab_mark_first slab_deferred_4 'a mark before the list has it may be cleared for nothing' \
   "$cache" 's/\(  Object\* const link = link_of(object);\n\)\(  Object\* first = deferred_.*\)  attention_.fetch_or(kUnsettled, std::memory_order_release);\n}/\1  attention_.fetch_or(kUnsettled, std::memory_order_release);\n\2}/'
+weaker slab_settles_one slab_deferred_4 'all that was deferred is settled' \
+  "$cache" 's/\(    free_to_slab(object, true);\n\)  }\n  for/\1    break;\n  }\n  for/'
