@@ -61,6 +61,8 @@ slab='-DNESTLOCK_PAGE_SHIFT=8'
 program slab_deferred 'KmemCache, deferred' slab.cc "$slab -DFREES=1 -DALLOCS=0 -DSPINS=2"
 program slab_deferred_2 'KmemCache, deferred' slab.cc "$slab -DFREES=2 -DALLOCS=0 -DSPINS=1"
 program slab_deferred_4 'KmemCache, deferred' slab.cc "$slab -DFREES=2 -DALLOCS=0 -DSPINS=2" rc11
+program slab_orphan 'KmemCache, orphans' slab.cc "$slab -DFREES=0 -DALLOCS=1 -DSPINS=2"
+program slab_both 'KmemCache, deferred and orphans' slab.cc "$slab -DFREES=1 -DALLOCS=1 -DSPINS=1" rc11
 
 cache='internal/*.h'
 weaker slab_push_relaxed slab_deferred_4 'the drainer sees the link' \
@@ -73,3 +75,5 @@ weaker slab_mark_first slab_deferred_4 'a mark before the list has it may be cle
   "$cache" 's/\(  Object\* const link = link_of(object);\n\)\(  Object\* first = deferred_.*\)  attention_.fetch_or(kUnsettled, std::memory_order_release);\n}/\1  attention_.fetch_or(kUnsettled, std::memory_order_release);\n\2}/'
 weaker slab_settles_one slab_deferred_4 'all that was deferred is settled' \
   "$cache" 's/\(    free_to_slab(object, true);\n\)  }\n  for/\1    break;\n  }\n  for/'
+weaker orphan_mark_relaxed slab_orphan 'who sees the mark sees the orphan' \
+  "$cache" 's/\(n.orphans.push([^;]*);\n[^\n]*\n  attention_.fetch_or(kUnsettled, \)std::memory_order_release/\1internal::kRelaxed/'

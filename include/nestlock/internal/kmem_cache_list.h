@@ -127,7 +127,8 @@ void* BasicKmemCache<K, L>::alloc_from_new_slab(const Request& r, SlabRefusal& w
   if (!orphan) return n.nr_orphans.fetch_sub(1, internal::kRelaxed), object;
   internal::bump(counters_.orphans);
   n.orphans.push(pages_->index_of(p), pages_->links());
-  attention_.fetch_or(kUnsettled, internal::kRelaxed);
+  // release: pairs with settle(), which clears the mark; it must then see the orphan.
+  attention_.fetch_or(kUnsettled, std::memory_order_release);
   return object;
 }
 
