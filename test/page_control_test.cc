@@ -277,8 +277,11 @@ TEST_P(Misuse, BadFreesAreRefused) {
   expect_all_free();
 }
 
-TEST_P(Misuse, AReportTellsThePagesHistory) {
-  if (!config().debug) GTEST_SKIP() << "no history without debug";
+class Reported : public Misuse {};
+INSTANTIATE_TEST_SUITE_P(All, Reported,
+                         ::testing::ValuesIn(only(all_pages(), [](Config c) { return c.debug; })),
+                         name_of_case<::testing::TestParamInfo<PagesCase>>);
+TEST_P(Reported, AReportTellsThePagesHistory) {
   set_up(1024);
   const unsigned allocated = __LINE__ + 1;
   void* const p = a->alloc(gfp::kernel, 1);

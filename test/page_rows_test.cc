@@ -10,6 +10,10 @@ namespace {
 
 INSTANTIATE_TEST_SUITE_P(All, PageRow, ::testing::ValuesIn(observed_pages()),
                          name_of_case<::testing::TestParamInfo<PagesCase>>);
+// What needs a second CPU.
+class PageRowOnCpus : public PageRow {};
+INSTANTIATE_TEST_SUITE_P(All, PageRowOnCpus, ::testing::ValuesIn(on_cpus(observed_pages())),
+                         name_of_case<::testing::TestParamInfo<PagesCase>>);
 
 // T drains a CPU's pages, the pcp lock held and irqs on; an irq frees a page. (The historic
 // corruption: on one CPU the irq's trylock succeeded.)
@@ -106,8 +110,7 @@ TEST_P(PageRow, P4) {
 }
 
 // Another CPU drains this one's pages, and holds its pcp lock, while it allocates and frees.
-TEST_P(PageRow, P5) {
-  if (!config().smp) GTEST_SKIP() << "one CPU";
+TEST_P(PageRowOnCpus, P5) {
   start();
   fill_cache(20);
   void* const mine = take();
@@ -138,9 +141,14 @@ TEST_P(PageRow, P5) {
 // The waiting form of the pcp lock from an interrupt that stopped its holder: it could never
 // return. It is reported and ends the program, except without debug on several CPUs, where it
 // would spin (page.h allows the drains in task context only).
-TEST_P(PageRow, P6) {
-  if (config().smp && !config().debug && !rt())
-    GTEST_SKIP() << "not detected in this configuration";
+class PageRowNoticed : public PageRow {};
+INSTANTIATE_TEST_SUITE_P(All, PageRowNoticed,
+                         ::testing::ValuesIn(only(observed_pages(),
+                                                  [](Config c) {
+                                                    return !c.smp || c.debug || c.preempt_rt;
+                                                  })),
+                         name_of_case<::testing::TestParamInfo<PagesCase>>);
+TEST_P(PageRowNoticed, P6) {
   start();
   fill_cache(8);
   const Outcome o = in_child([&] {
@@ -157,8 +165,7 @@ TEST_P(PageRow, P6) {
 
 // A free goes over the high mark and drains in batches; between two of them another CPU takes the
 // pcp lock. The free ends without the lock, and does not give back what is not its own.
-TEST_P(PageRow, P7) {
-  if (!config().smp) GTEST_SKIP() << "on one CPU whoever takes it in between gives it back";
+TEST_P(PageRowOnCpus, P7) {
   start();
   const unsigned here = a->cpu_id();
   std::vector<void*> pages;

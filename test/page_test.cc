@@ -25,6 +25,10 @@ class Pages : public PagesTest {
 };
 INSTANTIATE_TEST_SUITE_P(All, Pages, ::testing::ValuesIn(all_pages()),
                          name_of_case<::testing::TestParamInfo<PagesCase>>);
+// What needs a second CPU.
+class PagesOnCpus : public Pages {};
+INSTANTIATE_TEST_SUITE_P(All, PagesOnCpus, ::testing::ValuesIn(on_cpus(all_pages())),
+                         name_of_case<::testing::TestParamInfo<PagesCase>>);
 
 using Blocks = std::vector<unsigned>;
 
@@ -247,8 +251,7 @@ TEST_P(Pages, OutOfMemoryIsNullAndNotForEver) {
 }
 
 // A patient caller gets what other CPUs keep; an impatient one does not wait for them.
-TEST_P(Pages, ReclaimTakesFromOtherCpusCaches) {
-  if (!config().smp) GTEST_SKIP() << "one CPU";
+TEST_P(PagesOnCpus, ReclaimTakesFromOtherCpusCaches) {
   set_up(512);
   a->cpu_id();  // before the other comes
   Owned owned;

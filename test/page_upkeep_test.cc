@@ -25,6 +25,10 @@ class Upkeep : public PagesTest {
 };
 INSTANTIATE_TEST_SUITE_P(All, Upkeep, ::testing::ValuesIn(all_pages()),
                          name_of_case<::testing::TestParamInfo<PagesCase>>);
+// What needs a second CPU.
+class UpkeepOnCpus : public Upkeep {};
+INSTANTIATE_TEST_SUITE_P(All, UpkeepOnCpus, ::testing::ValuesIn(on_cpus(all_pages())),
+                         name_of_case<::testing::TestParamInfo<PagesCase>>);
 
 // ---- setting up ---------------------------------------------------------------------------------
 
@@ -282,8 +286,7 @@ TEST_P(Upkeep, DisabledCachesStayEmptyUntilTheLastEnable) {
   expect_all_free(0);
 }
 
-TEST_P(Upkeep, DrainAllReachesEveryCpu) {
-  if (!config().smp) GTEST_SKIP() << "one CPU";
+TEST_P(UpkeepOnCpus, DrainAllReachesEveryCpu) {
   set_up(2048);
   a->cpu_id();
   constexpr unsigned kThreads = 3;
@@ -330,8 +333,7 @@ DrainOffline& drain_offline() {
   return hook;
 }
 
-TEST_P(Upkeep, AThreadsExitFlushesItsCpu) {
-  if (!config().smp) GTEST_SKIP() << "one CPU";
+TEST_P(UpkeepOnCpus, AThreadsExitFlushesItsCpu) {
   set_up(1024);
   a->cpu_id();
   DrainOffline& hook = drain_offline();
@@ -350,8 +352,7 @@ TEST_P(Upkeep, AThreadsExitFlushesItsCpu) {
 }
 
 // More threads than virtual CPUs: those without one work past the caches.
-TEST_P(Upkeep, AThreadWithoutACpuGoesToTheBuddy) {
-  if (!config().smp) GTEST_SKIP() << "one CPU";
+TEST_P(UpkeepOnCpus, AThreadWithoutACpuGoesToTheBuddy) {
   set_up(1024);
   std::mutex mutex;
   std::condition_variable changed;

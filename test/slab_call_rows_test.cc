@@ -53,6 +53,10 @@ class SlabCallRow : public SlabRow {
 };
 INSTANTIATE_TEST_SUITE_P(All, SlabCallRow, ::testing::ValuesIn(observed_slabs()),
                          name_of_case<::testing::TestParamInfo<SlabCase>>);
+// What needs a second CPU.
+class SlabCallRowOnCpus : public SlabCallRow {};
+INSTANTIATE_TEST_SUITE_P(All, SlabCallRowOnCpus, ::testing::ValuesIn(on_cpus(observed_slabs())),
+                         name_of_case<::testing::TestParamInfo<SlabCase>>);
 
 // The kernel needs a double-word compare-exchange on a slab's free list, or refuses nolock calls.
 // Here a slab's free list changes only under its list's lock, so there is nothing to refuse: with
@@ -76,8 +80,7 @@ TEST_P(SlabCallRow, K18) {
 
 // Early boot: the mask takes the reclaim bits from every caller. An ordinary allocation is none the
 // less ordinary: it waits for the list's lock, and is served.
-TEST_P(SlabCallRow, K20) {
-  if (!config().smp) GTEST_SKIP() << "one CPU: nobody to wait for";
+TEST_P(SlabCallRowOnCpus, K20) {
   void* const p = allocate_in_early_boot(gfp::kernel);
   EXPECT_TRUE(keep(p)) << "a spurious failure";
   EXPECT_EQ(stats().list_busy, 0u) << "it did not merely try";
@@ -103,8 +106,12 @@ TEST_P(SlabCallRow, K21) {
 class SlabDecidingByGfp : public SlabCallRow {};
 INSTANTIATE_TEST_SUITE_P(Mutant, SlabDecidingByGfp, ::testing::ValuesIn(slabs_deciding_by_gfp()),
                          name_of_case<::testing::TestParamInfo<SlabCase>>);
-TEST_P(SlabDecidingByGfp, K20FailsThere) {
-  if (!config().smp) GTEST_SKIP() << "one CPU: nobody to wait for";
+// What needs a second CPU.
+class SlabDecidingByGfpOnCpus : public SlabDecidingByGfp {};
+INSTANTIATE_TEST_SUITE_P(Mutant, SlabDecidingByGfpOnCpus,
+                         ::testing::ValuesIn(on_cpus(slabs_deciding_by_gfp())),
+                         name_of_case<::testing::TestParamInfo<SlabCase>>);
+TEST_P(SlabDecidingByGfpOnCpus, K20FailsThere) {
   EXPECT_EQ(allocate_in_early_boot(gfp::kernel), nullptr);
   EXPECT_GT(stats().list_busy, 0u);
   give_everything_back();
@@ -239,8 +246,7 @@ TEST_P(SlabCallRow, K34) {
 
 // Another node's list is a convenience: an ordinary allocation that finds its lock taken by another
 // CPU passes on, and does not wait.
-TEST_P(SlabCallRow, K39) {
-  if (!config().smp) GTEST_SKIP() << "one CPU";
+TEST_P(SlabCallRowOnCpus, K39) {
   start(2);
   const int home = home_node(), other = 1 - home;
   std::vector<void*> far;

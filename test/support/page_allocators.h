@@ -82,10 +82,15 @@ std::vector<PagesCase> policies_on_one_cpu(bool debug = false);
 // The eight kernels again, with an observer that calls lock_hook.
 std::vector<PagesCase> observed_pages();
 // The ones that `keep` says.
-template <class Keep>
-std::vector<PagesCase> only(std::vector<PagesCase> all, Keep keep) {
-  std::erase_if(all, [&](const PagesCase& c) { return !keep(c.config); });
+template <class Case, class Keep>
+std::vector<Case> only(std::vector<Case> all, Keep keep) {
+  std::erase_if(all, [&](const Case& c) { return !keep(c.config); });
   return all;
+}
+// The ones that have a second CPU.
+template <class Case>
+std::vector<Case> on_cpus(std::vector<Case> all) {
+  return only(std::move(all), [](Config c) { return c.smp; });
 }
 std::unique_ptr<AnyPages> make_pages(Config config);
 

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <csignal>
 #include <cstdint>
+#include <cstdlib>
 
 #include "page_sweep.h"
 
@@ -20,9 +21,12 @@ inline constexpr std::uint64_t kSeed = 20260715;
 using Visit = std::uint64_t;
 inline constexpr bool kTsan = nestlock::internal::kWithTsan;
 // All, but where most of them are turns of a loop, each costing all the turns before it: in debug
-// over poison; over new memory; and where TSan's runtime comes with each.
-constexpr Visit visit_all(Config c) {
+// over poison; over new memory; and where TSan's runtime comes with each. NESTLOCK_LONG: all there,
+// too.
+inline bool all_of_it() { return std::getenv("NESTLOCK_LONG") != nullptr; }
+inline Visit visit_all(Config c) {
   if (kTsan) return 10;
+  if (all_of_it()) return 1'000'000;
   return c.debug ? 30 : 10000;
 }
 inline constexpr Visit kSome = kTsan ? 5 : 20;
