@@ -4,8 +4,6 @@
 // this file shows each lock in each configuration and context.
 #pragma once
 
-#include <iterator>
-
 #include "nestlock/annotations.h"
 #include "nestlock/config.h"
 #include "nestlock/contexts.h"
@@ -52,7 +50,7 @@ bool can_spin_trylock() noexcept {
         may |= 1u << static_cast<unsigned>(c);
     return may;
   }();
-  constexpr unsigned kAll = (1u << std::size(kContexts)) - 1;
+  constexpr unsigned kAll = (1u << sizeof kContexts / sizeof kContexts[0]) - 1;
   return kMay == kAll || (kMay >> static_cast<unsigned>(K::Port::context()) & 1);
 }
 

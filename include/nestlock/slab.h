@@ -21,6 +21,7 @@
 // gfp bits: those are taken away from every caller in early boot (gfp_allowed_mask).
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
