@@ -117,6 +117,24 @@ TEST(PagesOnOneCpu, TwoTasksPreemptEachOtherUnderSleepingLocks) {
   }
 }
 
+// A drain waits for the pcp's lock, so it is for tasks: an irq that interrupted the owner would
+// wait for ever. Debug reports the call itself, wherever it comes; others what they can see.
+template <Config kC>
+void an_irq_drains(Sim& sim) {
+  auto& p = sim.make<SimPages<SimKernel<kC>, policy::PerLockByte<SimKernel<kC>>>>(sim);
+  p.free(p.alloc(0), 0);
+  sim.task(0, [&p] { p.alloc(0); });
+  sim.irq(0, [&p] { p.pages.drain_cpu(0); });
+}
+TEST(PagesOnOneCpuHistoric, ADrainFromAnIrqIsReported) {
+  const char* const wrong = name_of(Finding::wrong_context);
+  expect_caught("an irq drains", configs::up_debug, wrong, an_irq_drains<configs::up_debug>);
+  expect_caught("an irq drains", configs::smp_debug, wrong, an_irq_drains<configs::smp_debug>);
+  expect_caught("an irq drains", configs::up, name_of(Finding::never_returns),
+                an_irq_drains<configs::up>);
+  expect_caught("an irq drains", configs::smp, "nobody can go on", an_irq_drains<configs::smp>);
+}
+
 // The proposals of the mails: a lock without state corrupts under an irq; irqs masked around it
 // survive irqs, and not an NMI.
 TEST(PagesOnOneCpuHistoric, LocksThatAnswerWithoutLookingAreCaught) {

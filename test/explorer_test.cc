@@ -52,6 +52,7 @@ TEST(Explorer, FindsALostUpdateAndReplaysIt) {
     EXPECT_EQ(r.failure, "check failed: both counted") << r.text();
     EXPECT_EQ(explore(set_up, {.replay = r.schedule}).failure, r.failure);
   }
+  test_support::expect_caught("a lost update", configs::smp, "both counted", set_up);
   EXPECT_FALSE(explore(set_up, {.random = 100}).ok());
   EXPECT_TRUE(explore(set_up, {.interruptions = 0}).ok()) << "one after the other";
 }

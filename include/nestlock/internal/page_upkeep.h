@@ -100,6 +100,8 @@ bool BasicPageAllocator<K, L>::grow(Zone& z, unsigned order) noexcept {
 template <Kernel K, LockPolicy L>
 void BasicPageAllocator<K, L>::drain_cpu(unsigned cpu) noexcept {
   if (cpu >= decltype(Zone::pcp)::size()) return;
+  if (K::kConfig.debug && K::Port::context() != Context::task)
+    report(Finding::wrong_context, "drain_cpu", nullptr, nullptr, Place::here());
   for (unsigned n = 0; n < nodes_; ++n) {
     Zone& z = zone_[n];
     Pcp& pcp = z.pcp.on(cpu);
