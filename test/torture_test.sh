@@ -9,11 +9,12 @@ fail() {
 }
 
 output=$("$torture" --seconds 0.5 --seed 1) || fail "status $?"
-grep -qE ' [1-9][0-9]* found a lock held' <<<"$output" || fail "no handler found a lock held"
+subjects=$(grep -cE ' [1-9][0-9]* found a lock held' <<<"$output")
+[ "$subjects" = 2 ] || fail "handlers found a lock held in $subjects of 2 subjects"
 printf '%s\n' "$output"
 
 output=$("$torture" --seconds 10 --seed 1 --lock busted 2>&1) && fail "busted locks were not caught"
-grep -q '^torture: caught' <<<"$output" || fail "not caught by the program"
+[ "$(grep -c '^torture: caught' <<<"$output")" = 2 ] || fail "not caught in both subjects"
 grep -E '^torture' <<<"$output"
 
 output=$("$torture" --seconds abc 2>&1)

@@ -2,16 +2,17 @@ help_torture() {
   cat <<'END'
 random operations on many threads under a storm of signals: nothing lost, nothing given twice
 
-usage: ./nest torture [--config NAME ...] [--tsan] [--seconds S] [--seed N] [--threads N]
+usage: ./nest torture [--config NAME ...] [--tsan | --asan] [--seconds S] [--seed N] [--threads N]
                       [--subject NAME] [--lock busted]
 
   --config NAME   this configuration; repeat it for more. By default up and smp
   --config all    all of them
   --tsan          under ThreadSanitizer
+  --asan          under AddressSanitizer
   --seconds S     for each configuration and subject; 10 by default
   --seed N        as an earlier run printed it; by default the clock's
   --threads N     4 by default; one in uniprocessor configurations
-  --subject NAME  only this one: pages
+  --subject NAME  only this one: pages, objects
   --lock busted   on locks that exclude nobody: must be caught, and ends with 1 as any error does
 
 Says how many handlers found a lock held; none is a failure. Needs a C++20 compiler and nothing else.
@@ -33,6 +34,7 @@ run_torture() {
         shift 2
         ;;
       --tsan) flags=(-O1 -g -fsanitize=thread) suffix=.tsan && shift ;;
+      --asan) flags=(-O1 -g -fsanitize=address) suffix=.asan && shift ;;
       *) args+=("$1") && shift ;;
     esac
   done

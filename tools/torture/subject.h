@@ -54,6 +54,7 @@ class Subject {
 };
 
 std::unique_ptr<Subject> pages(const Options&);
+std::unique_ptr<Subject> objects(const Options&);
 
 // Prints what was found, by whom, and how to try again; ends the program with 1. Any context.
 [[noreturn, gnu::format(printf, 1, 2)]] void trouble(const char* format, ...) noexcept;
