@@ -296,5 +296,37 @@ TEST_P(SlabRow, K26) {
   EXPECT_NE(sheaf_rows(after), was) << "the frees did make one, or this shows nothing";
 }
 
+// A handler asks in which floor it interrupted: at every lock of an allocation from an empty cache,
+// and of a drain of the pages; and where there is none.
+TEST_P(SlabRow, AHandlerAsksWhichFloorItInterrupted) {
+  start();
+  const Where everywhere[] = {Where::probe, Where::nmi};  // an irq would wait for the zone
+  unsigned told[3] = {};
+  const auto expect_told = [&](Floor expected) {
+    for (Where w : everywhere)
+      interrupt(w, [&] {
+        EXPECT_EQ(s->interrupted(), expected);
+        ++told[static_cast<unsigned>(expected)];
+      });
+  };
+  const auto at_each_lock = [&](auto op, auto floor_of) {
+    AtLocks at([&](LockEvent e, const LockRef& l) {
+      if (e == LockEvent::acquired) expect_told(floor_of(l.lock));
+    });
+    op();
+  };
+  expect_told(Floor::none);
+  std::set<const void*> pages;
+  take();
+  at_each_lock([&] { s->drain_pages(); },
+               [&](const void* lock) { return pages.insert(lock), Floor::page; });
+  s->shrink(c);
+  at_each_lock([&] { take(); },
+               [&](const void* lock) { return pages.count(lock) ? Floor::page : Floor::slab; });
+  expect_told(Floor::none);
+  for (const unsigned n : told) EXPECT_GT(n, 0u);
+  give_everything_back();
+}
+
 }  // namespace
 }  // namespace nestlock::test_support

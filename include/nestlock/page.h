@@ -49,6 +49,9 @@ struct PageMemory {
   unsigned nodes = 1;  // the range is split evenly among them
 };
 
+// In whose locked section the code is that a handler interrupted.
+enum class Floor : std::uint8_t { none, page, slab };
+
 enum class PageSetup : std::uint8_t { ok, already, too_small, bad_nodes, commit_failed };
 
 template <Kernel K, LockPolicy Locks = policy::PerLockByte<K>>
@@ -165,6 +168,17 @@ class BasicPageAllocator {
   // Whether the code that this context interrupted is inside one of this node's locks (UP: truth;
   // elsewhere it may be another CPU's doing). Any context.
   bool zone_locked(unsigned node) const noexcept { return zone_[node].lock.is_locked(); }
+  // The same of any of its locks: this CPU's lists and all zones. With several CPUs it errs to
+  // true, for a zone may be held, or these lists drained, by another. For a handler that wants to
+  // know before it does more than *_nolock calls. At most two loads a node.
+  bool interrupted() const noexcept {
+    const unsigned cpu = internal::claimed_cpu<typename K::Port>();
+    for (unsigned n = 0; n < nodes_; ++n)
+      if (zone_[n].lock.is_locked() ||
+          (cpu < decltype(Zone::pcp)::size() && zone_[n].pcp.on(cpu).lock.is_locked()))
+        return true;
+    return false;
+  }
 
  private:
   template <class T>

@@ -81,6 +81,10 @@ class BasicKmemCache {
   // This CPU's sheaves to the barn, beyond its limit to the slabs: for the port's offline hook.
   void flush_cpu() noexcept;
 
+  // Whether the code that this context interrupted is in one of its locked sections. Any context;
+  // with several CPUs it errs to true, for a barn or a list may be another's.
+  bool interrupted() const noexcept;
+
   const char* name() const noexcept { return name_; }
   std::size_t object_size() const noexcept { return object_size_; }
   SlabStats stats() const noexcept;
@@ -302,6 +306,11 @@ class BasicSlabAllocator {
   // call (so other CPUs' sheaves may be emptied from here). False: objects are still out; the cache
   // stays.
   bool destroy(Cache* cache) noexcept;
+
+  // Which floor this context interrupted, the innermost: kmalloc's caches and the pages below (of a
+  // cache of create()'s ask that cache). Any context; see BasicPageAllocator::interrupted(). Some
+  // 50 loads.
+  Floor interrupted() const noexcept;
 
   Pages& pages() noexcept { return *pages_; }
   Cache& kmalloc_cache(unsigned i) noexcept { return classes_[i]; }

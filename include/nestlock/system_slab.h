@@ -11,3 +11,7 @@ namespace nestlock {
 SlabAllocator& system_slab() noexcept;
 
 }  // namespace nestlock
+
+// Which floor of system_slab() and system_pages() a signal handler interrupted: Floor::none, page
+// or slab. Any context, registered with the library or not; see BasicSlabAllocator::interrupted().
+extern "C" nestlock::Floor nestlock_interrupted() noexcept;

@@ -19,3 +19,5 @@ constinit SlabAllocator slabs;
 SlabAllocator& system_slab() noexcept { return slabs; }
 
 }  // namespace nestlock
+
+nestlock::Floor nestlock_interrupted() noexcept { return nestlock::system_slab().interrupted(); }

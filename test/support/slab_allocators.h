@@ -52,6 +52,7 @@ class AnySlabs {
   // Objects out; ~0 if the cache is not consistent.
   virtual std::uintptr_t live(AnyCache* c) = 0;
   virtual bool consistent() = 0;  // all caches and the pages
+  virtual Floor interrupted() const = 0;
   virtual std::size_t slabinfo(char* out, std::size_t size) = 0;
 
   // Of its pages.

@@ -95,6 +95,7 @@ class SlabsOf final : public AnySlabs {
     return in(c)->consistent(&n) ? n : ~std::uintptr_t{0};
   }
   bool consistent() override { return slabs_->consistent() && pages_->consistent(); }
+  Floor interrupted() const override { return slabs_->interrupted(); }
   std::size_t slabinfo(char* text, std::size_t size) override {
     return slabs_->slabinfo(text, size);
   }

@@ -126,6 +126,15 @@ void BasicKmemCache<K, L>::shrink() noexcept {
 }
 
 template <Kernel K, LockPolicy L>
+bool BasicKmemCache<K, L>::interrupted() const noexcept {
+  const unsigned cpu = internal::claimed_cpu<typename K::Port>();
+  if (cpu < decltype(cpu_)::size() && cpu_.on(cpu).lock.is_locked()) return true;
+  for (unsigned i = 0; i < pages_->nodes(); ++i)
+    if (node_[i].barn_lock.is_locked() || node_[i].list_lock.is_locked()) return true;
+  return false;
+}
+
+template <Kernel K, LockPolicy L>
 SlabStats BasicKmemCache<K, L>::stats() const noexcept {
   SlabStats s{};
   const auto& c = counters_;

@@ -151,6 +151,17 @@ void BasicSlabAllocator<K, L>::flush_cpu() noexcept {
 }
 
 template <Kernel K, LockPolicy L>
+Floor BasicSlabAllocator<K, L>::interrupted() const noexcept {
+  if (!pages_) return Floor::none;
+  if (pages_->interrupted()) return Floor::page;
+  for (const Cache& c : classes_)
+    if (c.interrupted()) return Floor::slab;
+  for (const Cache& c : sheaf_caches_)
+    if (c.interrupted()) return Floor::slab;
+  return Floor::none;
+}
+
+template <Kernel K, LockPolicy L>
 bool BasicSlabAllocator<K, L>::consistent() noexcept {
   for (Cache& c : classes_)
     if (!c.consistent()) return false;
