@@ -196,5 +196,35 @@ TYPED_TEST(SlabDebug, K19) {
   EXPECT_TRUE(this->slabs->kfree_nolock(p));
 }
 
+// K25: kmalloc() remembers the size that was asked for, also by a nolock call that had to take the
+// next class's object and to zero it. One byte more is an overflow, though the object is larger.
+TYPED_TEST(SlabDebug, K25TheAskedForSizeIsWatched) {
+  for (const bool nolock : {false, true})
+    for (const std::size_t size : {100u, 128u, 129u, 4000u}) {
+      auto& its_class = this->slabs->kmalloc_cache(this->slabs->class_of(size));
+      if (nolock) its_class.fail_every(1);
+      const auto take = [&] {
+        auto* const p = static_cast<unsigned char*>(
+            nolock ? this->slabs->kmalloc_nolock(size, gfp::zero)
+                   : this->slabs->kmalloc(size, gfp::kernel | gfp::zero));
+        EXPECT_EQ(this->slabs->ksize(p), size);
+        for (std::size_t i = 0; i < size; ++i) EXPECT_EQ(p[i], 0) << "byte " << i << " of " << size;
+        return p;
+      };
+      auto* p = take();
+      std::memset(p, 0xff, size);
+      EXPECT_TRUE(this->slabs->kfree(p));
+      EXPECT_EQ(this->findings.size(), this->seen) << this->findings.text();
+      p = take();
+      p[size] = 1;
+      EXPECT_TRUE(this->slabs->kfree(p));
+      ASSERT_EQ(this->findings.size(), this->seen + 1) << this->findings.text();
+      EXPECT_EQ(this->findings[this->seen].finding, Finding::overflow);
+      EXPECT_EQ(this->findings[this->seen].lock, p);
+      EXPECT_EQ(this->findings[this->seen++].detail == its_class.name(), !nolock);
+      its_class.fail_every(0);
+    }
+}
+
 }  // namespace
 }  // namespace nestlock::test_support

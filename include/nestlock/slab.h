@@ -160,14 +160,18 @@ class BasicKmemCache {
   }
 
   void* pop_here() noexcept;
-  void* alloc_spinning(gfp flags, int node, Place where) noexcept;
+  // `size`: the bytes that were asked for, which a debug cache watches
+  void* alloc_sized(std::size_t size, gfp flags, int node, Place where) noexcept;
+  void* alloc_nolock_sized(std::size_t size, gfp flags, int node, SlabRefusal* why,
+                           Place where) noexcept;
+  void* alloc_spinning(std::size_t size, gfp flags, int node, Place where) noexcept;
   void* alloc_slow(const Request& r, SlabRefusal* why) noexcept;
   void* alloc_from_list(const Request& r, SlabRefusal& why) noexcept;
   void* alloc_from_new_slab(const Request& r, SlabRefusal& why) noexcept;
   unsigned refill(Node& n, const Request& r, void** out, unsigned want, unsigned least) noexcept;
   Sheaf* refilled_sheaf(Node& n, const Request& r) noexcept;
   void install_full(Node& n, Sheaf* s) noexcept;
-  void* finish(void* object, gfp flags) noexcept;
+  void* finish(void* object, std::size_t size, gfp flags) noexcept;
 
   bool bad_free(void* object, const char* call, Place where) noexcept;
   bool free_known(Page& p, void* object, const char* call, Place where) noexcept;
@@ -209,12 +213,13 @@ class BasicKmemCache {
   using Track = internal::SlabTrack<K>;
   static constexpr unsigned char kRed = 0xbb, kPoison = 0x6b;
   Track* track_of(const void* object) noexcept;
+  std::size_t usable(const void* object) noexcept;
   void debug_new(void* object) noexcept;
-  void* debug_alloc(void* object, const char* call, Place where) noexcept;
+  void* debug_alloc(void* object, std::size_t size, const char* call, Place where) noexcept;
   bool debug_free(void* object, const char* call, Place where) noexcept;
   void report_leaks(const char* call) noexcept;
-  bool zones_intact(void* object) noexcept;
-  void paint_zones(void* object) noexcept;
+  bool zones_intact(void* object, std::size_t size) noexcept;
+  void paint_zones(void* object, std::size_t size) noexcept;
   bool debugged() const noexcept { return attention_.load(internal::kRelaxed) & kDebugged; }
 
   Slabs* slabs_ = nullptr;
@@ -270,7 +275,7 @@ class BasicSlabAllocator {
 
   void* kmalloc(std::size_t size, gfp flags, Place where = Place::here()) noexcept {
     if (size - 1 < kMaxKmalloc) [[likely]]
-      return classes_[index_of(size)].alloc(flags, kAnyNode, where);
+      return classes_[index_of(size)].alloc_sized(size, flags, kAnyNode, where);
     return size ? alloc_large(size, flags, where) : kZeroSize;
   }
   void* kzalloc(std::size_t size, gfp flags, Place where = Place::here()) noexcept {
@@ -294,7 +299,8 @@ class BasicSlabAllocator {
   void kfree_bulk(std::size_t n, void** objects) noexcept {
     for (std::size_t i = 0; i < n; ++i) kfree(objects[i]);
   }
-  // Bytes usable at p; 0 for null and kZeroSize, and for what is not ours.
+  // Bytes usable at p; 0 for null and kZeroSize, and for what is not ours. Of debug caches the size
+  // that was asked for: what lies behind is watched.
   std::size_t ksize(const void* p) noexcept;
   // Keeps the contents up to the smaller size; null leaves p as it was.
   void* krealloc(void* p, std::size_t size, gfp flags, Place where = Place::here()) noexcept;

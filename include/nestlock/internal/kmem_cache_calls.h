@@ -35,25 +35,39 @@ template <Kernel K, LockPolicy L>
 
 template <Kernel K, LockPolicy L>
 inline void* BasicKmemCache<K, L>::alloc(gfp flags, int node, Place where) noexcept {
-  check_may_sleep("alloc", where);
-  if (node < 0 && !attention_.load(internal::kRelaxed)) [[likely]]
-    if (void* const o = pop_here()) [[likely]]
-      return finish(o, flags);
-  return alloc_spinning(flags, node, where);
-}
-
-// Apart and by a jump, so that the fast path saves no register for it.
-template <Kernel K, LockPolicy L>
-[[gnu::noinline]] void* BasicKmemCache<K, L>::alloc_spinning(gfp flags, int node,
-                                                             Place where) noexcept {
-  SlabRefusal why{};
-  void* const o = alloc_slow({flags, SlabAlloc::SLAB_ALLOC_DEFAULT, node}, &why);
-  return finish(debugged() ? debug_alloc(o, "alloc", where) : o, flags);
+  return alloc_sized(object_size_, flags, node, where);
 }
 
 template <Kernel K, LockPolicy L>
 void* BasicKmemCache<K, L>::alloc_nolock(gfp flags, int node, SlabRefusal* why,
                                          Place where) noexcept {
+  return alloc_nolock_sized(object_size_, flags, node, why, where);
+}
+
+template <Kernel K, LockPolicy L>
+[[gnu::always_inline]] inline void* BasicKmemCache<K, L>::alloc_sized(std::size_t size, gfp flags,
+                                                                      int node,
+                                                                      Place where) noexcept {
+  check_may_sleep("alloc", where);
+  if (node < 0 && !attention_.load(internal::kRelaxed)) [[likely]]
+    if (void* const o = pop_here()) [[likely]]
+      return finish(o, object_size_, flags);
+  return alloc_spinning(size, flags, node, where);
+}
+
+// Apart and by a jump, so that the fast path saves no register for it.
+template <Kernel K, LockPolicy L>
+[[gnu::noinline]] void* BasicKmemCache<K, L>::alloc_spinning(std::size_t size, gfp flags, int node,
+                                                             Place where) noexcept {
+  SlabRefusal why{};
+  void* const o = alloc_slow({flags, SlabAlloc::SLAB_ALLOC_DEFAULT, node}, &why);
+  if (!debugged()) return finish(o, object_size_, flags);
+  return finish(debug_alloc(o, size, "alloc", where), size, flags);
+}
+
+template <Kernel K, LockPolicy L>
+void* BasicKmemCache<K, L>::alloc_nolock_sized(std::size_t size, gfp flags, int node,
+                                               SlabRefusal* why, Place where) noexcept {
   SlabRefusal reason{};
   void* o = nullptr;
   if (!L::may_try())
@@ -64,13 +78,13 @@ void* BasicKmemCache<K, L>::alloc_nolock(gfp flags, int node, SlabRefusal* why,
     o = alloc_slow({flags, SlabAlloc::SLAB_ALLOC_NOLOCK, node}, &reason);
   if (!o) internal::bump(counters_.refusals[static_cast<unsigned>(reason)]);
   if (why) *why = o ? SlabRefusal::none : reason;
-  if (debugged()) o = debug_alloc(o, "alloc_nolock", where);
-  return finish(o, flags);
+  if (!debugged()) return finish(o, object_size_, flags);
+  return finish(debug_alloc(o, size, "alloc_nolock", where), size, flags);
 }
 
 template <Kernel K, LockPolicy L>
-inline void* BasicKmemCache<K, L>::finish(void* object, gfp flags) noexcept {
-  if (has(flags, gfp::zero) && object) std::memset(object, 0, object_size_);
+inline void* BasicKmemCache<K, L>::finish(void* object, std::size_t size, gfp flags) noexcept {
+  if (has(flags, gfp::zero) && object) std::memset(object, 0, size);
   return object;
 }
 

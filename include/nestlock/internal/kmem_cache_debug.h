@@ -25,38 +25,46 @@ internal::SlabTrack<K>* BasicKmemCache<K, L>::track_of(const void* object) noexc
 }
 
 template <Kernel K, LockPolicy L>
-void BasicKmemCache<K, L>::paint_zones(void* object) noexcept {
+std::size_t BasicKmemCache<K, L>::usable(const void* object) noexcept {
+  if (!debugged()) return object_size_;
+  const Track* const t = track_of(object);
+  return t ? t->asked : 0;
+}
+
+// Behind an object that is out its zone begins where the size that was asked for ends.
+template <Kernel K, LockPolicy L>
+void BasicKmemCache<K, L>::paint_zones(void* object, std::size_t size) noexcept {
   auto* const o = static_cast<unsigned char*>(object);
   std::memset(o - lead_, kRed, lead_);
-  std::memset(o + object_size_, kRed, link_offset_ - object_size_);
+  std::memset(o + size, kRed, link_offset_ - size);
 }
 
 template <Kernel K, LockPolicy L>
-bool BasicKmemCache<K, L>::zones_intact(void* object) noexcept {
+bool BasicKmemCache<K, L>::zones_intact(void* object, std::size_t size) noexcept {
   const auto* const o = static_cast<unsigned char*>(object);
   const auto red = [](unsigned char b) { return b == kRed; };
-  return std::all_of(o - lead_, o, red) && std::all_of(o + object_size_, o + link_offset_, red);
+  return std::all_of(o - lead_, o, red) && std::all_of(o + size, o + link_offset_, red);
 }
 
 // In a new slab. A constructed object keeps what its constructor wrote: it is not poisoned.
 template <Kernel K, LockPolicy L>
 void BasicKmemCache<K, L>::debug_new(void* object) noexcept {
-  paint_zones(object);
+  paint_zones(object, object_size_);
   if (!ctor_) std::memset(object, kPoison, object_size_);
   ::new (static_cast<char*>(object) + link_offset_ + sizeof(Object)) Track;
 }
 
 template <Kernel K, LockPolicy L>
-void* BasicKmemCache<K, L>::debug_alloc(void* object, const char* call, Place where) noexcept {
+void* BasicKmemCache<K, L>::debug_alloc(void* object, std::size_t size, const char* call,
+                                        Place where) noexcept {
   if (!object) return nullptr;
   Track& t = *track_of(object);
   const auto* const o = static_cast<unsigned char*>(object);
   if (!ctor_ && !std::all_of(o, o + object_size_, [](unsigned char b) { return b == kPoison; }))
     report(Finding::use_after_free, call, object, where, &t);
-  if (!zones_intact(object)) {
-    report(Finding::overflow, call, object, where, &t);
-    paint_zones(object);
-  }
+  if (!zones_intact(object, object_size_)) report(Finding::overflow, call, object, where, &t);
+  paint_zones(object, size);
+  t.asked = static_cast<std::uint32_t>(size);
   if constexpr (K::kConfig.debug) t.allocated = where;
   t.freed = {};
   t.state.store(Track::kOut, internal::kRelaxed);
@@ -70,10 +78,8 @@ bool BasicKmemCache<K, L>::debug_free(void* object, const char* call, Place wher
   // By exchange: of two that free it at the same time one is told.
   if (t->state.exchange(Track::kFree, internal::kRelaxed) != Track::kOut)
     return report(Finding::double_free, call, object, where, t), false;
-  if (!zones_intact(object)) {
-    report(Finding::overflow, call, object, where, t);
-    paint_zones(object);
-  }
+  if (!zones_intact(object, t->asked)) report(Finding::overflow, call, object, where, t);
+  paint_zones(object, object_size_);
   if constexpr (K::kConfig.debug) t->freed = where;
   t->freed_in = K::Port::context();
   if (!ctor_) std::memset(object, kPoison, object_size_);

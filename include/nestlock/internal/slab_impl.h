@@ -38,9 +38,9 @@ void* BasicSlabAllocator<K, L>::kmalloc_nolock(std::size_t size, gfp flags, int 
     return nullptr;
   }
   const unsigned i = index_of(size);
-  void* p = classes_[i].alloc_nolock(flags, node, why, where);
+  void* p = classes_[i].alloc_nolock_sized(size, flags, node, why, where);
   // This CPU may be inside this class's locks; hardly inside the next one's, too. Once.
-  if (!p && i + 1 < kClasses) p = classes_[i + 1].alloc_nolock(flags, node, why, where);
+  if (!p && i + 1 < kClasses) p = classes_[i + 1].alloc_nolock_sized(size, flags, node, why, where);
   return p;
 }
 
@@ -74,7 +74,7 @@ template <Kernel K, LockPolicy L>
 std::size_t BasicSlabAllocator<K, L>::ksize(const void* p) noexcept {
   Page* const page = pages_->page_of(p);
   if (!page || reinterpret_cast<std::uintptr_t>(p) <= 16) return 0;
-  if (page->kind == Cache::kSlab) return static_cast<Cache*>(page->owner)->object_size_;
+  if (page->kind == Cache::kSlab) return static_cast<Cache*>(page->owner)->usable(p);
   return page->kind == Cache::kLarge ? kPageSize << page->order() : 0;
 }
 
