@@ -137,7 +137,7 @@ Strides strides(bool fast) {
   constexpr bool kDebug = K::kConfig.debug;
   if (!all_of_it()) return kDebug ? Strides{5999, 101} : Strides{997, 17};
   if (fast) return kDebug ? Strides{41, 13} : Strides{1, 1};
-  return kDebug ? Strides{397, 29} : Strides{29, 7};
+  return kDebug ? Strides{211, 17} : Strides{11, 5};
 }
 
 // Depth 2. By default some 500 pairs in each kernel (debug: on two paths); NESTLOCK_LONG: every
@@ -192,6 +192,41 @@ TEST(SlabSweepPolicies, TheOtherPromisingLocksHold) {
   };
   holds(Swept<Up, policy::PerLockAtomic<Up>>{});
   holds(Swept<Up, policy::ClassAtomic<Up>>{});
+}
+
+// The longest that kmalloc_nolock() was seen to take, in machine instructions, page floor and all:
+// the first object of a new slab, whose free list it links, of a block that the buddy splits ten
+// times.
+TEST(SlabSweepLongest, OfKmallocNolockIsANewSlab) {
+  if (internal::kWithTsan) GTEST_SKIP() << kTooSlow;
+  const auto longest = [](auto swept) {
+    using M = typename decltype(swept)::M;
+    M& m = decltype(swept)::machine();
+    std::uint64_t most = 0;
+    std::size_t of = 0;
+    for (unsigned i = 0; i < M::Slabs::kClasses; ++i) {
+      const std::size_t size = M::Slabs::class_size(i);
+      m.reset();
+      void* p = nullptr;
+      const auto r =
+          testing::sweep_through([&] { p = m.slabs->kmalloc_nolock(size, gfp::none); }, [] {});
+      EXPECT_NE(p, nullptr) << size;
+      EXPECT_TRUE(r.ok()) << r.text();
+      if (size != M::kSize) {
+        EXPECT_EQ(m.slabs->kmalloc_cache(i).stats().new_slabs, 1u) << size;
+      }
+      if (r.boundaries > most) most = r.boundaries, of = size;
+      std::printf("%zu: %llu  ", size, static_cast<unsigned long long>(r.boundaries));
+    }
+    std::printf("\n%s: kmalloc_nolock(%zu) takes %llu instructions\n",
+                name_of(M::Pages::Kernel::kConfig), of, static_cast<unsigned long long>(most));
+    return most;
+  };
+  for (const std::uint64_t most :
+       {longest(Swept<Up>{}), longest(Swept<HostedKernel<configs::smp>>{})}) {
+    EXPECT_GT(most, 512u) << "one for each link, at least";
+    EXPECT_LT(most, 512u * 10) << "longer, by more than another compiler explains";
+  }
 }
 
 // ---- expected failures, kept for good -----------------------------------------------------------

@@ -5,6 +5,8 @@
 // data, REQUIRES on functions that need the lock, the others on the locks themselves.
 #pragma once
 
+#include <cstddef>
+
 #if defined(__clang__)
 #define NESTLOCK_INTERNAL_TSA(x) __attribute__((x))
 #else
@@ -39,6 +41,25 @@
 #define NESTLOCK_WITH_TSAN 0
 #endif
 
+// AddressSanitizer: the allocators above tell it what is free.
+#if defined(__SANITIZE_ADDRESS__)
+#define NESTLOCK_WITH_ASAN 1
+#elif defined(__has_feature)
+#if __has_feature(address_sanitizer)
+#define NESTLOCK_WITH_ASAN 1
+#endif
+#endif
+#ifndef NESTLOCK_WITH_ASAN
+#define NESTLOCK_WITH_ASAN 0
+#endif
+
+#if NESTLOCK_WITH_ASAN
+extern "C" {
+void __asan_poison_memory_region(void const volatile* addr, std::size_t size);
+void __asan_unpoison_memory_region(void const volatile* addr, std::size_t size);
+}
+#endif
+
 #if NESTLOCK_WITH_TSAN
 extern "C" {
 void __tsan_acquire(void* addr);
@@ -48,6 +69,21 @@ void __tsan_release(void* addr);
 
 namespace nestlock::internal {
 inline constexpr bool kWithTsan = NESTLOCK_WITH_TSAN;
+inline constexpr bool kWithAsan = NESTLOCK_WITH_ASAN;
+
+// Nobody may touch these bytes, or they may again. Nothing without AddressSanitizer.
+inline void asan_poison([[maybe_unused]] const void* at,
+                        [[maybe_unused]] std::size_t size) noexcept {
+#if NESTLOCK_WITH_ASAN
+  __asan_poison_memory_region(at, size);
+#endif
+}
+inline void asan_unpoison([[maybe_unused]] const void* at,
+                          [[maybe_unused]] std::size_t size) noexcept {
+#if NESTLOCK_WITH_ASAN
+  __asan_unpoison_memory_region(at, size);
+#endif
+}
 #if NESTLOCK_WITH_TSAN
 inline void tsan_acquire(const volatile void* p) noexcept { __tsan_acquire(const_cast<void*>(p)); }
 inline void tsan_release(const volatile void* p) noexcept { __tsan_release(const_cast<void*>(p)); }

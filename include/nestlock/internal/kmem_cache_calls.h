@@ -51,7 +51,7 @@ template <Kernel K, LockPolicy L>
   check_may_sleep("alloc", where);
   if (node < 0 && !attention_.load(internal::kRelaxed)) [[likely]]
     if (void* const o = pop_here()) [[likely]]
-      return finish(o, object_size_, flags);
+      return finish(given(o), object_size_, flags);
   return alloc_spinning(size, flags, node, where);
 }
 
@@ -60,7 +60,7 @@ template <Kernel K, LockPolicy L>
 [[gnu::noinline]] void* BasicKmemCache<K, L>::alloc_spinning(std::size_t size, gfp flags, int node,
                                                              Place where) noexcept {
   SlabRefusal why{};
-  void* const o = alloc_slow({flags, SlabAlloc::SLAB_ALLOC_DEFAULT, node}, &why);
+  void* const o = given(alloc_slow({flags, SlabAlloc::SLAB_ALLOC_DEFAULT, node}, &why));
   if (!debugged()) return finish(o, object_size_, flags);
   return finish(debug_alloc(o, size, "alloc", where), size, flags);
 }
@@ -75,7 +75,7 @@ void* BasicKmemCache<K, L>::alloc_nolock_sized(std::size_t size, gfp flags, int 
   else if (fails_now())
     reason = SlabRefusal::injected;
   else
-    o = alloc_slow({flags, SlabAlloc::SLAB_ALLOC_NOLOCK, node}, &reason);
+    o = given(alloc_slow({flags, SlabAlloc::SLAB_ALLOC_NOLOCK, node}, &reason));
   if (!o) internal::bump(counters_.refusals[static_cast<unsigned>(reason)]);
   if (why) *why = o ? SlabRefusal::none : reason;
   if (!debugged()) return finish(o, object_size_, flags);
@@ -178,9 +178,12 @@ template <Kernel K, LockPolicy L>
                                                                     const char* call,
                                                                     Place where) noexcept {
   check_may_sleep(call, where);
-  if (!attention_.load(internal::kRelaxed)) [[likely]]
+  if (!attention_.load(internal::kRelaxed)) [[likely]] {
+    taken(object);
     if (push_here(object)) [[likely]]
       return true;
+    given(object);
+  }
   return free_spinning(p, object, call, where);
 }
 
@@ -190,6 +193,7 @@ template <Kernel K, LockPolicy L>
                                                            Place where) noexcept {
   if (debugged() && !debug_free(object, call, where))
     return internal::bump(counters_.bad_frees), false;
+  taken(object);
   settle();
   return (is_local(p) && sheaf_source_ && free_to_sheaf(object, true)) ||
          free_to_slab(object, true);
@@ -200,6 +204,7 @@ bool BasicKmemCache<K, L>::free_trying(Page& p, void* object, const char* call,
                                        Place where) noexcept {
   if (debugged() && !debug_free(object, call, where))
     return internal::bump(counters_.bad_frees), false;
+  taken(object);
   if (L::may_try()) {
     if (is_local(p) && sheaf_source_ && (push_here(object) || free_to_sheaf(object, false)))
       return true;

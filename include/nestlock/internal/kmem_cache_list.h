@@ -150,17 +150,27 @@ BasicPage<K>* BasicKmemCache<K, L>::new_slab(const Request& r) noexcept {
     p[i].kind = kSlab;
   }
   const std::uintptr_t count = (kPageSize << order) / stride_;
-  char* const first = static_cast<char*>(pages_->address(p));
-  Object* next = nullptr;
-  for (std::uintptr_t i = count; i-- > 0;) {
-    char* const object = first + i * stride_ + lead_;
-    if (debugged()) debug_new(object);
-    if (ctor_) ctor_(object);
-    Object* const link = link_of(object);
-    link->next = next;
-    next = link;
+  // The free list, in the order of the addresses. By itself: for 8 bytes it is most of the work
+  // that a nolock call can have.
+  char* const first = static_cast<char*>(pages_->address(p)) + lead_;
+  char* const last = first + (count - 1) * stride_;
+  Object* const end = link_of(last);
+  const std::size_t stride = stride_;
+  for (Object* link = link_of(first); link != end;) {
+    Object** const at = &link->next;
+    link = reinterpret_cast<Object*>(reinterpret_cast<char*>(link) + stride);
+    *at = link;
   }
-  set_freelist(*p, next);
+  end->next = nullptr;
+  if (debugged() || ctor_)
+    for (char* object = first; object <= last; object += stride) {
+      if (debugged()) debug_new(object);
+      if (ctor_) ctor_(object);
+    }
+  if (internal::kWithAsan && !debugged())
+    for (char* object = first; object <= last; object += stride)
+      internal::asan_poison(object, link_offset_);
+  set_freelist(*p, link_of(first));
   inuse(*p) = 0;
   on_list(*p) = kOff;
   objects(*p) = count;
@@ -195,6 +205,7 @@ void BasicKmemCache<K, L>::discard(Page* chain, bool may_spin) noexcept {
     chain = next_empty(*p);
     const unsigned order = p->order();
     for (unsigned i = 0; i < (1u << order); ++i) p[i].kind = 0;
+    internal::asan_unpoison(pages_->address(p), kPageSize << order);
     internal::bump(counters_.discarded_slabs);
     if (may_spin)
       pages_->free_pages(p, order);

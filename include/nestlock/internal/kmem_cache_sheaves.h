@@ -206,7 +206,7 @@ internal::Sheaf* BasicKmemCache<K, L>::empty_sheaf(Node& n) noexcept {
       {gfp::nowait | gfp::nowarn, SlabAlloc::SLAB_ALLOC_NO_RECURSE, kAnyNode}, &why);
   if (!memory) return nullptr;
   internal::bump(counters_.sheaf_allocs);
-  return ::new (memory) Sheaf{0, capacity_, nullptr};
+  return ::new (sheaf_source_->given(memory)) Sheaf{0, capacity_, nullptr};
 }
 
 template <Kernel K, LockPolicy L>
@@ -230,7 +230,7 @@ template <Kernel K, LockPolicy L>
 void* BasicKmemCache<K, L>::alloc_from_sheaf(Sheaf* s, gfp flags) noexcept {
   if (s->size == 0) return nullptr;
   internal::bump(counters_.refill_allocs);
-  void* const o = s->object()[--s->size];
+  void* const o = given(s->object()[--s->size]);
   return finish(debugged() ? debug_alloc(o, object_size_, "alloc_from_sheaf", Place::here()) : o,
                 object_size_, flags);
 }

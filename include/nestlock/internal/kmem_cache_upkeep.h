@@ -19,9 +19,12 @@ bool BasicKmemCache<K, L>::set_up(Slabs& slabs, const char* name, std::size_t si
   name_ = name;
   ctor_ = ctor;
   object_size_ = static_cast<std::uint32_t>(size);
-  // A constructed object keeps its contents while it is free: its link lies behind it.
-  link_offset_ = ctor ? static_cast<std::uint32_t>((size + 7) & ~std::size_t{7}) : 0;
-  std::size_t whole = ctor ? link_offset_ + sizeof(Object) : size;
+  // A constructed object keeps its contents while it is free: its link lies behind it. So does the
+  // link of one that AddressSanitizer watches: all of it is poisoned.
+  const bool behind = ctor || internal::kWithAsan;
+  link_offset_ = behind ? static_cast<std::uint32_t>((size + 7) & ~std::size_t{7}) : 0;
+  if (internal::kWithAsan) link_offset_ += 8;  // never anyone's: the byte past the end is found
+  std::size_t whole = behind ? link_offset_ + sizeof(Object) : size;
   if (flags == slab::debug) {
     // [red zone][object][red zone][link][track], the object aligned.
     lead_ = static_cast<std::uint32_t>(align < 16 ? 16 : align);

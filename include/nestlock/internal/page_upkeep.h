@@ -23,6 +23,7 @@ PageSetup BasicPageAllocator<K, L>::set_up(const PageMemory& m) noexcept {
     if (need >= end - begin) return PageSetup::too_small;
     descriptors = reinterpret_cast<void*>(begin << kPageShift);
     if (m.commit && !m.commit(descriptors, need << kPageShift)) return PageSetup::commit_failed;
+    internal::asan_unpoison(descriptors, need << kPageShift);
     std::memset(descriptors, 0, need << kPageShift);
     begin += need;
   }
@@ -62,6 +63,7 @@ PageSetup BasicPageAllocator<K, L>::set_up(const PageMemory& m) noexcept {
 template <Kernel K, LockPolicy L>
 void BasicPageAllocator<K, L>::add_memory(Zone& z, Index begin, Index end) noexcept {
   for (Index p = begin; p < end; ++p) all_[p].zone_id = static_cast<std::uint8_t>(&z - zone_);
+  internal::asan_unpoison(address(all_ + begin), std::size_t{end - begin} << kPageShift);
   Guard g(z.lock, irq_save);
   for (Index p = begin; p < end;) {
     unsigned order = kMaxOrder;
