@@ -162,7 +162,7 @@ TEST_P(SlabCallRow, K23) {
 
 // Between the filling of a sheaf, with no lock held, and its taking its place an interrupt has
 // given this CPU other sheaves, with room or without: no sheaf and no object is lost. (That the
-// task is on another CPU by then is for the simulator.)
+// task is on another CPU by then: explore_slab_test.)
 TEST_P(SlabCallRow, K27) {
   start();
   for (unsigned freed : {1u, 13u, 14u, 15u, 28u}) {

@@ -64,7 +64,9 @@ void print(const char* prefix, const Worker::Counts& c) {
 }
 
 int torture(const char* name, Make make) {
-  const std::unique_ptr<Subject> subject = make(options);
+  // Kept to the end: its CPU offline hook cannot be taken back.
+  static std::vector<std::unique_ptr<Subject>> all;
+  Subject* const subject = all.emplace_back(make(options)).get();
   std::printf("%s on %s, %s, %u thread%s, --seed %llu, %g s\n", name, subject->name(),
               nestlock::name_of(kBuiltConfig), options.threads, options.threads == 1 ? "" : "s",
               static_cast<unsigned long long>(options.seed), options.seconds);
