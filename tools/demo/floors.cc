@@ -19,7 +19,7 @@ Cell cell_of(const char* what, const Policy& p, unsigned by, const Nested& n) {
   c.bug = p.corrupts[by];
   c.promised = c.bug           ? "handed out twice: the historic bug"
                : p.refuses[by] ? "never handed out twice, nothing served"
-                               : "never handed out twice, nearly all served";
+                               : "never handed out twice, 3 in 4 served or more";
   c.why = why_unlike_known(n, p, by);
   c.ok = c.why.empty();
   c.figures = {{"instructions", n.instructions},

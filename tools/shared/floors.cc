@@ -102,7 +102,7 @@ const char* why_unlike_known(const Nested& n, const Policy& p, unsigned by) {
   if (n.damaged) return "memory was lost";
   if (n.handlers != n.instructions) return "the handler did not run at each instruction";
   if (p.refuses[by]) return n.served ? "was to refuse everything" : "";
-  if (n.served * 10 < n.asked * 8) return "less than 80 % of the nested allocations were served";
+  if (n.served * 4 < n.asked * 3) return "less than 3 in 4 of the nested allocations were served";
   return "";
 }
 
