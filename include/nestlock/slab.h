@@ -164,6 +164,7 @@ class BasicKmemCache {
   void* alloc_sized(std::size_t size, gfp flags, int node, Place where) noexcept;
   void* alloc_nolock_sized(std::size_t size, gfp flags, int node, SlabRefusal* why,
                            Place where) noexcept;
+  void* alloc_trying(std::size_t size, gfp flags, int node, SlabRefusal* why, Place where) noexcept;
   void* alloc_spinning(std::size_t size, gfp flags, int node, Place where) noexcept;
   void* alloc_slow(const Request& r, SlabRefusal* why) noexcept;
   void* alloc_from_list(const Request& r, SlabRefusal& why) noexcept;
@@ -175,6 +176,7 @@ class BasicKmemCache {
 
   bool bad_free(void* object, const char* call, Place where) noexcept;
   bool free_known(Page& p, void* object, const char* call, Place where) noexcept;
+  bool free_known_nolock(Page& p, void* object, const char* call, Place where) noexcept;
   bool free_spinning(Page& p, void* object, const char* call, Place where) noexcept;
   bool free_trying(Page& p, void* object, const char* call, Place where) noexcept;
   // Whether it goes into this CPU's sheaves: they hold objects of one node.
@@ -305,7 +307,7 @@ class BasicSlabAllocator {
   // Any context. Also for kmalloc() objects: nothing here needs the kernel's prohibition.
   bool kfree_nolock(void* p, Place where = Place::here()) noexcept {
     if (Page* const page = pages_->page_of(p); page && page->kind == Cache::kSlab) [[likely]]
-      return static_cast<Cache*>(page->owner)->free_trying(*page, p, "kfree_nolock", where);
+      return static_cast<Cache*>(page->owner)->free_known_nolock(*page, p, "kfree_nolock", where);
     return free_other(p, false, where);
   }
   void kfree_bulk(std::size_t n, void** objects) noexcept {

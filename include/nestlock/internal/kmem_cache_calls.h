@@ -66,8 +66,21 @@ template <Kernel K, LockPolicy L>
 }
 
 template <Kernel K, LockPolicy L>
-void* BasicKmemCache<K, L>::alloc_nolock_sized(std::size_t size, gfp flags, int node,
-                                               SlabRefusal* why, Place where) noexcept {
+[[gnu::always_inline]] inline void* BasicKmemCache<K, L>::alloc_nolock_sized(std::size_t size,
+                                                                             gfp flags, int node,
+                                                                             SlabRefusal* why,
+                                                                             Place where) noexcept {
+  if (node < 0 && !attention_.load(internal::kRelaxed) && L::may_try()) [[likely]]
+    if (void* const o = pop_here()) [[likely]] {
+      if (why) *why = SlabRefusal::none;
+      return finish(given(o), object_size_, flags);
+    }
+  return alloc_trying(size, flags, node, why, where);
+}
+
+template <Kernel K, LockPolicy L>
+[[gnu::noinline]] void* BasicKmemCache<K, L>::alloc_trying(std::size_t size, gfp flags, int node,
+                                                           SlabRefusal* why, Place where) noexcept {
   SlabRefusal reason{};
   void* o = nullptr;
   if (!L::may_try())
@@ -157,7 +170,7 @@ inline bool BasicKmemCache<K, L>::free_nolock(void* object, Place where) noexcep
   Page* const p = pages_->page_of(object);
   if (!p || p->kind != kSlab || p->owner != this) [[unlikely]]
     return bad_free(object, "free_nolock", where);
-  return free_trying(*p, object, "free_nolock", where);
+  return free_known_nolock(*p, object, "free_nolock", where);
 }
 
 template <Kernel K, LockPolicy L>
@@ -199,9 +212,23 @@ template <Kernel K, LockPolicy L>
          free_to_slab(object, true);
 }
 
+// The same from any context.
 template <Kernel K, LockPolicy L>
-bool BasicKmemCache<K, L>::free_trying(Page& p, void* object, const char* call,
-                                       Place where) noexcept {
+[[gnu::always_inline]] inline bool BasicKmemCache<K, L>::free_known_nolock(Page& p, void* object,
+                                                                           const char* call,
+                                                                           Place where) noexcept {
+  if (!attention_.load(internal::kRelaxed) && L::may_try()) [[likely]] {
+    taken(object);
+    if (push_here(object)) [[likely]]
+      return true;
+    given(object);
+  }
+  return free_trying(p, object, call, where);
+}
+
+template <Kernel K, LockPolicy L>
+[[gnu::noinline]] bool BasicKmemCache<K, L>::free_trying(Page& p, void* object, const char* call,
+                                                         Place where) noexcept {
   if (debugged() && !debug_free(object, call, where))
     return internal::bump(counters_.bad_frees), false;
   taken(object);
