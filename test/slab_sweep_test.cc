@@ -195,8 +195,8 @@ TEST(SlabSweepPolicies, TheOtherPromisingLocksHold) {
 }
 
 // The longest that kmalloc_nolock() was seen to take, in machine instructions, page floor and all:
-// the first object of a new slab, whose free list it links, of a block that the buddy splits ten
-// times.
+// the first object of a new slab, of a block that the buddy splits ten times. Not longer for small
+// objects: a slab is linked as it is used.
 TEST(SlabSweepLongest, OfKmallocNolockIsANewSlab) {
   if (internal::kWithTsan) GTEST_SKIP() << kTooSlow;
   const auto longest = [](auto swept) {
@@ -224,8 +224,8 @@ TEST(SlabSweepLongest, OfKmallocNolockIsANewSlab) {
   };
   for (const std::uint64_t most :
        {longest(Swept<Up>{}), longest(Swept<HostedKernel<configs::smp>>{})}) {
-    EXPECT_GT(most, 512u) << "one for each link, at least";
-    EXPECT_LT(most, 512u * 10) << "longer, by more than another compiler explains";
+    EXPECT_GT(most, 512u) << "that was no new slab";
+    EXPECT_LT(most, 2000u) << "K5: a nolock call's work is bounded";
   }
 }
 

@@ -21,6 +21,7 @@
 // gfp bits: those are taken away from every caller in early boot (gfp_allowed_mask).
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
@@ -138,14 +139,16 @@ class BasicKmemCache {
   enum Kind : std::uint8_t { kSlab = 1, kLarge = 2 };  // Page::kind
   enum OnList : std::uintptr_t { kOff = 0, kPartial = 1, kOrphan = 2 };
   enum Attention : std::uint32_t { kUnsettled = 1, kFailing = 2, kDebugged = 4, kManyNodes = 8 };
-  static constexpr std::uint32_t kMaxFull = 10, kMaxOrphans = 16;
+  static constexpr std::uint32_t kMaxFull = 10, kMaxOrphans = 16, kLinkedAtOnce = 32;
 
   // A slab's own data, in its head page (`owner`, the cache, in each of its pages).
   static Object* freelist(const Page& p) noexcept { return static_cast<Object*>(p.owner_list); }
   static void set_freelist(Page& p, Object* first) noexcept { p.owner_list = first; }
   static std::uintptr_t& inuse(Page& p) noexcept { return p.owner_word[0]; }
   static std::uintptr_t& on_list(Page& p) noexcept { return p.owner_word[1]; }
-  static std::uintptr_t& objects(Page& p) noexcept { return p.owner_word[2]; }
+  static std::uint16_t& objects(Page& p) noexcept { return p.owner_half[0]; }
+  // The first so many of them, by address, are in use or linked; the rest was never given out.
+  static std::uint16_t& linked(Page& p) noexcept { return p.owner_half[1]; }
   // Slabs that were taken off are chained for discard() through their free-list pointer.
   static Page* next_empty(const Page& p) noexcept { return static_cast<Page*>(p.owner_list); }
   static void chain_empty(Page& p, Page*& chain) noexcept {
@@ -187,6 +190,9 @@ class BasicKmemCache {
   void flush(Sheaf& s) noexcept;
   void defer(void* object) noexcept;
   void settle() noexcept;
+
+  void* take_object(Page& p) noexcept;
+  void link_more(Page& p) noexcept;
 
   // list lock held
   void* take_locked(Node& n) noexcept;

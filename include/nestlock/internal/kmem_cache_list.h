@@ -6,18 +6,47 @@
 
 namespace nestlock {
 
+// A slab's objects are linked in the order of their addresses, and only as they are wanted: what a
+// call may have to do is bounded by kLinkedAtOnce, not by the size of the slab, and memory that
+// nobody wants is not touched. The free list is empty only where no object is free.
 template <Kernel K, LockPolicy L>
-void* BasicKmemCache<K, L>::take_locked(Node& n) noexcept {
-  Page& p = *pages_->page_at(n.partial.first());
+void BasicKmemCache<K, L>::link_more(Page& p) noexcept {
+  const unsigned from = linked(p);
+  const unsigned n = std::min<unsigned>(objects(p) - from, kLinkedAtOnce);
+  if (n == 0) return;
+  char* const first = static_cast<char*>(pages_->address(&p)) + lead_ + from * stride_;
+  Object* const end = link_of(first + (n - 1) * stride_);
+  const std::size_t stride = stride_;
+  for (Object* link = link_of(first); link != end;) {
+    Object** const at = &link->next;
+    link = reinterpret_cast<Object*>(reinterpret_cast<char*>(link) + stride);
+    *at = link;
+  }
+  end->next = nullptr;
+  set_freelist(p, link_of(first));
+  linked(p) = static_cast<std::uint16_t>(from + n);
+}
+
+// There is one. Whoever has the slab: under the list's lock, or while nobody else knows it.
+template <Kernel K, LockPolicy L>
+void* BasicKmemCache<K, L>::take_object(Page& p) noexcept {
   Object* const link = freelist(p);
   set_freelist(p, link->next);
   ++inuse(p);
+  if (!link->next) link_more(p);
+  return object_of(link);
+}
+
+template <Kernel K, LockPolicy L>
+void* BasicKmemCache<K, L>::take_locked(Node& n) noexcept {
+  Page& p = *pages_->page_at(n.partial.first());
+  void* const object = take_object(p);
   if (!freelist(p)) {
     n.partial.remove(pages_->descriptors(), n.partial.first());
     on_list(p) = kOff;
     --n.nr_partial;
   }
-  return object_of(link);
+  return object;
 }
 
 // The last object of a slab beyond min_partial takes the slab off; it is chained to `empty`, for
@@ -84,13 +113,7 @@ void* BasicKmemCache<K, L>::alloc_from_new_slab(const Request& r, SlabRefusal& w
     if (why == SlabRefusal::none) why = SlabRefusal::no_pages;
     return nullptr;
   }
-  auto take = [&] {
-    Object* const link = freelist(*p);
-    set_freelist(*p, link->next);
-    ++inuse(*p);
-    return object_of(link);
-  };
-  void* const object = take();
+  void* const object = take_object(*p);
   Node& n = node_of(*p);
   if (!freelist(*p)) return object;
   if (r.may_spin()) {
@@ -119,7 +142,7 @@ void* BasicKmemCache<K, L>::alloc_from_new_slab(const Request& r, SlabRefusal& w
     auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
     if (c && sheaf_source_ && pages_->nodes() == 1)
       while (freelist(*p) && c->main->size < c->main->capacity)
-        c->main->object()[c->main->size++] = take();
+        c->main->object()[c->main->size++] = take_object(*p);
     // While nobody can have these objects yet: who frees one leaves an orphan where it is.
     orphan = freelist(*p) != nullptr;
     on_list(*p) = orphan ? kOrphan : kOff;
@@ -149,31 +172,19 @@ BasicPage<K>* BasicKmemCache<K, L>::new_slab(const Request& r) noexcept {
     p[i].owner = this;
     p[i].kind = kSlab;
   }
-  const std::uintptr_t count = (kPageSize << order) / stride_;
-  // The free list, in the order of the addresses. By itself: for 8 bytes it is most of the work
-  // that a nolock call can have.
-  char* const first = static_cast<char*>(pages_->address(p)) + lead_;
-  char* const last = first + (count - 1) * stride_;
-  Object* const end = link_of(last);
-  const std::size_t stride = stride_;
-  for (Object* link = link_of(first); link != end;) {
-    Object** const at = &link->next;
-    link = reinterpret_cast<Object*>(reinterpret_cast<char*>(link) + stride);
-    *at = link;
-  }
-  end->next = nullptr;
-  if (debugged() || ctor_)
-    for (char* object = first; object <= last; object += stride) {
-      if (debugged()) debug_new(object);
-      if (ctor_) ctor_(object);
-    }
-  if (internal::kWithAsan && !debugged())
-    for (char* object = first; object <= last; object += stride)
-      internal::asan_poison(object, link_offset_);
-  set_freelist(*p, link_of(first));
   inuse(*p) = 0;
   on_list(*p) = kOff;
-  objects(*p) = count;
+  objects(*p) = static_cast<std::uint16_t>((kPageSize << order) / stride_);
+  linked(*p) = 0;
+  if (debugged() || ctor_ || internal::kWithAsan) {
+    char* object = static_cast<char*>(pages_->address(p)) + lead_;
+    for (unsigned i = 0; i < objects(*p); ++i, object += stride_) {
+      if (debugged()) debug_new(object);
+      if (ctor_) ctor_(object);
+      if (internal::kWithAsan && !debugged()) internal::asan_poison(object, link_offset_);
+    }
+  }
+  link_more(*p);
   internal::bump(counters_.new_slabs);
   return p;
 }

@@ -32,11 +32,7 @@ unsigned BasicKmemCache<K, L>::refill(Node& n, const Request& r, void** out, uns
   while (got < least) {
     Page* const p = new_slab(r);
     if (!p) break;
-    for (; got < want && freelist(*p); ++inuse(*p)) {
-      Object* const link = freelist(*p);
-      set_freelist(*p, link->next);
-      out[got++] = object_of(link);
-    }
+    while (got < want && freelist(*p)) out[got++] = take_object(*p);
     if (!freelist(*p)) continue;
     Guard g(node_of(*p).list_lock, irq_save);
     add_slab_locked(node_of(*p), *p);

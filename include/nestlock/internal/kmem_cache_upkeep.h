@@ -191,9 +191,10 @@ bool BasicKmemCache<K, L>::consistent(std::uintptr_t* objects_out) noexcept {
     std::uintptr_t n = inuse(p);
     for (Object* o = freelist(p); o; o = o->next) {
       Page* const of = pages_->head_of(pages_->page_of(o));
-      if (of != &p || ++n > objects(p)) return false;
+      if (of != &p || ++n > linked(p)) return false;
     }
-    if (n != objects(p)) return false;
+    if (n != linked(p) || n > objects(p)) return false;
+    if (!freelist(p) && n != objects(p)) return false;
   }
   if (slabs_seen != stats().slabs || used < cached) return false;
   if (objects_out) *objects_out = used - cached;

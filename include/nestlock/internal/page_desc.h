@@ -64,7 +64,8 @@ struct alignas(64) BasicPage {
   std::uint8_t kind = 0;
   void* owner = nullptr;
   void* owner_list = nullptr;
-  std::uintptr_t owner_word[3]{};
+  std::uintptr_t owner_word[2]{};
+  std::uint16_t owner_half[2]{};
   [[no_unique_address]] std::conditional_t<K::kConfig.debug, internal::PageHistory,
                                            internal::NoPageHistory> history;
 };
