@@ -16,8 +16,8 @@ const std::string kMalloc = "malloc";
 
 void add_loads(const Allocator& a, const RunOptions& options) {
   const auto name = [&](const char* load) { return kMalloc + "/" + a.name + "/" + load; };
-  const char* const loads[] = {"pair 64", "64 x 64 in order", "64 x 64 against", "random 16..1024",
-                               "pair 4096"};
+  const char* const loads[] = {"pair 64",         "64 x 64 in order", "64 x 64 against",
+                               "random 16..1024", "pair 4096",        "random, class sizes"};
   if (!a.alloc) {
     for (const char* load : loads) add_absent(name(load));
     if (options.parked_thread) add_absent(name("to another CPU"));
@@ -31,11 +31,13 @@ void add_loads(const Allocator& a, const RunOptions& options) {
       // One of kBatch is an iteration.
       while (s.KeepRunningBatch(kBatch)) batch(a, order);
     });
-  const auto random = std::make_shared<RandomSizes>();
-  add_row(name(loads[3]), [a, random](benchmark::State& s) {
-    random->fill(a);
-    for (auto _ : s) random->step(a);
-  });
+  for (const auto of : {RandomSizes::Of::any, RandomSizes::Of::kernel_classes}) {
+    const auto random = std::make_shared<RandomSizes>(of);
+    add_row(name(loads[of == RandomSizes::Of::any ? 3 : 5]), [a, random](benchmark::State& s) {
+      random->fill(a);
+      for (auto _ : s) random->step(a);
+    });
+  }
   add_row(name(loads[4]), [a](benchmark::State& s) {
     for (auto _ : s) pair(a, 4096);
   });

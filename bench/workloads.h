@@ -4,6 +4,7 @@
 #include <sched.h>
 
 #include <atomic>
+#include <bit>
 #include <chrono>
 #include <cstdint>
 #include <thread>
@@ -37,13 +38,20 @@ inline void batch(const Allocator& a, Order order) {
   section();
 }
 
-// One of 10,000 blocks of 16..1024 bytes is freed, and another taken for it.
+// One of 10,000 blocks of 16..1024 bytes is freed, and another taken for it. Rounded up to the
+// classes that the kernel has, the last byte, which is written, is the block's: what is left of the
+// difference is the allocator's, and not that of lines which finer classes would not touch.
 class RandomSizes {
  public:
+  enum class Of { any, kernel_classes };
+  explicit RandomSizes(Of of) : of_(of) {}
+
   void step(const Allocator& a) {
     seed_ ^= seed_ << 13, seed_ ^= seed_ >> 7, seed_ ^= seed_ << 17;
     char*& slot = slot_[(seed_ >> 32) % kSlots];
-    const std::size_t size = 16 + (seed_ & 0xffffff) % 1009;
+    std::size_t size = 16 + (seed_ & 0xffffff) % 1009;
+    if (of_ == Of::kernel_classes)
+      size = size > 64 && size <= 96 ? 96 : size > 128 && size <= 192 ? 192 : std::bit_ceil(size);
     if (slot) a.free(slot);
     slot = static_cast<char*>(a.alloc(size));
     touch(slot);
@@ -59,6 +67,7 @@ class RandomSizes {
   static constexpr int kSlots = 10'000;
   char* slot_[kSlots] = {};
   std::uint64_t seed_ = 88172645463325252;
+  Of of_;
   bool filled_ = false;
 };
 

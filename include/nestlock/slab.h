@@ -349,8 +349,8 @@ class BasicSlabAllocator {
  private:
   friend Cache;
   static unsigned index_of(std::size_t size) noexcept {
-    return size <= 192 ? internal::kSmallClass[(size - 1) / 8]
-                       : static_cast<unsigned>(std::bit_width(size - 1)) - 1;
+    return size <= 1024 ? internal::kSmallClasses.of[(size - 1) / 8]
+                        : static_cast<unsigned>(std::bit_width(size - 1)) - 1;
   }
   bool free_other(void* p, bool may_spin, Place where) noexcept;
   void enlist(Cache& c) noexcept;

@@ -91,9 +91,20 @@ struct Sheaf {
 // Empty and full at once: where a CPU has no sheaf yet both fast paths leave, without a null test.
 inline constinit Sheaf no_sheaf{0, 0, nullptr};
 
-// kmalloc class of (size - 1) / 8, for sizes to 192.
-inline constexpr std::uint8_t kSmallClass[24] = {0, 1, 2, 2, 3, 3, 3, 3, 4, 4, 4, 4,
-                                                 5, 5, 5, 5, 6, 6, 6, 6, 6, 6, 6, 6};
+// kmalloc class of (size - 1) / 8, for sizes to 1024: a table, for a branch by size is guessed
+// wrong where sizes vary.
+struct SmallClasses {
+  std::uint8_t of[128]{};
+  constexpr SmallClasses() {
+    constexpr unsigned sizes[] = {8, 16, 32, 64, 96, 128, 192, 256, 512, 1024};
+    std::uint8_t c = 0;
+    for (unsigned i = 0; i < 128; ++i) {
+      if ((i + 1) * 8 > sizes[c]) ++c;
+      of[i] = c;
+    }
+  }
+};
+inline constexpr SmallClasses kSmallClasses{};
 
 }  // namespace internal
 }  // namespace nestlock
