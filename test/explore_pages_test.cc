@@ -128,11 +128,14 @@ void an_irq_drains(Sim& sim) {
 }
 TEST(PagesOnOneCpuHistoric, ADrainFromAnIrqIsReported) {
   const char* const wrong = name_of(Finding::wrong_context);
-  expect_caught("an irq drains", configs::up_debug, wrong, an_irq_drains<configs::up_debug>);
-  expect_caught("an irq drains", configs::smp_debug, wrong, an_irq_drains<configs::smp_debug>);
-  expect_caught("an irq drains", configs::up, name_of(Finding::never_returns),
+  expect_caught("an irq drains, up debug", configs::up_debug, wrong,
+                an_irq_drains<configs::up_debug>);
+  expect_caught("an irq drains, smp debug", configs::smp_debug, wrong,
+                an_irq_drains<configs::smp_debug>);
+  expect_caught("an irq drains, up", configs::up, name_of(Finding::never_returns),
                 an_irq_drains<configs::up>);
-  expect_caught("an irq drains", configs::smp, "nobody can go on", an_irq_drains<configs::smp>);
+  expect_caught("an irq drains, smp", configs::smp, "nobody can go on",
+                an_irq_drains<configs::smp>);
 }
 
 // The proposals of the mails: a lock without state corrupts under an irq; irqs masked around it

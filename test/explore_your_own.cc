@@ -1,11 +1,7 @@
-// Your own structure, explored and swept: docs/explore_your_own.md.
 #include <cstdio>
-#include <utility>
 
 #include "nestlock/nestlock.h"
-#include "nestlock/testing/explorer.h"
-#include "nestlock/testing/instruction_sweep.h"
-#include "nestlock/testing/sim_port.h"
+#include "nestlock/testing/explore_and_sweep.h"
 
 // Yours: built on a kernel, so that the simulator can own every step of it.
 template <nestlock::Kernel K>
@@ -22,21 +18,12 @@ struct Slots {
   }
 };
 
-int main() {
-  using namespace nestlock::testing;
-  const auto explored = explore([](Sim& sim) {  // every interleaving, every arrival
-    auto& slots = sim.make<Slots<SimKernel<nestlock::kBuiltConfig>>>();
-    auto& got = sim.make<std::pair<int, int>>();
-    sim.task(0, [&] { got.first = slots.take(); });
-    sim.nmi(0, [&] { got.second = slots.take(); });
-    sim.at_end([&] { sim.check(!got.first || got.first != got.second, "a slot is taken once"); });
-  });
-  Slots<nestlock::BuiltKernel> slots;
-  std::pair<int, int> got;
-  const auto swept = sweep_each([&] { slots.free.store(2), got = {}; },  // before each run
-                                [&] { got.first = slots.take(); },       // interrupted at each
-                                [&] { got.second = slots.take(); },      // instruction by this
-                                [&] { return !got.first || got.first != got.second; });
-  std::printf("explored: %s\nswept: %s\n", explored.text().c_str(), swept.text().c_str());
-  return explored.ok() && (swept.ok() || !swept.supported) ? 0 : 1;
+int main(int argc, char** argv) {
+  const auto r = nestlock::testing::explore_and_sweep<Slots>(
+      [](auto& slots) { return slots.take(); },              // a task, interrupted anywhere
+      [](auto& slots) { return slots.take(); },              // by this, which keeps what it got:
+      [](auto&, int a, int b) { return a == 0 || a != b; },  // is a slot taken once?
+      {.replay = argc > 1 ? argv[1] : ""});
+  std::printf("%s\n", r.text().c_str());
+  return r.ok() ? 0 : 1;
 }

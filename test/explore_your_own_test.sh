@@ -37,12 +37,18 @@ elif ! grep -q '^explored: .* schedules, all' "$work/said"; then
   fail "not all was explored: $(cat "$work/said")"
 fi
 
+mv "$work/program" "$work/right"
 sed 's/BasicTrySpinLock/BasicSpinLock/' "$program" >"$work/broken.cc"
 build up "$work/broken.cc" || fail "the broken one does not compile"
 "$work/program" >"$work/said" && fail "the broken one passed: $(cat "$work/said")"
 while IFS= read -r line; do
   grep -qF -- "$line" "$work/said" || fail "the guide shows '$line'; it said: $(cat "$work/said")"
 done < <(sed -n '/^FAILED: /,/^replay: /p' "$guide")
+# The schedule that it shows brings the error back, and does no harm to what is right.
+schedule=$(sed -n 's/^replay: //p' "$work/said")
+"$work/program" "$schedule" >"$work/again" && fail "the replay passed: $(cat "$work/again")"
+grep -q '^explored: 1 schedules' "$work/again" || fail "more than a replay: $(cat "$work/again")"
+"$work/right" "$schedule" >/dev/null || fail "a replay of what is right"
 # Where instructions cannot be swept, it says so instead.
 grep -Eq '^swept: .*([1-9][0-9]* failed|not supported)' "$work/said" || fail "the sweep found nothing"
 

@@ -57,7 +57,7 @@ TEST(Explorer, FindsALostUpdateAndReplaysIt) {
   EXPECT_TRUE(explore(set_up, {.interruptions = 0}).ok()) << "one after the other";
 }
 
-TEST(Explorer, AScheduleIsReplayedFromTheEnvironment) {
+TEST(Explorer, AScheduleIsReplayedOnRequest) {
   const auto run = [](const char* schedule) {
     setenv("NESTLOCK_CASE", "counter, smp: lost update", 1);
     setenv("NESTLOCK_REPLAY", schedule, 1);

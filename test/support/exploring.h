@@ -15,7 +15,7 @@ namespace nestlock::test_support {
 
 using Scenario = std::function<void(testing::Sim&)>;
 
-// NESTLOCK_CASE=... NESTLOCK_REPLAY=... PROGRAM [--gtest_filter=...]: runs that schedule of that
+// PROGRAM --case=... --replay=... (test/main.cc; or by the environment): runs that schedule of that
 // case, shows each step, and ends the program with 1 if it fails, else with 0.
 inline void replay_if_asked(const std::string& what, const Scenario& set_up,
                             testing::ExploreOptions options) {
@@ -36,8 +36,7 @@ inline testing::ExploreResult show(const char* subject, Config config, const std
   testing::ExploreResult r = testing::explore(set_up, options);
   explored(subject, name_of(config), what, r, options);
   if (!r.failure.empty())
-    std::printf("again: NESTLOCK_CASE='%s' NESTLOCK_REPLAY='%s'\n", name.c_str(),
-                r.schedule.c_str());
+    std::printf("again: --case='%s' --replay='%s'\n", name.c_str(), r.schedule.c_str());
   return r;
 }
 
@@ -52,8 +51,8 @@ inline void expect_caught(const char* mutant, Config config, const char* failure
   const testing::ExploreOptions again{.migrations = options.migrations, .replay = r.schedule};
   const bool replayed = !r.schedule.empty() && testing::explore(set_up, again).failure == r.failure;
   EXPECT_TRUE(replayed) << mutant << ": " << r.text();
-  std::printf("%s: %s\n  again: NESTLOCK_CASE='%s' NESTLOCK_REPLAY='%s'\n", mutant,
-              r.failure.c_str(), mutant, r.schedule.c_str());
+  std::printf("%s: %s\n  again: --case='%s' --replay='%s'\n", mutant, r.failure.c_str(), mutant,
+              r.schedule.c_str());
   caught("explore", mutant, name_of(config), replayed);
 }
 
