@@ -10,11 +10,14 @@ fail() {
 
 output=$("$torture" --seconds 0.5 --seed 1) || fail "status $?"
 subjects=$(grep -cE ' [1-9][0-9]* found a lock held' <<<"$output")
-[ "$subjects" = 2 ] || fail "handlers found a lock held in $subjects of 2 subjects"
+[ "$subjects" = 8 ] || fail "handlers found a lock held in $subjects of 2 allocators and 6 locks"
 printf '%s\n' "$output"
 
 output=$("$torture" --seconds 10 --seed 1 --lock busted 2>&1) && fail "busted locks were not caught"
-[ "$(grep -c '^torture: caught' <<<"$output")" = 2 ] || fail "not caught in both subjects"
+[ "$(grep -c '^torture: caught' <<<"$output")" = 5 ] || fail "not caught in both allocators and by all three"
+for found in 'owner: .*held' 'data: .*counter' 'answers: .*(granted|gate)'; do
+  grep -qE "FOUND in [a-z_]+, $found" <<<"$output" || fail "not found alone by $found"
+done
 grep -E '^torture' <<<"$output"
 
 output=$("$torture" --seconds abc 2>&1)

@@ -9,13 +9,15 @@ usage: ./nest torture [--config NAME ...] [--tsan | --asan] [--seconds S] [--see
   --config all    all of them
   --tsan          under ThreadSanitizer
   --asan          under AddressSanitizer
-  --seconds S     for each configuration and subject; 10 by default
+  --seconds S     for each configuration and subject (the kinds of lock share it); 10 by default
   --seed N        as an earlier run printed it; by default the clock's
   --threads N     4 by default; one in uniprocessor configurations
-  --subject NAME  only this one: pages, objects
+  --subject NAME  only this one: pages, objects, locks, or one kind of lock, as RawSpinLock
   --lock busted   on locks that exclude nobody: must be caught, and ends with 1 as any error does
 
-Says how many handlers found a lock held; none is a failure. Needs a C++20 compiler and nothing else.
+Says how many handlers found a lock held, and of locks how often each answer was known and given, and
+the most and least sections of a thread. What was never hit is a failure.
+Needs a C++20 compiler and nothing else.
 END
 }
 

@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdarg>
 #include <cstdio>
@@ -17,18 +18,32 @@ namespace nestlock::torture {
 namespace {
 
 constexpr double kRound = 0.5;  // seconds
+constexpr double kMoreToHit = 10;
 constexpr unsigned kMaxThreads = 32;
 
 Options options;
 
-using Make = std::unique_ptr<Subject> (*)(const Options&);
-constexpr struct {
-  const char* name;
-  Make make;
-} kSubjects[] = {{"pages", pages}, {"objects", objects}};
+// What `only` asks for, or everything.
+std::vector<Named> subjects(const char* only) {
+  std::vector<Named> all{{"pages", "pages", pages}, {"objects", "objects", objects}};
+  for (const Named& l : locks(options.busted)) all.push_back(l);
+  if (only)
+    std::erase_if(all, [only](const Named& s) {
+      return std::strcmp(only, s.group) != 0 && std::strcmp(only, s.name) != 0;
+    });
+  return all;
+}
+const char* tortured = "";  // the present one
 
 double seconds_now() {
   return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
+// A group has the time of one subject.
+double share_of(const Named& s, const std::vector<Named>& all) {
+  return 1.0 / static_cast<double>(std::count_if(all.begin(), all.end(), [&s](const Named& o) {
+           return !std::strcmp(s.group, o.group);
+         }));
 }
 
 // ---- one subject --------------------------------------------------------------------------------
@@ -63,21 +78,25 @@ void print(const char* prefix, const Worker::Counts& c) {
               static_cast<unsigned long long>(c.all_at_a_held_lock()));
 }
 
-int torture(const char* name, Make make) {
+int torture(const Named& named, double seconds) {
+  tortured = named.name;
   // Kept to the end: its CPU offline hook cannot be taken back.
   static std::vector<std::unique_ptr<Subject>> all;
-  Subject* const subject = all.emplace_back(make(options)).get();
-  std::printf("%s on %s, %s, %u thread%s, --seed %llu, %g s\n", name, subject->name(),
+  Subject* const subject = all.emplace_back(named.make(options)).get();
+  std::printf("%s on %s, %s, %u thread%s, --seed %llu, %g s\n", named.group, subject->name(),
               nestlock::name_of(kBuiltConfig), options.threads, options.threads == 1 ? "" : "s",
-              static_cast<unsigned long long>(options.seed), options.seconds);
+              static_cast<unsigned long long>(options.seed), seconds);
   std::fflush(stdout);
   const bool progress = isatty(STDOUT_FILENO);
   Worker::Counts counts;
-  const double begin = seconds_now(), end = begin + options.seconds;
+  const double begin = seconds_now(), end = begin + seconds;
+  const auto all_hit = [&] { return counts.all_at_a_held_lock() && subject->all_hit(); };
   Options o = options;
   unsigned rounds = 0;
-  for (double now = begin; now < end; now = seconds_now(), ++rounds) {
-    round_of(*subject, o, std::min(kRound, end - now), counts);
+  // A busy machine may give a short run no time at all: then it goes on until it has hit.
+  for (double now = begin; now < end || (!all_hit() && now < end + kMoreToHit);
+       now = seconds_now(), ++rounds) {
+    round_of(*subject, o, now < end ? std::min(kRound, end - now) : kRound, counts);
     subject->check(/*last=*/false);
     ++o.seed;
     if (progress) {
@@ -95,7 +114,9 @@ int torture(const char* name, Make make) {
                 static_cast<unsigned long long>(counts.entries[l]));
   std::printf("); all there after each of %u rounds\n", rounds);
   subject->print_statistics();
+  if (options.busted) return 0;  // not caught
   if (counts.all_at_a_held_lock() == 0) trouble("no handler found a lock held: nothing was shown");
+  if (!subject->all_hit()) trouble("a case was never hit: nothing was shown of it");
   return 0;
 }
 
@@ -142,16 +163,20 @@ int caught_in_a_child(F run) {
 }  // namespace
 
 void trouble(const char* format, ...) noexcept {
-  char text[512];
-  int n = std::snprintf(text, sizeof text, "\ntorture: FOUND in %s, --seed %llu --threads %u: ",
-                        nestlock::name_of(kBuiltConfig),
-                        static_cast<unsigned long long>(options.seed), options.threads);
+  char text[768];
+  int n = std::snprintf(text, sizeof text,
+                        "\ntorture: FOUND in %s, %s: ", nestlock::name_of(kBuiltConfig), tortured);
   va_list values;
   va_start(values, format);
-  n += std::vsnprintf(text + n, sizeof text - static_cast<std::size_t>(n) - 1, format, values);
+  n += std::vsnprintf(text + n, sizeof text / 2, format, values);
   va_end(values);
-  n = std::min(n, static_cast<int>(sizeof text) - 2);
-  text[n++] = '\n';
+  n = std::min(n, static_cast<int>(sizeof text) - 256);
+  n += std::snprintf(text + n, 256,
+                     "\nagain: ./nest torture --config %s%s --subject %s --seed %llu --threads %u "
+                     "--seconds %g%s\n",
+                     nestlock::name_of(kBuiltConfig), internal::kWithTsan ? " --tsan" : "",
+                     tortured, static_cast<unsigned long long>(options.seed), options.threads,
+                     options.seconds, options.busted ? " --lock busted" : "");
   [[maybe_unused]] const ssize_t written = write(STDOUT_FILENO, text, static_cast<std::size_t>(n));
   _exit(1);
 }
@@ -189,9 +214,9 @@ int main_of(int argc, char** argv) {
   });
   register_handlers();
   int status = 0, ran = 0, caught = 0;
-  for (const auto& s : kSubjects) {
-    if (only && std::strcmp(only, s.name) != 0) continue;
-    const auto run = [&] { return torture(s.name, s.make); };
+  const std::vector<Named> all = subjects(only);
+  for (const Named& s : all) {
+    const auto run = [&] { return torture(s, options.seconds * share_of(s, all)); };
     if (options.busted)
       caught += caught_in_a_child(run);
     else

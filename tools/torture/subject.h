@@ -3,6 +3,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <span>
 
 namespace nestlock::torture {
 
@@ -50,11 +51,20 @@ class Subject {
   virtual void nested(Caller&) noexcept = 0;
   // All threads but this are gone: is everything there, once? `last`: give it all back first.
   virtual void check(bool last) = 0;
+  // Whether it has seen each thing at least once that it is there to see.
+  virtual bool all_hit() const { return true; }
   virtual void print_statistics() const = 0;
 };
 
+// `--subject` takes either name: a group is all that have it.
+struct Named {
+  const char* group;
+  const char* name;
+  std::unique_ptr<Subject> (*make)(const Options&);
+};
 std::unique_ptr<Subject> pages(const Options&);
 std::unique_ptr<Subject> objects(const Options&);
+std::span<const Named> locks(bool busted);
 
 // Prints what was found, by whom, and how to try again; ends the program with 1. Any context.
 [[noreturn, gnu::format(printf, 1, 2)]] void trouble(const char* format, ...) noexcept;
