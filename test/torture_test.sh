@@ -2,6 +2,8 @@
 # The torture program, briefly: it ends well, says what it hit, and catches locks that are none.
 set -u
 torture=$1
+# ThreadSanitizer would wait a second at the end of each child, for races there.
+export TSAN_OPTIONS="${TSAN_OPTIONS:+$TSAN_OPTIONS:}atexit_sleep_ms=0"
 fail() {
   printf '%s\n' "$output"
   echo "FAILED: $*"
@@ -15,10 +17,19 @@ printf '%s\n' "$output"
 
 output=$("$torture" --seconds 10 --seed 1 --lock busted 2>&1) && fail "busted locks were not caught"
 [ "$(grep -c '^torture: caught' <<<"$output")" = 5 ] || fail "not caught in both allocators and by all three"
-for found in 'owner: .*held' 'data: .*counter' 'answers: .*(granted|gate)'; do
+# Or ThreadSanitizer is first, and ends it.
+grep -q 'WARNING: ThreadSanitizer' <<<"$output" || for found in 'owner: .*held' 'data: .*counter' 'answers: .*(granted|gate)'; do
   grep -qE "FOUND in [a-z_]+, $found" <<<"$output" || fail "not found alone by $found"
 done
 grep -E '^torture' <<<"$output"
+
+output=$("$torture" --soak 0.3s --seconds 0.1 --seed 1 --subject TrySpinLock 2>&1) || fail "soak: status $?"
+[ "$(grep -oE 'TrySpinLock, --seed [0-9]+: [1-9]' <<<"$output" | sort -u | wc -l)" -ge 2 ] ||
+  fail "a soak of two rounds or more does not show as many seeds"
+grep -q 'rounds, no error$' <<<"$output" || fail "a soak has no summary"
+output=$("$torture" --soak 1h --seconds 5 --seed 1 --lock busted --subject answers 2>&1)
+[ $? = 1 ] && grep -q '^again: .*--subject answers .*--seed' <<<"$output" && grep -q 'ended by an error$' <<<"$output" ||
+  grep -q 'WARNING: ThreadSanitizer' <<<"$output" || fail "an error does not end a soak"
 
 output=$("$torture" --seconds abc 2>&1)
 [ $? = 2 ] || fail "a wrong option is not refused"

@@ -3,7 +3,7 @@ help_torture() {
 random operations on many threads under a storm of signals: nothing lost, nothing given twice
 
 usage: ./nest torture [--config NAME ...] [--tsan | --asan] [--seconds S] [--seed N] [--threads N]
-                      [--subject NAME] [--lock busted]
+                      [--subject NAME] [--lock busted] [--soak TIME]
 
   --config NAME   this configuration; repeat it for more. By default up and smp
   --config all    all of them
@@ -13,6 +13,10 @@ usage: ./nest torture [--config NAME ...] [--tsan | --asan] [--seconds S] [--see
   --seed N        as an earlier run printed it; by default the clock's
   --threads N     4 by default; one in uniprocessor configurations
   --subject NAME  only this one: pages, objects, locks, or one kind of lock, as RawSpinLock
+  --soak TIME     1h, 30m, 90s, for all configurations together: rounds of --seconds, each of one subject,
+                  with a new seed that is printed, in a process of its own. The first error, crash or hang
+                  ends it, with 1 and the command that tries that round again; ^C ends it, too, and either
+                  prints what was done. With --seed the seeds are those of an earlier soak
   --lock busted   on locks that exclude nobody: must be caught, and ends with 1 as any error does
 
 Says how many handlers found a lock held, and of locks how often each answer was known and given, and
@@ -22,7 +26,7 @@ END
 }
 
 run_torture() {
-  local cxx config flags=(-O2) suffix='' configs=() args=() failed=0 out line newer
+  local cxx config flags=(-O2) suffix='' configs=() args=() outs=() failed=0 out line newer soak='' status
   while [ $# -gt 0 ]; do
     case "$1" in
       --config)
@@ -36,11 +40,18 @@ run_torture() {
         shift 2
         ;;
       --tsan) flags=(-O1 -g -fsanitize=thread) suffix=.tsan && shift ;;
+      --soak)
+        [ $# -gt 1 ] || die "--soak needs a time, such as 1h"
+        soak=$(seconds_of "$2") || die "--soak takes 90s, 30m, 1h"
+        shift 2
+        ;;
       --asan) flags=(-O1 -g -fsanitize=address) suffix=.asan && shift ;;
       *) args+=("$1") && shift ;;
     esac
   done
   [ ${#configs[@]} -gt 0 ] || configs=(up smp)
+  # Shared among them.
+  [ -z "$soak" ] || args+=(--soak "$(awk -v t="$soak" -v n=${#configs[@]} 'BEGIN { print t / n }')")
   mkdir -p "$state" || die "cannot write to $state"
   cxx=$(find_cxx) || exit 2
   for config in "${configs[@]}"; do
@@ -53,7 +64,20 @@ run_torture() {
         tools/torture/*.cc lib/port/*.cc -pthread -o "$out.new") || exit 1
       mv -f "$out.new" "$out" && printf '%s\n' "$line" >"$out.line"
     fi
-    "$out" ${args[@]+"${args[@]}"} || failed=1
+    outs+=("$out")
+  done
+  for out in "${outs[@]}"; do
+    "$out" ${args[@]+"${args[@]}"}
+    status=$?
+    [ "$status" = 0 ] || failed=1
+    [ -z "$soak" ] || [ "$status" = 0 ] || break
   done
   return "$failed"
+}
+
+seconds_of() { # seconds_of 1h|30m|90s|90
+  awk -v t="$1" 'BEGIN {
+    if (t !~ /^[0-9]+(\.[0-9]+)?[smh]?$/ || t + 0 == 0) exit 1
+    print t * (t ~ /h$/ ? 3600 : t ~ /m$/ ? 60 : 1)
+  }'
 }

@@ -12,16 +12,21 @@
 #include <cstring>
 
 #include "nestlock/signals.h"
-#include "tools/torture/storm.h"
+#include "tools/torture/run.h"
 
 namespace nestlock::torture {
+
+Options options;
+
+double seconds_now() {
+  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
+}
+
 namespace {
 
 constexpr double kRound = 0.5;  // seconds
 constexpr double kMoreToHit = 10;
 constexpr unsigned kMaxThreads = 32;
-
-Options options;
 
 // What `only` asks for, or everything.
 std::vector<Named> subjects(const char* only) {
@@ -34,10 +39,6 @@ std::vector<Named> subjects(const char* only) {
   return all;
 }
 const char* tortured = "";  // the present one
-
-double seconds_now() {
-  return std::chrono::duration<double>(std::chrono::steady_clock::now().time_since_epoch()).count();
-}
 
 // A group has the time of one subject.
 double share_of(const Named& s, const std::vector<Named>& all) {
@@ -78,16 +79,31 @@ void print(const char* prefix, const Worker::Counts& c) {
               static_cast<unsigned long long>(c.all_at_a_held_lock()));
 }
 
-int torture(const Named& named, double seconds) {
+void tell_of(const Subject& subject, const Worker::Counts& counts, unsigned rounds) {
+  print(isatty(STDOUT_FILENO) ? "\r  " : "  ", counts);
+  std::printf(" (");
+  for (unsigned l = 1; l < kLevels; ++l)
+    std::printf("%s%s %llu of %llu", l == 1 ? "" : ", ", name_of(static_cast<Level>(l)),
+                static_cast<unsigned long long>(counts.at_a_held_lock[l]),
+                static_cast<unsigned long long>(counts.entries[l]));
+  std::printf("); all there after each of %u rounds\n", rounds);
+  subject.print_statistics();
+}
+
+}  // namespace
+
+int torture(const Named& named, double seconds, Worker::Counts* instead_of_telling) {
   tortured = named.name;
   // Kept to the end: its CPU offline hook cannot be taken back.
   static std::vector<std::unique_ptr<Subject>> all;
   Subject* const subject = all.emplace_back(named.make(options)).get();
-  std::printf("%s on %s, %s, %u thread%s, --seed %llu, %g s\n", named.group, subject->name(),
-              nestlock::name_of(kBuiltConfig), options.threads, options.threads == 1 ? "" : "s",
-              static_cast<unsigned long long>(options.seed), seconds);
-  std::fflush(stdout);
-  const bool progress = isatty(STDOUT_FILENO);
+  if (!instead_of_telling) {
+    std::printf("%s on %s, %s, %u thread%s, --seed %llu, %g s\n", named.group, subject->name(),
+                nestlock::name_of(kBuiltConfig), options.threads, options.threads == 1 ? "" : "s",
+                static_cast<unsigned long long>(options.seed), seconds);
+    std::fflush(stdout);
+  }
+  const bool progress = !instead_of_telling && isatty(STDOUT_FILENO);
   Worker::Counts counts;
   const double begin = seconds_now(), end = begin + seconds;
   const auto all_hit = [&] { return counts.all_at_a_held_lock() && subject->all_hit(); };
@@ -106,19 +122,17 @@ int torture(const Named& named, double seconds) {
     }
   }
   subject->check(/*last=*/true);
-  print(progress ? "\r  " : "  ", counts);
-  std::printf(" (");
-  for (unsigned l = 1; l < kLevels; ++l)
-    std::printf("%s%s %llu of %llu", l == 1 ? "" : ", ", name_of(static_cast<Level>(l)),
-                static_cast<unsigned long long>(counts.at_a_held_lock[l]),
-                static_cast<unsigned long long>(counts.entries[l]));
-  std::printf("); all there after each of %u rounds\n", rounds);
-  subject->print_statistics();
+  if (instead_of_telling)
+    *instead_of_telling = counts;
+  else
+    tell_of(*subject, counts, rounds);
   if (options.busted) return 0;  // not caught
   if (counts.all_at_a_held_lock() == 0) trouble("no handler found a lock held: nothing was shown");
   if (!subject->all_hit()) trouble("a case was never hit: nothing was shown of it");
   return 0;
 }
+
+namespace {
 
 // ---- a lock to be caught ------------------------------------------------------------------------
 
@@ -150,17 +164,37 @@ int caught_in_a_child(F run) {
   return WIFSIGNALED(status) || WEXITSTATUS(status);
 }
 
+// "90", "90s", "10m", "1h"; 0: none of these.
+double duration(const char* text) {
+  char* rest = nullptr;
+  const double n = std::strtod(text, &rest);
+  if (rest == text || !(n > 0)) return 0;
+  if (!std::strcmp(rest, "h")) return n * 3600;
+  if (!std::strcmp(rest, "m")) return n * 60;
+  return !*rest || !std::strcmp(rest, "s") ? n : 0;
+}
+
 // ---- the command line ---------------------------------------------------------------------------
 
 [[noreturn]] void usage(const char* wrong) {
   if (wrong) std::fprintf(stderr, "torture: %s\n", wrong);
   std::fprintf(wrong ? stderr : stdout,
                "usage: torture [--seconds S] [--seed N] [--threads N] [--subject NAME] "
-               "[--lock busted]\n");
+               "[--lock busted] [--soak TIME]\n");
   std::exit(wrong ? 2 : 0);
 }
 
 }  // namespace
+
+void print_again(char* to, std::size_t size, const char* subject) noexcept {
+  std::snprintf(
+      to, size,
+      "again: ./nest torture --config %s%s --subject %s --seed %llu --threads %u --seconds "
+      "%g%s",
+      nestlock::name_of(kBuiltConfig), internal::kWithTsan ? " --tsan" : "", subject,
+      static_cast<unsigned long long>(options.seed), options.threads, options.seconds,
+      options.busted ? " --lock busted" : "");
+}
 
 void trouble(const char* format, ...) noexcept {
   char text[768];
@@ -170,13 +204,11 @@ void trouble(const char* format, ...) noexcept {
   va_start(values, format);
   n += std::vsnprintf(text + n, sizeof text / 2, format, values);
   va_end(values);
-  n = std::min(n, static_cast<int>(sizeof text) - 256);
-  n += std::snprintf(text + n, 256,
-                     "\nagain: ./nest torture --config %s%s --subject %s --seed %llu --threads %u "
-                     "--seconds %g%s\n",
-                     nestlock::name_of(kBuiltConfig), internal::kWithTsan ? " --tsan" : "",
-                     tortured, static_cast<unsigned long long>(options.seed), options.threads,
-                     options.seconds, options.busted ? " --lock busted" : "");
+  n = std::min(n, static_cast<int>(sizeof text) - 258);
+  text[n++] = '\n';
+  print_again(text + n, 256, tortured);
+  n += static_cast<int>(std::strlen(text + n));
+  text[n++] = '\n';
   [[maybe_unused]] const ssize_t written = write(STDOUT_FILENO, text, static_cast<std::size_t>(n));
   _exit(1);
 }
@@ -185,6 +217,7 @@ namespace {
 
 int main_of(int argc, char** argv) {
   const char* only = nullptr;
+  double soak_time = 0;
   for (int i = 1; i < argc; ++i) {
     const char* const name = argv[i];
     if (!std::strcmp(name, "--help")) usage(nullptr);
@@ -197,7 +230,9 @@ int main_of(int argc, char** argv) {
       options.seed = std::strtoull(value, &rest, 10);
     else if (!std::strcmp(name, "--threads"))
       options.threads = static_cast<unsigned>(std::strtoul(value, &rest, 10));
-    else if (!std::strcmp(name, "--subject"))
+    else if (!std::strcmp(name, "--soak")) {
+      if ((soak_time = duration(value)) == 0) usage("--soak 90s, 10m, 1h");
+    } else if (!std::strcmp(name, "--subject"))
       only = value;
     else if (!std::strcmp(name, "--lock") && !std::strcmp(value, "busted"))
       options.busted = true;
@@ -215,6 +250,8 @@ int main_of(int argc, char** argv) {
   register_handlers();
   int status = 0, ran = 0, caught = 0;
   const std::vector<Named> all = subjects(only);
+  if (all.empty()) usage("no such subject");
+  if (soak_time > 0) return soak(all, soak_time);
   for (const Named& s : all) {
     const auto run = [&] { return torture(s, options.seconds * share_of(s, all)); };
     if (options.busted)
@@ -223,7 +260,6 @@ int main_of(int argc, char** argv) {
       status |= run();
     ++ran;
   }
-  if (!ran) usage("no such subject");
   return options.busted ? caught == ran : status;
 }
 
