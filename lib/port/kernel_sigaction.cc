@@ -14,8 +14,9 @@ namespace nestlock::signals {
 // under it the kernel is asked directly.
 #if NESTLOCK_WITH_TSAN && defined(__x86_64__)
 
+// In libc's very bytes, after a nop: by these an unwinder knows a signal's return.
 extern "C" void nestlock_sigreturn();
-asm(".text\n.weak nestlock_sigreturn\nnestlock_sigreturn:\n mov $15, %eax\n syscall\n");
+asm(".text\n nop\n.weak nestlock_sigreturn\nnestlock_sigreturn:\n movq $15, %rax\n syscall\n");
 
 namespace {
 struct KernelAction {

@@ -28,7 +28,7 @@ struct KernelName {
 
 // Runs f.operator()<K>() for each of the eight.
 template <class F, class... K>
-void for_each_kernel(F f, ::testing::Types<K...> = {}) {
+void for_each_kernel(F f, ::testing::Types<K...>) {
   (f.template operator()<K>(), ...);
 }
 template <class F>

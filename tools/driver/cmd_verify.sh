@@ -11,8 +11,8 @@ usage: ./nest verify [--quick] [--require-genmc] [--seconds S] [--jobs N] [BAZEL
   --jobs N          mutants, and Bazel's processes, at a time; 2 by default
 
 In the table: the explorer (schedules of the simulator, all or within which bound), the instruction
-sweep (boundaries), torture (time), GenMC (executions of the weak memory model), and the mutants, each
-with what caught it. docs/verification.md says what each of them proves, and what not.
+sweep and the unwind sweep (boundaries), torture (time), GenMC (executions of the weak memory model),
+and the mutants, each with what caught it. docs/verification.md says what each proves, and what not.
 
 A row comes from any line `verify: ...` that a test prints (test/support/verify_line.h); the tests
 that do are those tagged `verify`. Arguments go to `bazel test`. The table is also in
@@ -153,6 +153,7 @@ table_of() { # table_of ROWS
     }
     BEGIN {
       tools["explore"] = "explorer"; tools["genmc"] = "GenMC"; tools["mutants"] = "test"
+      tools["unwind"] = "unwind sweep"
       print "| what | configuration | by | seen | result |"
       print "|---|---|---|---|---|"
     }
