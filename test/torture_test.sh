@@ -13,6 +13,8 @@ fail() {
 output=$("$torture" --seconds 0.5 --seed 1) || fail "status $?"
 subjects=$(grep -cE ' [1-9][0-9]* found a lock held' <<<"$output")
 [ "$subjects" = 8 ] || fail "handlers found a lock held in $subjects of 2 allocators and 6 locks"
+grep -qE '^  (skipped: |nothing to ask)|^verify: .*two_priorities.* result=ok' <<<"$output" ||
+  fail "nothing is said of two priorities on one processor"
 printf '%s\n' "$output"
 
 output=$("$torture" --seconds 10 --seed 1 --lock busted 2>&1) && fail "busted locks were not caught"

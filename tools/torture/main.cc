@@ -250,7 +250,9 @@ int main_of(int argc, char** argv) {
   register_handlers();
   int status = 0, ran = 0, caught = 0;
   const std::vector<Named> all = subjects(only);
-  if (all.empty()) usage("no such subject");
+  const bool with_fifo = !options.busted && (!only || !std::strcmp(only, "fifo"));
+  if (all.empty() && !with_fifo) usage("no such subject");
+  if (soak_time > 0 && all.empty()) usage("no soak of fifo");
   if (soak_time > 0) return soak(all, soak_time);
   for (const Named& s : all) {
     const auto run = [&] { return torture(s, options.seconds * share_of(s, all)); };
@@ -259,6 +261,10 @@ int main_of(int argc, char** argv) {
     else
       status |= run();
     ++ran;
+  }
+  if (with_fifo) {
+    tortured = "fifo";
+    status |= fifo(options.seconds);
   }
   return options.busted ? caught == ran : status;
 }

@@ -17,6 +17,9 @@ int torture(const Named&, double seconds, Worker::Counts* instead_of_telling = n
 // Each subject in turn, in a child and with a seed of its own, for so long. 0: no error.
 int soak(std::span<const Named>, double seconds);
 
+// Calls that are preempted by others of a higher priority. An error ends the program.
+int fifo(double seconds);
+
 // The command that tries it again. Any context.
 void print_again(char* to, std::size_t size, const char* subject) noexcept;
 
