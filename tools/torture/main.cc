@@ -98,7 +98,7 @@ int torture(const Named& named, double seconds, Worker::Counts* instead_of_telli
   static std::vector<std::unique_ptr<Subject>> all;
   Subject* const subject = all.emplace_back(named.make(options)).get();
   if (!instead_of_telling) {
-    std::printf("%s on %s, %s, %u thread%s, --seed %llu, %g s\n", named.group, subject->name(),
+    std::printf("%s on %s, %s, %u thread%s, --seed %llu, %.4g s\n", named.group, subject->name(),
                 nestlock::name_of(kBuiltConfig), options.threads, options.threads == 1 ? "" : "s",
                 static_cast<unsigned long long>(options.seed), seconds);
     std::fflush(stdout);
