@@ -98,6 +98,7 @@ class UnwindCheck {
   std::uint64_t depth() const noexcept { return depth_; }
   std::vector<const void*> callers() const {
     std::vector<const void*> v;
+    v.reserve(base_size_);
     for (std::size_t i = 0; i < base_size_; ++i)
       v.push_back(reinterpret_cast<const void*>(base_[i].ip));
     return v;
