@@ -183,6 +183,51 @@ TEST(SlabOnCpus, EveryPathBesideAnotherCpuAndInterrupts) {
     EXPECT_NE(hits[hit], 0u) << hit;
 }
 
+// A list that another CPU has until the test says otherwise: a try is refused.
+template <class K>
+struct TakenList : BasicTrySpinLock<K> {
+  static inline typename K::Port::template Atomic<int>* taken = nullptr;
+  [[nodiscard]] bool try_lock(nestlock::internal::PlaceOf<K> where = {}) noexcept
+      NESTLOCK_TRY_ACQUIRE(true) {
+    return !(taken && taken->load()) && BasicTrySpinLock<K>::try_lock(where);
+  }
+};
+template <class K>
+struct TakenLists : WatchedLocks<K> {
+  using List = TakenList<K>;
+};
+
+// A new slab finds the list taken. Its objects are in the sheaf before the slab is left as an
+// orphan: an nmi takes one, and gives it back when the sheaf is full, to the slab if the list is
+// free by then.
+TEST(SlabOnCpus, AnOrphansObjectComesBackBeforeTheOrphanIsSeen) {
+  using K = WatchedKernel<configs::smp>;
+  using S = SimSlabs<K, TakenLists<K>>;
+  const auto set_up = watched([](Sim& sim) {
+    auto& taken = sim.make<K::Port::Atomic<int>>(0);
+    TakenList<K>::taken = &taken;
+    auto& s = sim.make<S>(sim, 64);  // so that a slab has more objects than a sheaf
+    s.script(12);                    // with those that are kept: the one sheaf is empty
+    s.start();
+    taken.store(1);
+    sim.task(0, [&s] { s.alloc_nolock(); });
+    sim.task(1, [&taken] { taken.store(0); });
+    sim.nmi(0, [&sim, &s] {
+      void* const o = s.alloc_nolock();
+      for (int i = 0; i < 3; ++i) s.free_nolock(s.any_out());  // the sheaf is full
+      const auto frees = s.cache->stats().list_frees;
+      if (o) s.free_nolock(o);
+      if (s.cache->stats().list_frees != frees) sim.count("came back by the list");
+    });
+    sim.at_end([&taken, &s] { taken.store(0), s.check_conserved(); });
+  });
+  const auto r = show("slab allocator", configs::smp, "an object of an orphan comes back", set_up);
+  TakenList<K>::taken = nullptr;
+  EXPECT_TRUE(r.ok() && r.complete) << r.text();
+  for (const char* hit : {"orphan", "came back by the list"})
+    EXPECT_NE(r.counts.count(hit), 0u) << hit << " in " << r.text();
+}
+
 // The uniprocessor's bytes for the locks of a node.
 struct BytesOnTwoCpus : policy::PerLockByte<SimKernel<configs::smp>> {
   using OneCpu = KernelOf<configs::up, SimPort<configs::smp>>;

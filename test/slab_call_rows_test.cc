@@ -6,6 +6,7 @@
 
 #include "support/kernels.h"
 #include "support/slab_rows.h"
+#include "support/verify_line.h"
 
 namespace nestlock::test_support {
 namespace {
@@ -112,19 +113,25 @@ INSTANTIATE_TEST_SUITE_P(Mutant, SlabDecidingByGfpOnCpus,
                          ::testing::ValuesIn(on_cpus(slabs_deciding_by_gfp())),
                          name_of_case<::testing::TestParamInfo<SlabCase>>);
 TEST_P(SlabDecidingByGfpOnCpus, K20FailsThere) {
-  EXPECT_EQ(allocate_in_early_boot(gfp::kernel), nullptr);
+  void* const p = allocate_in_early_boot(gfp::kernel);
+  EXPECT_EQ(p, nullptr);
   EXPECT_GT(stats().list_busy, 0u);
+  caught("test", "gfp decides, K20", name_of(config()), !p);
   give_everything_back();
 }
 TEST_P(SlabDecidingByGfp, K21FailsThere) {
   if (config().smp) {
-    EXPECT_EQ(allocate_in_early_boot(gfp::nowarn), nullptr);
+    void* const p = allocate_in_early_boot(gfp::nowarn);
+    EXPECT_EQ(p, nullptr);
+    caught("test", "gfp decides, K21", name_of(config()), !p);
   } else {
     start();
     s->shrink(c);
     const SlabStats before = stats();
     EXPECT_TRUE(keep(s->kmalloc(kSize, gfp::nowarn)));
-    EXPECT_EQ(stats().refills, before.refills) << "it took the nolock way";
+    const bool tried = stats().refills == before.refills;
+    EXPECT_TRUE(tried) << "it took the nolock way";
+    caught("test", "gfp decides, K21", name_of(config()), tried);
   }
   give_everything_back();
 }

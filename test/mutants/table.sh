@@ -331,3 +331,7 @@ mutant slab_deferred_unmarked $slab 'SlabOn*' \
 mutant refilled_sheaf_takes_its_place $slab 'Slab*' \
   'what came in while a sheaf was filled stays' \
   "$inside" 's/      if (c->main->size == 0) {\n        std::swap(c->main, s);\n        if (s == \&internal::no_sheaf) return;/      if (true) {\n        c->main = s;\n        return;/'
+
+mutant orphan_marked_late $slab 'SlabOn*' \
+  'an orphan is known as one before anybody can free one of its objects' \
+  "$inside" 's/    on_list(\*p) = orphan ? kOrphan : kOff;\n\(.*  internal::bump(counters_.orphans);\n\)/    on_list(*p) = kOff;\n\1  on_list(*p) = kOrphan;\n/'

@@ -234,6 +234,8 @@ void BasicKmemCache<K, L>::defer(void* object) noexcept {
   while (
       !deferred_.compare_exchange_weak(first, link, std::memory_order_release, internal::kRelaxed));
   internal::bump(counters_.deferred);
+  // release: as an orphan's mark. No checker shows it to be needed here: who clears the mark takes
+  // the list by a read-modify-write, which in no model comes before what it read.
   attention_.fetch_or(kUnsettled, std::memory_order_release);
 }
 
