@@ -261,6 +261,36 @@ TEST_F(InstructionSweep, DoesNotSeeTheBoundaryAfterASystemCall) {
   const SweepResult r = sweep_each([] {}, [] { sweep_test_syscall(); }, [] {}, [] {},
                                    {.ranges = code_of(sweep_test_syscall)});
   EXPECT_EQ(r.boundaries, 4u) << r.text();
+  EXPECT_EQ(r.unseen, 1u);
+  EXPECT_NE(
+      r.text().find("not seen: what comes after syscall at boundary 2 (sweep_test_syscall+0x5"),
+      std::string::npos)
+      << r.text();
+  EXPECT_EQ(sweep_each([] {}, [] { sweep_test_nops(); }, [] {}, [] {},
+                       {.ranges = code_of(sweep_test_nops)})
+                .unseen,
+            0u);
+}
+
+// One function of several, by its name; of the others nothing is interrupted.
+TEST_F(InstructionSweep, SweepsOneFunctionByItsName) {
+  const auto* const loop = reinterpret_cast<const char*>(&sweep_test_loop);
+  for (const Engine engine : {Engine::trap_flag, Engine::breakpoints}) {
+    const SweepResult r =
+        sweep_each([] {},
+                   [] {
+                     sweep_test_nops();
+                     sweep_test_loop();
+                     sweep_test_syscall();
+                   },
+                   [&](const Boundary& at) {
+                     EXPECT_GE(at.address, static_cast<const void*>(loop));
+                     EXPECT_EQ(describe(at.address).rfind("sweep_test_loop+", 0), 0u);
+                   },
+                   [] {}, {.ranges = CodeRanges::function("sweep_test_loop"), .engine = engine});
+    EXPECT_TRUE(r.ok() && r.complete) << r.text();
+    EXPECT_EQ(r.boundaries, 12u) << r.text();
+  }
 }
 
 NESTLOCK_SWEPT int marked(int x) { return x * 3 + 1; }

@@ -31,8 +31,8 @@
 // Limits:
 //  - x86-64 Linux. Elsewhere, under gdb (which takes the traps) and under valgrind (which has none)
 //    the result is not `supported`, hence not ok(). Works in containers and under qemu-x86_64.
-//  - Not swept: the boundary right after `syscall` and after `mov ss`; handlers of signals that
-//    arrive in the code (they run free); other threads.
+//  - Not swept: the boundary right after `syscall` and after `mov ss` (named in the result);
+//    handlers of signals that arrive in the code (they run free); other threads.
 //  - The code must end the stepping neither by a `popf` of flags saved before it nor by leaving a
 //    signal handler with siglongjmp: reported as trouble. It must not block SIGTRAP (the kernel
 //    kills the process; pthread_create() and posix_spawn() do block it) nor fork.
@@ -59,6 +59,7 @@
 
 #include "nestlock/testing/code_ranges.h"
 #include "nestlock/testing/internal/runner.h"
+#include "nestlock/testing/internal/unstepped.h"
 
 namespace nestlock::testing {
 
@@ -110,6 +111,9 @@ struct SweepResult {
   std::uint64_t traps = 0;       // taken
   std::uint64_t failed = 0;      // checks that returned false
   Boundary first_failed{};
+  std::uint64_t unseen = 0;  // places in the code (visited) after which there was no trap
+  Boundary first_unseen{};   // ... and what stands there
+  const char* unseen_after = nullptr;
   Engine engine = Engine::trap_flag;  // that was used to the end
   const char* trouble = nullptr;      // what went wrong with the sweep itself
 
@@ -180,6 +184,9 @@ inline std::string SweepResult::text() const {
                   " traps" + (engine == Engine::breakpoints ? " by breakpoints, " : ", ") +
                   std::to_string(failed) + " failed";
   if (failed) s += ", the first at " + to_text(first_failed);
+  if (unseen)
+    s += "; not seen: what comes after " + std::string(unseen_after) + " at " +
+         to_text(first_unseen) + (unseen == 1 ? "" : ", and at more places");
   if (trouble) s += "; " + std::string(trouble);
   return s;
 }
@@ -234,7 +241,9 @@ class Sweep {
   }
   void interrupted(const Boundary& at) {
     ++result_.boundaries;
-    addresses_.insert(at.address);
+    if (!addresses_.insert(at.address).second) return;
+    const char* const what = unstepped(at.address);
+    if (what && ++result_.unseen == 1) result_.first_unseen = at, result_.unseen_after = what;
   }
   template <class Check>
   void check(Check& check, const Boundary& at) {
