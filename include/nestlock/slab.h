@@ -21,7 +21,6 @@
 // gfp bits: those are taken away from every caller in early boot (gfp_allowed_mask).
 #pragma once
 
-#include <algorithm>
 #include <bit>
 #include <cstddef>
 #include <cstdint>

@@ -11,20 +11,19 @@ namespace nestlock {
 // nobody wants is not touched. The free list is empty only where no object is free.
 template <Kernel K, LockPolicy L>
 void BasicKmemCache<K, L>::link_more(Page& p) noexcept {
-  const unsigned from = linked(p);
-  const unsigned n = std::min<unsigned>(objects(p) - from, kLinkedAtOnce);
-  if (n == 0) return;
-  char* const first = static_cast<char*>(pages_->address(&p)) + lead_ + from * stride_;
-  Object* const end = link_of(first + (n - 1) * stride_);
+  const unsigned all = objects(p);
+  unsigned i = linked(p);
+  if (i == all) return;
+  Object* link = link_of(static_cast<char*>(pages_->address(&p)) + lead_ + i * stride_);
+  set_freelist(p, link);
   const std::size_t stride = stride_;
-  for (Object* link = link_of(first); link != end;) {
-    Object** const at = &link->next;
-    link = reinterpret_cast<Object*>(reinterpret_cast<char*>(link) + stride);
-    *at = link;
+  for (++i; i != all && i % kLinkedAtOnce != 0; ++i) {
+    auto* const next = reinterpret_cast<Object*>(reinterpret_cast<char*>(link) + stride);
+    link->next = next;
+    link = next;
   }
-  end->next = nullptr;
-  set_freelist(p, link_of(first));
-  linked(p) = static_cast<std::uint16_t>(from + n);
+  link->next = nullptr;
+  linked(p) = static_cast<std::uint16_t>(i);
 }
 
 // There is one. Whoever has the slab: under the list's lock, or while nobody else knows it.
