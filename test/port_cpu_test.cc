@@ -154,6 +154,7 @@ TEST_F(PortCpuTest, PerCpuDataThatMustBeThereIsAFatalFinding) {
 
 TEST_F(PortCpuTest, AHandlerMayBeTheFirstUser) {
   static unsigned seen;
+  leave_out(seen);
   in_irq = [](int, siginfo_t*, void*) { seen = Smp::cpu_id(); };
   std::thread([] {
     seen = Smp::kMaxCpus;
@@ -203,10 +204,9 @@ struct LateObject {
 };
 
 TEST_F(PortCpuTest, OtherLibrariesExitHooksMayUseIt) {
-  constexpr unsigned kPasses = PTHREAD_DESTRUCTOR_ITERATIONS, kLast = 1u << (kPasses - 1);
+  constexpr unsigned kPasses = hosted::kExitPasses, kLast = 1u << (kPasses - 1);
   ASSERT_EQ(pthread_key_create(&late_key, late_user), 0);
-  // In the last pass TSan's own state of the thread is gone.
-  for (std::uintptr_t passes = 1; passes < (internal::kWithTsan ? 1 : 2) * kLast; ++passes) {
+  for (std::uintptr_t passes = 1; passes < 2 * kLast; ++passes) {
     late_uses = late_without_cpu = 0;
     std::thread([&] {
       static thread_local LateObject late;
@@ -276,6 +276,8 @@ TEST_F(PortCpuTest, AThreadThatNeverUsedItRunsNoHook) {
   EXPECT_EQ(counting_hook.runs, 0);
 }
 
+// To ThreadSanitizer a handler is a fibre, which no jump leaves.
+#if !NESTLOCK_WITH_TSAN
 // Forbidden, but not a reason to hang: a handler was left by a jump with an irq held back in it.
 TEST_F(PortCpuTest, AThreadThatAbandonedAHandlerEnds) {
   static thread_local sigjmp_buf outside;
@@ -290,6 +292,7 @@ TEST_F(PortCpuTest, AThreadThatAbandonedAHandlerEnds) {
   }).join();
   EXPECT_EQ(irqs.size(), 1u);
 }
+#endif
 
 }  // namespace
 }  // namespace nestlock::port_testing

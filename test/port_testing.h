@@ -18,15 +18,22 @@
 #include "gtest/gtest.h"
 #include "nestlock/ports/hosted.h"
 #include "nestlock/signals.h"
+#include "support/raw_signals.h"
 
 namespace nestlock::port_testing {
 
 using hosted::kRelaxed;
 using hosted::self;
 
+// What a test and its handlers share, and order by what they do: no mask is to be found missing.
+template <class... T>
+void leave_out(const T&... own) {
+  (hosted::tsan_unchecked(&own, sizeof own), ...);
+}
+
 // ---- the kernel's view, past the C library and sanitizers ---------------------------------------
 
-using Mask = std::uint64_t;
+using test_support::Mask;
 constexpr Mask bit(int signo) { return Mask{1} << (signo - 1); }
 
 inline Mask real_mask(int how = SIG_BLOCK, Mask set = 0) {
@@ -51,49 +58,13 @@ inline bool queue_to(pid_t thread, int signo, int value) {
 // To the calling thread: arrives before this returns, unless the kernel blocks it.
 inline void arrive(int signo, int value = 0) { queue_to(thread_id(), signo, value); }
 
-using RawHandler = void (*)(int, siginfo_t*, void*);
+using test_support::install_raw;
+using test_support::installed;
+using test_support::RawHandler;
 // SIG_IGN, or a handler of the old kind (without SA_SIGINFO).
 inline RawHandler old_kind(void (*handler)(int)) {
   return reinterpret_cast<RawHandler>(reinterpret_cast<void (*)()>(handler));
 }
-
-// The kernel's action: sanitizers' sigaction() shows and installs handlers of its own, which run
-// later and with everything blocked.
-#if defined(__x86_64__)
-extern "C" void nestlock_test_sigreturn();
-asm(".text\n.weak nestlock_test_sigreturn\nnestlock_test_sigreturn:\n mov $15, %eax\n syscall\n");
-struct KernelAction {
-  RawHandler handler;
-  unsigned long flags;
-  void (*restorer)();
-  Mask mask;
-};
-inline bool install_raw(int signo, RawHandler handler, int flags, Mask mask) {
-  const KernelAction k{handler, static_cast<unsigned>(flags) | 0x04000000ul,
-                       nestlock_test_sigreturn, mask};
-  return syscall(SYS_rt_sigaction, signo, &k, nullptr, sizeof mask) == 0;
-}
-inline RawHandler installed(int signo, Mask* mask = nullptr) {
-  KernelAction k{};
-  syscall(SYS_rt_sigaction, signo, nullptr, &k, sizeof k.mask);
-  if (mask) *mask = k.mask;
-  return k.handler;
-}
-#else
-inline bool install_raw(int signo, RawHandler handler, int flags, Mask mask) {
-  struct sigaction action{};
-  action.sa_sigaction = handler;
-  action.sa_flags = flags;
-  std::memcpy(&action.sa_mask, &mask, sizeof mask);
-  return sigaction(signo, &action, nullptr) == 0;
-}
-inline RawHandler installed(int signo, Mask* mask = nullptr) {
-  struct sigaction action{};
-  sigaction(signo, nullptr, &action);
-  if (mask) std::memcpy(mask, &action.sa_mask, sizeof *mask);
-  return action.sa_sigaction;
-}
-#endif
 
 // What runs then is a probe to the library: nobody registered it, and it blocks nothing.
 inline void install_probe(int signo, RawHandler handler) {
@@ -198,6 +169,7 @@ inline void register_all() {
     return ok;
   }();
   ASSERT_TRUE(done);
+  leave_out(irqs, nmis, softirqs);  // read when all has arrived
 }
 
 // ---- the state to find after each test ----------------------------------------------------------
@@ -237,6 +209,7 @@ class Findings {
  public:
   Findings() {
     count = 0;
+    leave_out(kept);  // read when what reports is over
     before_ = hosted::set_report_sink(collect);
   }
   ~Findings() { hosted::set_report_sink(before_); }
@@ -328,10 +301,12 @@ class PortTest : public ::testing::Test {
     for (auto& f : in_softirq) f = nullptr;
     in_section = 0;
     ASSERT_EQ(not_quiet(), "");
+    hosted::tsan_blocks_change();  // one test's handlers are behind another's, and its parameters
   }
   void TearDown() override {
     EXPECT_EQ(not_quiet(), "");
     quieten();
+    hosted::tsan_blocks_change();
   }
 };
 

@@ -43,8 +43,11 @@ bool query(int signo, struct sigaction& now) noexcept {
 }
 
 bool install(int signo, void (*trampoline)(int, siginfo_t*, void*), KernelMask mask) noexcept {
-  const KernelAction k{trampoline, SA_SIGINFO | SA_RESTART | SA_ONSTACK | kRestorer,
-                       nestlock_sigreturn, mask};
+  // Handlers run on stacks of their own (ports/hosted_tsan.h). From an alternate one they could not
+  // leave for these: to the kernel it would be free. So only for those that may need it.
+  const unsigned long stack = signo == SIGSEGV || signo == SIGBUS ? SA_ONSTACK : 0;
+  const KernelAction k{trampoline, SA_SIGINFO | SA_RESTART | stack | kRestorer, nestlock_sigreturn,
+                       mask};
   return ask(signo, &k, nullptr);
 }
 

@@ -89,13 +89,13 @@ class LevelScope {
       self.levels.store(depth_ + 1, kRelaxed);
       fence();
       hosted::Level& level = self.level[depth_];
-      level.stack_floor = floor;
-      level.context = was_;
-      level.soft = soft;
-      level.preempt = self.preempt.load(kRelaxed);
-      level.bh = self.bh.load(kRelaxed);
+      level.stack_floor.store(floor, kRelaxed);
+      level.context.store(was_, kRelaxed);
+      level.soft.store(soft, kRelaxed);
+      level.preempt.store(self.preempt.load(kRelaxed), kRelaxed);
+      level.bh.store(self.bh.load(kRelaxed), kRelaxed);
       fence();
-      level.frame = reinterpret_cast<std::uintptr_t>(frame);
+      level.frame.store(reinterpret_cast<std::uintptr_t>(frame), kRelaxed);
       fence();
     }
     self.context.store(was_ | bit, kRelaxed);
@@ -104,7 +104,7 @@ class LevelScope {
   ~LevelScope() {
     fence();
     self.context.store(was_, kRelaxed);
-    if (depth_ < hosted::kMaxLevels) self.level[depth_].frame = 0;
+    if (depth_ < hosted::kMaxLevels) self.level[depth_].frame.store(0, kRelaxed);
     fence();
     self.levels.store(depth_, kRelaxed);
     fence();
@@ -136,10 +136,28 @@ void call_handler(int signo, siginfo_t* info, void* uc) noexcept {
   }
 }
 
-void run_irq(int signo, siginfo_t* info, ucontext_t* uc, std::uintptr_t floor) noexcept {
-  const LevelScope level(hosted::kInIrq, 0, __builtin_frame_address(0), floor);
-  count(irqs);
+// The same as a level of its own: to ThreadSanitizer what the kernel left on the interrupted stack
+// lies where a dead frame lay, so it is copied past the tool, and back, for handlers may change it.
+void call_handler_as_level(int signo, siginfo_t* info, ucontext_t* uc) noexcept {
+#if NESTLOCK_WITH_TSAN
+  siginfo_t own_info;
+  ucontext_t own_uc;
+  hosted::tsan_copy(&own_info, info, sizeof own_info);
+  hosted::tsan_copy(&own_uc, uc, kContextSize);
+  call_handler(signo, &own_info, &own_uc);
+  hosted::tsan_copy(info, &own_info, sizeof own_info);
+  hosted::tsan_copy(uc, &own_uc, kContextSize);
+#else
   call_handler(signo, info, uc);
+#endif
+}
+
+void run_irq(int signo, siginfo_t* info, ucontext_t* uc, std::uintptr_t floor) noexcept {
+  hosted::as_level(hosted::TsanLevel::irq, [=]() noexcept {
+    const LevelScope level(hosted::kInIrq, 0, __builtin_frame_address(0), floor);
+    count(irqs);
+    call_handler_as_level(signo, info, uc);
+  });
 }
 
 // Runs what was raised, with irqs on. On entry the class is really blocked, `open` is what may be
@@ -149,28 +167,31 @@ void run_irq(int signo, siginfo_t* info, ucontext_t* uc, std::uintptr_t floor) n
 void run_softirqs(KernelMask open, bool close) noexcept {
   while (self.context.load(kRelaxed) == 0 && self.bh.load(kRelaxed) == 0 &&
          self.softirqs.load(kRelaxed) != 0) {
-    const LevelScope level(hosted::kInSoftirq, 0, __builtin_frame_address(0), 0);
-    self.soft.store(0, kRelaxed);
-    fence();
-    if (open) real_mask(SIG_UNBLOCK, open);
-    while (std::uint32_t raised = self.softirqs.exchange(0, kRelaxed)) {
-      for (; raised; raised &= raised - 1) {
-        const auto run = softirq_run[std::countr_zero(raised)].load(std::memory_order_acquire);
-        count(softirqs);
-        if (run) run();
-      }
-    }
-    if (close) {
-      real_mask(SIG_BLOCK, irq_class.load(kRelaxed));
+    hosted::as_level(hosted::TsanLevel::softirq, [=]() noexcept {
+      const LevelScope level(hosted::kInSoftirq, 0, __builtin_frame_address(0), 0);
+      self.soft.store(0, kRelaxed);
       fence();
-      self.soft.store(1, kRelaxed);
-    }
+      if (open) real_mask(SIG_UNBLOCK, open);
+      while (std::uint32_t raised = self.softirqs.exchange(0, kRelaxed)) {
+        for (; raised; raised &= raised - 1) {
+          const auto run = softirq_run[std::countr_zero(raised)].load(std::memory_order_acquire);
+          count(softirqs);
+          if (run) run();
+        }
+      }
+      if (close) {
+        real_mask(SIG_BLOCK, irq_class.load(kRelaxed));
+        fence();
+        self.soft.store(1, kRelaxed);
+      }
+    });
   }
 }
 
 void drain(Ring& ring) noexcept {
   for (std::uint32_t h; (h = ring.head.load(kRelaxed)) != ring.tail.load(kRelaxed);) {
     // Copy out, then advance: once head moves, a handler may fill the slot again.
+    nestlock::internal::tsan_acquire(&ring);
     const Arrival& slot = ring.slot[h % kSlots];
     const int signo = slot.signo;
     siginfo_t info = slot.info;
@@ -179,6 +200,7 @@ void drain(Ring& ring) noexcept {
     if (kContextSize < sizeof uc)  // the mask's other words; behind it only what fpregs would name
       std::memset(reinterpret_cast<char*>(&uc.uc_sigmask) + sizeof(KernelMask), 0,
                   sizeof uc.uc_sigmask - sizeof(KernelMask));
+    nestlock::internal::tsan_release(&ring);
     fence();
     ring.head.store(h + 1, kRelaxed);
     run_irq(signo, &info, &uc, 0);
@@ -224,6 +246,7 @@ void hold_back(int signo, siginfo_t* info, ucontext_t* uc) noexcept {
     count(requeued);
     if (syscall(SYS_rt_tgsigqueueinfo, getpid(), hosted::thread_id(), signo, info)) count(lost);
   } else {
+    nestlock::internal::tsan_acquire(ring);
     Arrival& a = ring->slot[t % kSlots];
     a.signo = signo;
     a.info = *info;
@@ -234,6 +257,7 @@ void hold_back(int signo, siginfo_t* info, ucontext_t* uc) noexcept {
 #endif
     set_mask_in(copy, user);
     std::memcpy(a.context, &copy, kContextSize);
+    nestlock::internal::tsan_release(ring);
     fence();
     ring->tail.store(t + 1, kRelaxed);
   }
@@ -270,17 +294,17 @@ void look_again() noexcept {
   if (self.held.load(kRelaxed)) replay();
 }
 
-void run_nmi(int signo, siginfo_t* info, ucontext_t* uc, const void* frame) noexcept {
+void run_nmi(int signo, siginfo_t* info, ucontext_t* uc, std::uintptr_t floor) noexcept {
   const std::uint32_t soft = self.soft.load(kRelaxed), held = self.held.load(kRelaxed);
-  {
-    const LevelScope level(hosted::kInNmi, soft, frame, stack_floor(frame, *uc));
+  hosted::as_level(hosted::TsanLevel::nmi, [=]() noexcept {
+    const LevelScope level(hosted::kInNmi, soft, __builtin_frame_address(0), floor);
     // Masked while it runs: no irq_restore() in here ever unmasks (R6).
     self.soft.store(1, kRelaxed);
     count(nmis);
-    call_handler(signo, info, uc);
+    call_handler_as_level(signo, info, uc);
     fence();
     self.soft.store(soft, kRelaxed);
-  }
+  });
   if (!(soft | held)) look_again();
 }
 
@@ -293,7 +317,7 @@ void run_nmi(int signo, siginfo_t* info, ucontext_t* uc, const void* frame) noex
     return;
   }
   if (nmi_class.load(kRelaxed) & mask_of(signo)) {
-    run_nmi(signo, info, uc, frame);
+    run_nmi(signo, info, uc, stack_floor(frame, *uc));
   } else if (self.soft.load(kRelaxed) | self.held.load(kRelaxed)) {
     hold_back(signo, info, uc);  // held counts: a direct run would overtake a slot (R6)
   } else {
@@ -316,14 +340,16 @@ void run_nmi(int signo, siginfo_t* info, ucontext_t* uc, const void* frame) noex
 void on_thread_exit() noexcept {
   for (;;) {
     real_mask(SIG_BLOCK, irq_class.load(kRelaxed) | nmi_class.load(kRelaxed));
-    if (!self.held.load(kRelaxed) || self.context.load(kRelaxed)) return;
+    if (!self.held.load(kRelaxed) || self.context.load(kRelaxed)) break;
     replay();  // unblocks: once more
   }
+  hosted::tsan_end_levels();
 }
 
 // What was held back before the fork is the parent's; `held` stays, so that the child's restore
 // unmasks (R10). The child is a thread with another id.
 void in_forked_child() noexcept {
+  hosted::tsan_merge_levels(true);
   if (Ring* const ring = my_ring()) ring->head.store(ring->tail.load(kRelaxed), kRelaxed);
   if (only_thread.load(kRelaxed))
     only_thread.store(static_cast<std::uint32_t>(syscall(SYS_gettid)), kRelaxed);
@@ -331,6 +357,7 @@ void in_forked_child() noexcept {
 
 // Task context, under `registering`.
 void set_up_once() noexcept {
+  hosted::tsan_create_levels();
   static const bool done [[maybe_unused]] = [] {
     pthread_atfork(nullptr, nullptr, [] { in_forked_child(); });
     return true;
@@ -415,6 +442,7 @@ Error unregister(int signo) noexcept {
     irq_class.fetch_and(~mask_of(signo), kRelaxed);
     nmi_class.fetch_and(~mask_of(signo), kRelaxed);
     install_all();
+    hosted::tsan_blocks_change();  // on this thread it comes no more
   }
   pthread_mutex_unlock(&registering);
   return e == Error::none ? e : refuse(e, "unregister");
@@ -439,6 +467,7 @@ void wait_irq() noexcept {
   const KernelMask all = irq_class.load(kRelaxed);
   // Really blocked from here, so nothing slips in between the look and the sleep.
   const KernelMask user = real_mask(SIG_BLOCK, all) & ~self.added.load(kRelaxed);
+  hosted::tsan_irqs_on();
   self.soft.store(0, kRelaxed);
   fence();
   if (self.held.load(kRelaxed)) {
@@ -474,6 +503,7 @@ int set_signal_mask(int how, const sigset_t* set, sigset_t* old) noexcept {
   // blocked is ours to unblock.
   const KernelMask ours = added ? irq_class.load(kRelaxed) & ~logical : 0;
   self.added.store(ours, kRelaxed);
+  if (set) hosted::tsan_blocks_change();
   real_mask(SIG_SETMASK, logical | ours);
   return 0;
 }

@@ -147,11 +147,11 @@ mutant irqs_on_in_an_nmi port_mask_test.smp_debug 'All/PortMaskTest.EnablingIrqs
 
 mutant abandoned_unseen port_signals_test.smp_debug 'PortSignalsTest.Leaving*' \
   'a handler left by a jump leaves a stale context word' \
-  $port 's/    if (here < top.frame \&\& here >= top.stack_floor) return;/    return;/'
+  $port 's/    if (here < frame \&\& here >= floor) return;/    return;/'
 
 mutant probes_taken_for_abandoned port_signals_test.smp_debug 'PortSignalsTest.HandlersOnAnAlternateStack*' \
   'a probe on an alternate stack is above the handler that it interrupted' \
-  $port 's/    if (!top.stack_floor \&\& hosted::on_alternate_stack()) return;[^\n]*\n//'
+  $port 's/    if (!floor \&\& hosted::on_alternate_stack()) return;[^\n]*\n//'
 
 # ---- virtual CPUs -------------------------------------------------------------------------------
 
@@ -201,6 +201,18 @@ mutant handover_unseen_by_tsan pi_lock_test.smp_debug+tsan PiLockTest.AWaiterSle
 mutant pi_unlock_relaxed pi_lock_test.smp_debug+tsan 'PiLockTest.ThreadsExcludeEachOtherBySpinningAndYielding' \
   'P5: nor does it hide what the lock itself must order' \
   $pi 's/(me, 0, std::memory_order_release, kRelaxed)/(me, 0, kRelaxed, kRelaxed)/'
+
+mutant irq_save_masks_nothing tsan_interrupts_test.smp_debug+tsan 'TsanInterrupts/*.WhatIsCorrectIsSilent' \
+  'TSan: an irq in a section is a race' \
+  $port 's/  self.soft.store(1, kRelaxed);\n  fence();  \/\/ the section/  fence();  \/\/ the section/'
+
+mutant levels_synchronise tsan_interrupts_test.smp_debug+tsan 'TsanInterrupts/*.WhatLacksAMaskIsReported' \
+  'TSan: a switch that is an order hides every missing mask' \
+  lib/port/tsan_levels.cc 's/kTsanNoSync = 1;/kTsanNoSync = 0;/'
+
+mutant irq_off_in_an_nmi_orders tsan_interrupts_test.smp_debug+tsan 'TsanInterrupts/*.WhatLacksAMaskIsReported' \
+  'TSan: nothing masks an nmi' \
+  $port 's/  tsan_irqs_off();\n  return masked;/  tsan_blocks_change();\n  return masked;/'
 
 mutant no_inheritance pi_lock_test.smp_debug 'PiLockTest.TheOwnerInheritsThePriorityOfTheWaiter' \
   'P6: yielding without end instead of waiting in the kernel' \

@@ -6,6 +6,8 @@
 // is checked. Levels nest as the hardware's do: a body may interrupt() again, higher up.
 #pragma once
 
+#include <pthread.h>
+
 #include <atomic>
 #include <csignal>
 #include <cstdint>
@@ -15,6 +17,7 @@
 #include "gtest/gtest.h"
 #include "nestlock/ports/hosted.h"
 #include "nestlock/signals.h"
+#include "raw_signals.h"
 
 namespace nestlock::test_support {
 
@@ -71,18 +74,42 @@ inline void on_irq(int, siginfo_t*, void*) {
     run(Where::hardirq);
 }
 inline void on_nmi(int, siginfo_t*, void*) { run(Where::nmi); }
-inline void on_probe(int) { run(Where::probe); }
+inline void on_probe(int, siginfo_t*, void*) {
+  hosted::as_level(hosted::TsanLevel::probe, [] { run(Where::probe); });
+}
 inline void on_softirq() { run(Where::softirq); }
+
+// What a body shares with the test, or the body, around it is the test's to order: it runs where
+// that raised it, and nowhere else. So ThreadSanitizer leaves out what is on their stacks; all else
+// it checks.
+inline void leave_out_the_stacks() {
+#if NESTLOCK_WITH_TSAN
+  hosted::tsan_create_levels();
+  if (!hosted::tsan_state.fiber[0]) return;  // they are merged
+  static constinit thread_local std::atomic<bool> done{false};
+  if (done.exchange(true, std::memory_order_relaxed)) return;
+  pthread_attr_t attributes;
+  void* low = nullptr;
+  std::size_t size = 0;
+  ASSERT_EQ(pthread_getattr_np(pthread_self(), &attributes), 0);
+  pthread_attr_getstack(&attributes, &low, &size);
+  pthread_attr_destroy(&attributes);
+  hosted::tsan_unchecked(low, size);
+  for (const char* stack : hosted::tsan_state.stack)
+    hosted::tsan_unchecked(stack, hosted::kTsanStack);
+  hosted::tsan_unchecked(&slots, sizeof slots);
+#endif
+}
 
 inline bool register_all() {
   static const bool done = [] {
-    struct sigaction probe{};
-    probe.sa_handler = on_probe;
-    probe.sa_flags = SA_NODEFER | SA_RESTART;
+    // To ThreadSanitizer a body is part of the test that raises it; not in an InterruptTest: there
+    // a missing mask is seen.
+    hosted::tsan_merge_levels(true);
     return signals::register_irq(kIrqSignal, on_irq) == signals::Error::none &&
            signals::register_nmi(kNmiSignal, on_nmi) == signals::Error::none &&
            signals::register_softirq(kSoftirq, on_softirq) &&
-           sigaction(kProbeSignal, &probe, nullptr) == 0;
+           install_raw(kProbeSignal, on_probe, SA_SIGINFO | SA_NODEFER | SA_RESTART, 0);
   }();
   return done;
 }
@@ -97,6 +124,7 @@ template <class F>
 unsigned try_interrupt(Where w, F&& f) {
   if (w == Where::task) return f(), 1;
   if (!detail::register_all()) return 0;
+  detail::leave_out_the_stacks();
   using Object = std::remove_reference_t<F>;
   const detail::Body body{[](void* o) { (*static_cast<Object*>(o))(); },
                           const_cast<void*>(static_cast<const void*>(&f))};
@@ -154,10 +182,14 @@ class InterruptTest : public ::testing::Test {
   void SetUp() override {
     ASSERT_TRUE(detail::register_all());
     ASSERT_EQ(counts(), ThreadCounts{});
+    hosted::tsan_blocks_change();  // one test's handlers are behind another's, and its parameters
+    hosted::tsan_merge_levels(false);
   }
   void TearDown() override {
     EXPECT_EQ(counts(), ThreadCounts{});
     quieten();
+    hosted::tsan_blocks_change();
+    hosted::tsan_merge_levels(true);
   }
 };
 

@@ -35,6 +35,7 @@ unsigned index(Level l) { return static_cast<unsigned>(l); }
 }  // namespace
 
 void register_handlers() {
+  hosted::tsan_merge_levels(true);  // a worker and its handlers keep one book, by turns
   if (signals::register_irq(signal_of(Level::irq), on_signal<Level::irq>) != signals::Error::none ||
       signals::register_nmi(signal_of(Level::nmi), on_signal<Level::nmi>) != signals::Error::none)
     trouble("the handlers were not registered");

@@ -18,6 +18,7 @@
 #include "nestlock/port.h"
 #include "nestlock/ports/hosted_pi.h"
 #include "nestlock/ports/hosted_thread.h"
+#include "nestlock/ports/hosted_tsan.h"
 
 namespace nestlock {
 
@@ -60,10 +61,12 @@ inline Context context() noexcept {
   const std::uint32_t masked = self.soft.load(kRelaxed) | self.held.load(kRelaxed);
   self.soft.store(1, kRelaxed);
   fence();  // the section's accesses stay behind the mask
+  tsan_irqs_off();
   return masked;
 }
 
 [[gnu::always_inline]] inline void irq_restore(std::uint32_t masked) noexcept {
+  tsan_irqs_on();
   fence();             // the section's accesses stay before the unmasking
   if (masked) return;  // it was 1 and is 1; storing it again would chain through memory
   self.soft.store(0, kRelaxed);
@@ -117,6 +120,7 @@ struct HostedPort {
   static void irq_disable() noexcept {
     hosted::self.soft.store(1, hosted::kRelaxed);
     hosted::fence();
+    hosted::tsan_irqs_off();
   }
   // Not in NMI: nothing happens there (reported in debug).
   static void irq_enable() noexcept {
@@ -144,8 +148,12 @@ struct HostedPort {
   static std::uint32_t migrate_count() noexcept {
     return hosted::self.migrate.load(hosted::kRelaxed);
   }
-  static void bh_disable() noexcept { hosted::count_up(hosted::self.bh); }
+  static void bh_disable() noexcept {
+    hosted::count_up(hosted::self.bh);
+    hosted::tsan_bh_off();
+  }
   static void bh_enable() noexcept {
+    hosted::tsan_bh_on();
     leave(hosted::self.bh, "bh_enable");
     if (hosted::self.softirqs.load(hosted::kRelaxed)) [[unlikely]]
       hosted::run_raised_softirqs();
@@ -183,17 +191,19 @@ struct HostedPort {
     const std::uint32_t n = hosted::self.levels.load(hosted::kRelaxed);
     if (!n) [[likely]]
       return;
-    const hosted::Level top = hosted::self.level[n - 1];
-    if (!top.frame) return;  // just being entered or left
+    hosted::Level& top = hosted::self.level[n - 1];
+    const std::uintptr_t frame = top.frame.load(hosted::kRelaxed);
+    const std::uintptr_t floor = top.stack_floor.load(hosted::kRelaxed);
+    if (!frame) return;  // just being entered or left
     const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
-    if (here < top.frame && here >= top.stack_floor) return;
-    if (!top.stack_floor && hosted::on_alternate_stack()) return;  // a probe: above, but elsewhere
-    hosted::self.level[n - 1].frame = 0;
+    if (here < frame && here >= floor) return;
+    if (!floor && hosted::on_alternate_stack()) return;  // a probe: above, but elsewhere
+    top.frame.store(0, hosted::kRelaxed);
     hosted::self.levels.store(n - 1, hosted::kRelaxed);
-    hosted::self.context.store(top.context, hosted::kRelaxed);
-    hosted::self.soft.store(top.soft, hosted::kRelaxed);
-    hosted::self.preempt.store(top.preempt, hosted::kRelaxed);
-    hosted::self.bh.store(top.bh, hosted::kRelaxed);
+    hosted::self.context.store(top.context.load(hosted::kRelaxed), hosted::kRelaxed);
+    hosted::self.soft.store(top.soft.load(hosted::kRelaxed), hosted::kRelaxed);
+    hosted::self.preempt.store(top.preempt.load(hosted::kRelaxed), hosted::kRelaxed);
+    hosted::self.bh.store(top.bh.load(hosted::kRelaxed), hosted::kRelaxed);
     misuse(Finding::holder_abandoned, "check_abandoned");
     check_abandoned();
   }

@@ -13,6 +13,7 @@
 #include <bit>
 #include <cstdint>
 
+#include "nestlock/annotations.h"
 #include "nestlock/config.h"
 
 namespace nestlock::hosted {
@@ -26,10 +27,11 @@ inline constexpr std::uint32_t kInSoftirq = 1, kInIrq = 2, kInNmi = 4;
 // Levels of registered handlers: softirq, irq and nmi nest at most once each (see port/signals.cc).
 inline constexpr unsigned kMaxLevels = 4;
 
-struct Level {                               // one running handler, for the abandoned-holder check
-  std::uintptr_t frame;                      // the trampoline's frame: a callee's lies below it
-  std::uintptr_t stack_floor;                // lowest address of the stack it runs on
-  std::uint32_t context, soft, preempt, bh;  // to go back to
+// One running handler, for the abandoned-holder check.
+struct Level {
+  std::atomic<std::uintptr_t> frame;        // the handler's frame: a callee's lies below it
+  std::atomic<std::uintptr_t> stack_floor;  // lowest address of the stack it runs on
+  Word context, soft, preempt, bh;          // to go back to
 };
 
 struct ThreadState {
@@ -94,7 +96,9 @@ inline void give_back_cpu() noexcept {
 
 inline pthread_key_t exit_key() noexcept;
 
-inline constexpr std::uint32_t kExitPasses = PTHREAD_DESTRUCTOR_ITERATIONS;
+// In the last pass ThreadSanitizer's own state of the thread is gone, and clang's crashes.
+inline constexpr std::uint32_t kExitPasses =
+    PTHREAD_DESTRUCTOR_ITERATIONS - (nestlock::internal::kWithTsan ? 1 : 0);
 
 // Other libraries' exit hooks may use a lock or allocate after this. So it asks to be called again
 // in each of the passes that POSIX guarantees, and gives back what was claimed since the last. A
