@@ -1,32 +1,9 @@
 #!/usr/bin/env bash
 # The comparison: exit status, the figures, a lock of the user's, options that do not exist.
 # usage: compare_test.sh PROGRAM PROGRAM-WITH-THE-EXAMPLE PROGRAM-WITH-A-LIAR
-set -u -o pipefail
+. "${BASH_SOURCE[0]%/*}/support/program_checks.sh"
 
 compare=$1 with_example=$2 with_liar=$3
-out=$(mktemp -d "${TEST_TMPDIR:-/tmp}/compare_test.XXXXXX") || exit 2
-trap 'rm -rf -- "$out"' EXIT
-checks=0 failed=0
-
-check() { # check WHAT COMMAND...
-  local what=$1
-  shift
-  checks=$((checks + 1))
-  "$@" && return
-  failed=$((failed + 1))
-  printf 'FAILED: %s\n' "$what"
-  sed 's/^/  | /' "$out/stdout" "$out/stderr"
-}
-run() { # run PROGRAM ARGUMENTS: leaves $status, $out/stdout, $out/stderr
-  "$@" >"$out/stdout" 2>"$out/stderr"
-  status=$?
-}
-exits() { [ "$status" = "$1" ]; }
-says() { grep -qE -e "$1" "$out/stdout"; }
-lacks() { ! says "$1"; }
-silent() { [ ! -s "$out/$1" ]; }
-one_line() { [ "$(wc -l <"$out/$1")" = 1 ]; }
-narrow() { [ "$(awk '{ if (length($0) > n) n = length($0) } END { print n }' "$out/stdout")" -le 100 ]; }
 
 run "$with_example"
 if exits 2 && grep -q 'cannot be tried here' "$out/stderr"; then
@@ -74,5 +51,4 @@ for bad in --bogus word; do
   check "$bad: one line on stderr" one_line stderr
 done
 
-printf '%s checks, %s failed\n' "$checks" "$failed"
-[ "$failed" = 0 ] && [ "$checks" -ge 25 ]
+report 25

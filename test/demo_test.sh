@@ -1,34 +1,9 @@
 #!/usr/bin/env bash
 # The demonstration: exit status, both outputs, options that do not exist.
 # usage: demo_test.sh PROGRAM
-set -u -o pipefail
+. "${BASH_SOURCE[0]%/*}/support/program_checks.sh"
 
 demo=$1
-out=$(mktemp -d "${TEST_TMPDIR:-/tmp}/demo_test.XXXXXX") || exit 2
-trap 'rm -rf -- "$out"' EXIT
-checks=0 failed=0
-
-check() { # check WHAT COMMAND...
-  local what=$1
-  shift
-  checks=$((checks + 1))
-  "$@" && return
-  failed=$((failed + 1))
-  printf 'FAILED: %s\n' "$what"
-  sed 's/^/  | /' "$out/stdout" "$out/stderr"
-}
-
-run() { # run ARGUMENTS: leaves $status, $out/stdout, $out/stderr
-  "$demo" "$@" >"$out/stdout" 2>"$out/stderr"
-  status=$?
-}
-
-exits() { [ "$status" = "$1" ]; }
-says() { grep -qE -e "$1" "$out/stdout"; }
-lacks() { ! says "$1"; }
-silent() { [ ! -s "$out/$1" ]; }
-one_line() { [ "$(wc -l <"$out/$1")" = 1 ]; }
-narrow() { [ "$(awk '{ if (length($0) > n) n = length($0) } END { print n }' "$out/stdout")" -le 100 ]; }
 
 # JSON is what these rules reduce to one value.
 json() {
@@ -58,7 +33,7 @@ for bad in '{"a": 1 "b": 2}' '{"a": [1, 2}' '{"a": 1,}' '{"a"}' '[1 2]' '{a: 1}'
   if json "$out/bad"; then check "bad JSON is bad: $bad" false; else check "" true; fi
 done
 
-run
+run "$demo"
 check "it passes" exits 0
 check "it says so" says '^PASS  '
 check "it saw the historic bug" says 'TAKEN'
@@ -75,7 +50,7 @@ check "nothing was handed out twice on our lock" says '^per-lock byte( +[0-9]+/[
 check "irqs off fails under NMI" says '^irqs off +[0-9]+/[0-9]+ +0 +[0-9]+/[0-9]+ +[1-9]'
 check "it names what comes next" says '\./nest test'
 
-run --json
+run "$demo" --json
 check "--json passes" exits 0
 check "--json is JSON" json "$out/stdout"
 check "--json says it passed" says '^  "pass": true'
@@ -89,27 +64,26 @@ if says '"not_tried": null'; then
   check "it has the floors' historic bugs" [ "$(count '"historic_bug": true.*nested_served')" -eq 12 ]
 fi
 
-run --config up
+run "$demo" --config up
 check "--config up passes" exits 0
 check "--config up saw the bug" says TAKEN
-run --config=smp_rt_debug
+run "$demo" --config=smp_rt_debug
 check "--config=smp_rt_debug passes" exits 0
 check "there is no bug to see" lacks TAKEN
 check "the floors' policies are for one CPU" lacks 'stateless'
 check "and it says so" says 'no place in this configuration'
 
-run --help
+run "$demo" --help
 check "--help is a success" exits 0
 check "--help shows the usage" says '^usage: '
 check "--help lists the configurations" says ' up_rt_debug '
 
 for bad in --bogus --config --config=nope "--config nope" word; do
   # shellcheck disable=SC2086  # two words
-  run $bad
+  run "$demo" $bad
   check "$bad: exit status 2" exits 2
   check "$bad: nothing on stdout" silent stdout
   check "$bad: one line on stderr" one_line stderr
 done
 
-printf '%s checks, %s failed\n' "$checks" "$failed"
-[ "$failed" = 0 ] && [ "$checks" -ge 40 ]
+report 40
