@@ -73,8 +73,7 @@ void set_mask_in(ucontext_t& uc, KernelMask m) noexcept {
   std::memcpy(&uc.uc_sigmask, &m, sizeof m);
 }
 
-// ---- levels
-// ---------------------------------------------------------------------------------------
+// ---- levels -------------------------------------------------------------------------------------
 
 // One running handler: sets the context word, and records where it runs and what it interrupted
 // (`soft`: the mask there), so that debug configurations can tell whether it was left by a jump.
@@ -229,8 +228,7 @@ void replay() noexcept {
   errno = saved;
 }
 
-// ---- the trampoline
-// --------------------------------------------------------------------------------
+// ---- the trampoline -----------------------------------------------------------------------------
 
 // An irq arrived while masked: keep it in a slot, and let this handler's return block the class, so
 // that the kernel queues what follows, in order (R4).
@@ -333,8 +331,7 @@ void run_nmi(int signo, siginfo_t* info, ucontext_t* uc, std::uintptr_t floor) n
   errno = saved;
 }
 
-// ---- life cycle
-// ------------------------------------------------------------------------------------
+// ---- life cycle ---------------------------------------------------------------------------------
 
 // No signal of ours may use the thread's virtual CPU after it was given back.
 void on_thread_exit() noexcept {

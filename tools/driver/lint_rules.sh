@@ -46,6 +46,14 @@ rule_names() { # "configuration names stand in config.h and configs.bzl only"
     grep -vE '^configs/configs\.bzl:|^[^:]*:[0-9]+: *#'
 }
 
+rule_lengths() { # "a lock's header has at most 150 lines, another at most 400"
+  # shellcheck disable=SC2046
+  awk '
+    FNR == 1 { most = FILENAME ~ /^include\/nestlock\/[a-z_]*(lock|trylock|spinlock)\.h$/ ? 150 : 400 }
+    FNR == most + 1 { print FILENAME ":" FNR ": longer than " most " lines" }
+  ' $(sources include lib | grep '\.h$')
+}
+
 rule_guards() { # "#pragma once in every header"
   # shellcheck disable=SC2046
   grep -L '^#pragma once$' $(sources include lib | grep '\.h$')
