@@ -20,6 +20,7 @@
 #include <string>
 #include <utility>
 
+#include "nestlock/nestlock.h"
 #include "nestlock/testing/explorer.h"
 #include "nestlock/testing/instruction_sweep.h"
 #include "nestlock/testing/sim_port.h"
