@@ -14,9 +14,9 @@ void BasicKmemCache<K, L>::link_more(Page& p) noexcept {
   const unsigned all = objects(p);
   unsigned i = linked(p);
   if (i == all) return;
-  Object* link = link_of(static_cast<char*>(pages_->address(&p)) + lead_ + i * stride_);
-  set_freelist(p, link);
   const std::size_t stride = stride_;
+  Object* link = link_of(static_cast<char*>(pages_->address(&p)) + lead_ + i * stride);
+  set_freelist(p, link);
   for (++i; i != all && i % kLinkedAtOnce != 0; ++i) {
     auto* const next = reinterpret_cast<Object*>(reinterpret_cast<char*>(link) + stride);
     link->next = next;
