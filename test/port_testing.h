@@ -217,6 +217,7 @@ class Findings {
   Findings& operator=(const Findings&) = delete;
 
   unsigned size() const { return count.load(); }
+  void clear() { count = 0; }
   const Report& operator[](unsigned i) const { return kept[i]; }
   std::vector<Finding> all() const {
     std::vector<Finding> v;

@@ -294,15 +294,18 @@ void look_again() noexcept {
 
 void run_nmi(int signo, siginfo_t* info, ucontext_t* uc, std::uintptr_t floor) noexcept {
   const std::uint32_t soft = self.soft.load(kRelaxed), held = self.held.load(kRelaxed);
+  // Masked while it is an NMI: no irq_restore() in here ever unmasks (R6). From before it is one
+  // until it is none any more, or a probe in between would find irqs on in an NMI.
+  self.soft.store(1, kRelaxed);
+  fence();
   hosted::as_level(hosted::TsanLevel::nmi, [=]() noexcept {
     const LevelScope level(hosted::kInNmi, soft, __builtin_frame_address(0), floor);
-    // Masked while it runs: no irq_restore() in here ever unmasks (R6).
-    self.soft.store(1, kRelaxed);
     count(nmis);
     call_handler_as_level(signo, info, uc);
-    fence();
-    self.soft.store(soft, kRelaxed);
   });
+  fence();
+  self.soft.store(soft, kRelaxed);
+  fence();  // first enable, then look, as in irq_restore()
   if (!(soft | held)) look_again();
 }
 

@@ -73,12 +73,16 @@ mutant direct_overtakes_a_slot port_sweep_test.smp_debug "$sweep" \
 mutant nmi_unmasks port_sweep_test.smp_debug "$sweep" \
   'R6: with both belts off the irq handler runs inside the nmi' \
   $port 's/masked = self.soft.load(kRelaxed) | self.held.load(kRelaxed);/masked = self.soft.load(kRelaxed);/' \
-  $signals 's/    self.soft.store(1, kRelaxed);\n    count(nmis);/    count(nmis);/' \
+  $signals 's/  self.soft.store(1, kRelaxed);\n  fence();\n  hosted::as_level(hosted::TsanLevel::nmi/  hosted::as_level(hosted::TsanLevel::nmi/' \
   $signals 's/(hosted::kInIrq | hosted::kInNmi)) return;/hosted::kInIrq) return;/'
 
 mutant nmi_does_not_mask port_mask_test.smp_debug 'All/PortMaskTest.AnNmiOutsideASection*' \
   'R6: an nmi counts as masked' \
-  $signals 's/    self.soft.store(1, kRelaxed);\n    count(nmis);/    count(nmis);/'
+  $signals 's/  self.soft.store(1, kRelaxed);\n  fence();\n  hosted::as_level(hosted::TsanLevel::nmi/  hosted::as_level(hosted::TsanLevel::nmi/'
+
+mutant nmi_masks_late port_sweep_test.smp_debug 'PortSweepTest.EveryInstructionOfADebug*' \
+  'R6: a probe between the two finds irqs on in an nmi, and is reported for it' \
+  $signals 's/  self.soft.store(1, kRelaxed);\n  fence();\n\(  hosted::as_level(hosted::TsanLevel::nmi[^\n]*\n[^\n]*\n\)/\1    self.soft.store(1, kRelaxed);\n/'
 
 mutant unblocks_all port_mask_test.smp_debug 'All/PortMaskTest.AnIrqThatTheProgramBlocked*' \
   'R7: what the program blocked gets through' \
