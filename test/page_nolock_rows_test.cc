@@ -269,7 +269,7 @@ TEST_P(NolockPageRow, P21) {
 
 // ---- P20: the mode without per-CPU pages --------------------------------------------------------
 
-class PageRowsOfAPolicy : public PagesTest {};
+class PageRowsOfAPolicy : public PageRow {};
 INSTANTIATE_TEST_SUITE_P(RefusedInNmi, PageRowsOfAPolicy,
                          ::testing::Values(policies_on_one_cpu().back()),
                          name_of_case<::testing::TestParamInfo<PagesCase>>);
@@ -279,7 +279,6 @@ INSTANTIATE_TEST_SUITE_P(RefusedInNmi, PageRowsOfAPolicy,
 TEST_P(PageRowsOfAPolicy, P20) {
   ASSERT_STREQ(GetParam().policy, "refused in NMI");
   set_up(1024);
-  Owned owned;
   for (Where w : {Where::task, Where::softirq, Where::hardirq})
     for (unsigned order : {0u, 1u, 3u, 5u})
       interrupt(w, [&] {

@@ -324,9 +324,27 @@ mutant free_looks_at_no_state $control '*BadFreesAreRefused*' \
   'a page that is free is not freed again' \
   include/nestlock/page.h 's/ || !page->is(PageState::used, order)) \[\[unlikely\]\]\n      return bad_free(page, "free_pages"/) [[unlikely]]\n      return bad_free(page, "free_pages"/'
 
+# No order between an nmi and what it interrupted. In what comes of it there is nothing to see: one
+# thread runs both. Only ThreadSanitizer sees it.
+rows=page_nolock_rows_test.smp_debug+tsan
+sources $rows test/support/page_allocators.cc test/support/page_allocators_observed.cc \
+  lib/page/page.cc
+
+mutant page_nolock_free_unlocks_early $rows 'All/NolockPageRow.P15/*' \
+  'a nolock free gives to the zone under its lock' \
+  "$inside" 's/    TryGuard g(z.lock, irq_save);\n    if (g) {\n      z.lock.assert_held();\n      give_locked(z, index(page), order);/    bool got;\n    {\n      TryGuard g(z.lock, irq_save);\n      got = static_cast<bool>(g);\n    }\n    if (got) {\n      give_locked(z, index(page), order);/'
+
 # ---- the slab floor -----------------------------------------------------------------------------
 
 slab=explore_slab_test.smp_debug
+
+slab_rows=slab_free_rows_test.smp_debug+tsan
+sources $slab_rows test/support/slab_allocators_observed.cc \
+  test/support/page_allocators_observed.cc lib/page/page.cc lib/slab/slab.cc
+
+mutant slab_nolock_free_unlocks_early $slab_rows 'All/SlabFreeRow.K9/*' \
+  'a nolock free gives to a slab under the lock of its list; as page_nolock_free_unlocks_early' \
+  "$inside" 's/    TryGuard g(n.list_lock, irq_save);\n    if (!g) return internal::bump(counters_.list_busy), false;\n    n.list_lock.assert_held();/    {\n      TryGuard g(n.list_lock, irq_save);\n      if (!g) return internal::bump(counters_.list_busy), false;\n    }/'
 
 mutant slab_nolock_free_spins $slab 'SlabOn*' \
   'a nolock free tries the list, and does not wait for who it interrupted' \

@@ -11,9 +11,11 @@
 #include <atomic>
 #include <csignal>
 #include <cstdint>
+#include <optional>
 #include <string>
 #include <type_traits>
 
+#include "checked.h"
 #include "gtest/gtest.h"
 #include "nestlock/ports/hosted.h"
 #include "nestlock/signals.h"
@@ -125,9 +127,10 @@ unsigned try_interrupt(Where w, F&& f) {
   if (w == Where::task) return f(), 1;
   if (!detail::register_all()) return 0;
   detail::leave_out_the_stacks();
-  using Object = std::remove_reference_t<F>;
+  const auto on_level = [&f, unchecked = detail::is_unchecked()] { on_its_level(unchecked, f); };
+  using Object = decltype(on_level);
   const detail::Body body{[](void* o) { (*static_cast<Object*>(o))(); },
-                          const_cast<void*>(static_cast<const void*>(&f))};
+                          const_cast<void*>(static_cast<const void*>(&on_level))};
   detail::Slot& slot = detail::slots[static_cast<unsigned>(w)];
   const detail::Slot before = slot;
   slot = {&body, 0};
@@ -175,6 +178,31 @@ inline void quieten() noexcept {
   self.soft = self.held = self.context = self.preempt = self.migrate = self.bh = 0;
   self.depth = self.levels = self.softirqs = 0;
 }
+
+// While one of these lives, a test's handlers are threads of their own to ThreadSanitizer, and what
+// it checks is the library's code (checked.h): a missing mask or order is seen there.
+class LibraryChecked {
+ public:
+  LibraryChecked() {
+    EXPECT_TRUE(detail::register_all());
+    hosted::tsan_blocks_change();  // as in an InterruptTest
+    hosted::tsan_merge_levels(false);
+    detail::leave_out_the_stacks();
+    detail::check_library(true);
+    test_.emplace();
+  }
+  ~LibraryChecked() {
+    test_.reset();
+    detail::check_library(false);
+    hosted::tsan_blocks_change();
+    hosted::tsan_merge_levels(true);
+  }
+  LibraryChecked(const LibraryChecked&) = delete;
+  LibraryChecked& operator=(const LibraryChecked&) = delete;
+
+ private:
+  std::optional<Unchecked> test_;
+};
 
 // Everything is on, before and after each test.
 class InterruptTest : public ::testing::Test {

@@ -1,12 +1,14 @@
 // The observer that calls lock_hook(). For the support sources only.
 #pragma once
 
+#include "checked.h"
 #include "page_allocators.h"
 
 namespace nestlock::test_support {
 
 struct Hooked {
   static void tell(LockEvent event, const LockRef& lock) noexcept {
+    const Unchecked test;
     LockHook& hook = lock_hook();
     if (!hook) return;
     LockHook running;

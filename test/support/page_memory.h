@@ -164,6 +164,7 @@ class PagesTest : public ::testing::TestWithParam<PagesCase> {
   void set_up(std::size_t pages, unsigned nodes = 1) {
     ASSERT_LE(a->descriptor_bytes(pages * kPageSize), pages * 256 + 1024);
     ASSERT_EQ(a->set_up(memory(pages, nodes)), PageSetup::ok);
+    hosted::tsan_blocks_change();  // before any handler
   }
 
   std::string info() const {

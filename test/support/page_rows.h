@@ -14,6 +14,15 @@ class PageRow : public PagesTest {
  protected:
   static constexpr gfp kNone = gfp::none;
 
+  void SetUp() override {
+    checked.emplace();
+    PagesTest::SetUp();
+  }
+  void TearDown() override {
+    PagesTest::TearDown();
+    checked.reset();
+  }
+
   bool rt() const { return config().preempt_rt; }
   // The interrupt that a row calls H (may use the ordinary calls), and N.
   Where h() const { return rt() ? Where::probe : Where::hardirq; }
@@ -91,5 +100,6 @@ class PageRow : public PagesTest {
   const void *zone_lock = nullptr, *pcp_lock = nullptr;
   std::uint32_t held_masked = 0;
   Owned owned;
+  std::optional<LibraryChecked> checked;
 };
 }  // namespace nestlock::test_support

@@ -1,5 +1,6 @@
-#include <optional>
+#include <algorithm>
 
+#include "checked.h"
 #include "kernels.h"
 #include "lock_hooks.h"
 #include "slab_allocators.h"
@@ -28,7 +29,9 @@ class SlabsOf final : public AnySlabs {
     else
       return {};
   }
-  static Cache* in(AnyCache* c) { return reinterpret_cast<Cache*>(c); }
+  static CheckedCall<Cache> in(AnyCache* c) {
+    return CheckedCall<Cache>(reinterpret_cast<Cache*>(c));
+  }
   static AnyCache* out(Cache* c) { return reinterpret_cast<AnyCache*>(c); }
 
  public:
@@ -39,44 +42,60 @@ class SlabsOf final : public AnySlabs {
     return pages_->set_up(memory) == PageSetup::ok && slabs_->set_up(*pages_);
   }
   void* kmalloc(std::size_t size, gfp flags, Place where) override {
-    return slabs_->kmalloc(size, flags, place(where));
+    return passed_on(slabs_->kmalloc(size, flags, place(where)));
   }
   void* kmalloc_nolock(std::size_t size, gfp flags, int node, SlabRefusal* why,
                        Place where) override {
-    return slabs_->kmalloc_nolock(size, flags, node, why, place(where));
+    return passed_on(slabs_->kmalloc_nolock(size, flags, node, why, place(where)));
   }
-  bool kfree(void* p, Place where) override { return slabs_->kfree(p, place(where)); }
-  bool kfree_nolock(void* p, Place where) override { return slabs_->kfree_nolock(p, place(where)); }
-  void kfree_bulk(std::size_t n, void** objects) override { slabs_->kfree_bulk(n, objects); }
+  bool kfree(void* p, Place where) override { return slabs_->kfree(taken_over(p), place(where)); }
+  bool kfree_nolock(void* p, Place where) override {
+    return slabs_->kfree_nolock(taken_over(p), place(where));
+  }
+  void kfree_bulk(std::size_t n, void** objects) override {
+    std::for_each_n(objects, n, taken_over);
+    slabs_->kfree_bulk(n, objects);
+  }
   std::size_t ksize(const void* p) override { return slabs_->ksize(p); }
   void* zero_size() const override { return Slabs::kZeroSize; }
 
   AnyCache* kmalloc_cache(unsigned i) override { return out(&slabs_->kmalloc_cache(i)); }
   AnyCache* create(const char* name, std::size_t size, slab flags) override {
-    return out(slabs_->create(name, size, 0, flags));
+    AnyCache* const c = out(slabs_->create(name, size, 0, flags));
+    hosted::tsan_blocks_change();  // before any handler that uses it
+    return c;
   }
-  bool destroy(AnyCache* c) override { return slabs_->destroy(in(c)); }
+  bool destroy(AnyCache* c) override {
+    hosted::tsan_blocks_change();  // and after them
+    return slabs_->destroy(reinterpret_cast<Cache*>(c));
+  }
   void* alloc(AnyCache* c, gfp flags, int node, Place where) override {
-    return in(c)->alloc(flags, node, place(where));
+    return passed_on(in(c)->alloc(flags, node, place(where)));
   }
   void* alloc_nolock(AnyCache* c, gfp flags, int node, SlabRefusal* why, Place where) override {
-    return in(c)->alloc_nolock(flags, node, why, place(where));
+    return passed_on(in(c)->alloc_nolock(flags, node, why, place(where)));
   }
-  bool free(AnyCache* c, void* p, Place where) override { return in(c)->free(p, place(where)); }
+  bool free(AnyCache* c, void* p, Place where) override {
+    return in(c)->free(taken_over(p), place(where));
+  }
   bool free_nolock(AnyCache* c, void* p, Place where) override {
-    return in(c)->free_nolock(p, place(where));
+    return in(c)->free_nolock(taken_over(p), place(where));
   }
   std::size_t alloc_bulk(AnyCache* c, gfp flags, std::size_t n, void** objects) override {
-    return in(c)->alloc_bulk(flags, n, objects);
+    const std::size_t got = in(c)->alloc_bulk(flags, n, objects);
+    std::for_each_n(objects, got, passed_on);
+    return got;
   }
   void free_bulk(AnyCache* c, std::size_t n, void** objects) override {
+    std::for_each_n(objects, n, taken_over);
     in(c)->free_bulk(n, objects);
   }
   AnySheaf* prefill(AnyCache* c, gfp flags, unsigned n) override {
     return reinterpret_cast<AnySheaf*>(in(c)->prefill_sheaf(flags, n));
   }
   void* alloc_from(AnyCache* c, AnySheaf* s) override {
-    return in(c)->alloc_from_sheaf(reinterpret_cast<typename Cache::Sheaf*>(s), gfp::none);
+    return passed_on(
+        in(c)->alloc_from_sheaf(reinterpret_cast<typename Cache::Sheaf*>(s), gfp::none));
   }
   void give_back(AnyCache* c, AnySheaf* s) override {
     in(c)->return_sheaf(reinterpret_cast<typename Cache::Sheaf*>(s));
@@ -91,10 +110,10 @@ class SlabsOf final : public AnySlabs {
     return at < sizeof(Cache);
   }
   std::uintptr_t live(AnyCache* c) override {
-    std::uintptr_t n = 0;
-    return in(c)->consistent(&n) ? n : ~std::uintptr_t{0};
+    std::uintptr_t n = 0;  // in quiet, as consistent()
+    return reinterpret_cast<Cache*>(c)->consistent(&n) ? n : ~std::uintptr_t{0};
   }
-  bool consistent() override { return slabs_->consistent() && pages_->consistent(); }
+  bool consistent() override { return (*slabs_).consistent() && (*pages_).consistent(); }
   Floor interrupted() const override { return slabs_->interrupted(); }
   std::size_t slabinfo(char* text, std::size_t size) override {
     return slabs_->slabinfo(text, size);
@@ -110,8 +129,8 @@ class SlabsOf final : public AnySlabs {
   void drain_pages() override { pages_->drain_all_pages(); }
 
  private:
-  std::optional<Pages> pages_;
-  std::optional<Slabs> slabs_;
+  CheckedOptional<Pages> pages_;
+  CheckedOptional<Slabs> slabs_;
 };
 
 template <Kernel K, template <class> class Policy>

@@ -21,7 +21,7 @@ class SlabRow : public ::testing::TestWithParam<SlabCase> {
   static constexpr gfp kNone = gfp::none;
 
   void SetUp() override {
-    ASSERT_TRUE(detail::register_all());
+    checked.emplace();
     s = GetParam().make();
     findings.emplace();
     ASSERT_EQ(counts(), ThreadCounts{});
@@ -33,6 +33,7 @@ class SlabRow : public ::testing::TestWithParam<SlabCase> {
     }
     EXPECT_EQ(counts(), ThreadCounts{});
     quieten();
+    checked.reset();
   }
 
   Config config() const { return GetParam().config; }
@@ -47,6 +48,7 @@ class SlabRow : public ::testing::TestWithParam<SlabCase> {
                            .commit = nullptr,
                            .descriptors = Arena::descriptors(pages * 256 + 1024),
                            .nodes = nodes}));
+    hosted::tsan_blocks_change();  // before any handler
     c = s->kmalloc_cache(kClass);
     locks = locks_of(c);
   }
@@ -183,6 +185,7 @@ class SlabRow : public ::testing::TestWithParam<SlabCase> {
   std::vector<Kept> kept;
   std::string trouble;
   unsigned tags = 0;
+  std::optional<LibraryChecked> checked;
 };
 
 }  // namespace nestlock::test_support
