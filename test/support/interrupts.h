@@ -105,8 +105,8 @@ inline void leave_out_the_stacks() {
 
 inline bool register_all() {
   static const bool done = [] {
-    // To ThreadSanitizer a body is part of the test that raises it; not in an InterruptTest: there
-    // a missing mask is seen.
+    // To ThreadSanitizer a body is part of the test that raises it; not in an InterruptTest, nor
+    // while one is LibraryChecked: there a missing mask is seen.
     hosted::tsan_merge_levels(true);
     return signals::register_irq(kIrqSignal, on_irq) == signals::Error::none &&
            signals::register_nmi(kNmiSignal, on_nmi) == signals::Error::none &&
