@@ -137,7 +137,7 @@ Strides strides(bool fast) {
   constexpr bool kDebug = K::kConfig.debug;
   if (!all_of_it()) return kDebug ? Strides{5999, 101} : Strides{997, 17};
   if (fast) return kDebug ? Strides{41, 13} : Strides{1, 1};
-  return kDebug ? Strides{401, 67} : Strides{23, 11};
+  return kDebug ? Strides{211, 17} : Strides{23, 11};
 }
 
 // Depth 2. By default some 500 pairs in each kernel (debug: on two paths); NESTLOCK_LONG: every
