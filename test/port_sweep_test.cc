@@ -228,14 +228,16 @@ std::vector<Op> ops() {
       {"a softirq raised in an irq section", raised_in_section<P>, {.softirqs = {0}}},
       {"a section in which a probe lets an irq in", held_by_a_probe<P>, {.irqs = 1}},
   };
-  // Not under ThreadSanitizer: to it the trampoline's frames are the task's here, and where a real
-  // nmi comes just before they are that one's.
-  if (!internal::kWithTsan) v.push_back({"the trampoline of an nmi", delivered_nmi, {.nmis = 1}});
+  // Not under ThreadSanitizer: to it the trampoline's frames are the task's here, and lie where
+  // those of a real handler lay.
+  constexpr bool kByHand = !internal::kWithTsan;
+  if (kByHand) v.push_back({"the trampoline of an nmi", delivered_nmi, {.nmis = 1}});
   if (P::kConfig.debug && internal::kWithTsan) v.resize(1);
   if (P::kConfig.debug) return v;  // the others have no part that depends on it
   v.push_back({"a softirq raised in a bh section", raised<P>, {.softirqs = {0}}});
   v.push_back({"wait_irq()", waited<P>, {.irqs = 1}});
-  v.push_back({"the trampoline, with a softirq", delivered, {.irqs = 1, .softirqs = {0}}});
+  if (kByHand)
+    v.push_back({"the trampoline, with a softirq", delivered, {.irqs = 1, .softirqs = {0}}});
   return v;
 }
 
