@@ -24,7 +24,14 @@ using hosted::self;
 constexpr int kLastSignal = 64;
 constinit std::atomic<KernelMask> irq_class{0}, nmi_class{0};
 constinit std::atomic<Handler> handlers[kLastSignal + 1]{};
-struct sigaction previous[kLastSignal + 1];
+struct sigaction previous[kLastSignal + 1];  // under `registering` only
+// What `previous` has to call: one of the two, or none. Another thread's handler may read it while
+// the signal is unregistered and registered again, and then calls what was there before or after.
+struct Chained {
+  std::atomic<Handler> with_info{nullptr};
+  std::atomic<void (*)(int)> plain{nullptr};
+};
+constinit Chained chained[kLastSignal + 1]{};
 constinit std::atomic<void (*)()> softirq_run[kMaxSoftirqs]{};
 pthread_mutex_t registering = PTHREAD_MUTEX_INITIALIZER;
 constinit std::atomic<std::uint32_t> only_thread{0};  // uniprocessor: its thread id
@@ -123,16 +130,15 @@ std::uintptr_t stack_floor(const void* frame, const ucontext_t& uc) noexcept {
 }
 
 void call_handler(int signo, siginfo_t* info, void* uc) noexcept {
-  // acquire: pairs with the release in add(), so `previous` is complete.
+  // acquire: pairs with the release in add(), so `chained` is complete.
   const Handler h = handlers[signo].load(std::memory_order_acquire);
   if (!h) return;  // unregistered meanwhile
   h(signo, info, uc);
-  const struct sigaction& p = previous[signo];
-  if (p.sa_flags & SA_SIGINFO) {
-    if (p.sa_sigaction) p.sa_sigaction(signo, info, uc);
-  } else if (p.sa_handler != SIG_DFL && p.sa_handler != SIG_IGN) {
-    p.sa_handler(signo);
-  }
+  // acquire, both: what is called was complete when it was installed, also if it is a later one.
+  if (const Handler next = chained[signo].with_info.load(std::memory_order_acquire))
+    next(signo, info, uc);
+  else if (const auto plain = chained[signo].plain.load(std::memory_order_acquire))
+    plain(signo);
 }
 
 // The same as a level of its own: to ThreadSanitizer what the kernel left on the interrupted stack
@@ -403,6 +409,15 @@ bool install_all() noexcept {
   return true;
 }
 
+void chain(int signo) noexcept {
+  const struct sigaction& p = previous[signo];
+  const bool with_info = p.sa_flags & SA_SIGINFO;
+  const bool plain = !with_info && p.sa_handler != SIG_DFL && p.sa_handler != SIG_IGN;
+  // release: pairs with the acquire in call_handler().
+  chained[signo].with_info.store(with_info ? p.sa_sigaction : nullptr, std::memory_order_release);
+  chained[signo].plain.store(plain ? p.sa_handler : nullptr, std::memory_order_release);
+}
+
 Error add(int signo, Handler handler, std::atomic<KernelMask>& to, const char* call) noexcept {
   if (const Error e = check(signo, &to == &irq_class); e != Error::none) return refuse(e, call);
   pthread_mutex_lock(&registering);
@@ -413,6 +428,7 @@ Error add(int signo, Handler handler, std::atomic<KernelMask>& to, const char* c
   } else {
     // Complete before it is installed: the first arrival may come at once, in another thread.
     if (!query(signo, previous[signo])) e = Error::refused;
+    chain(signo);
     handlers[signo].store(handler, std::memory_order_release);
     to.fetch_or(mask_of(signo), kRelaxed);
     if (e == Error::none && !install_all()) e = Error::refused;
