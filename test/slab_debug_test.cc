@@ -14,7 +14,7 @@ namespace nestlock::test_support {
 namespace {
 
 template <class K>
-class SlabDebug : public ::testing::Test {
+class SlabDebug : public InterruptTest {
  protected:
   using Pages = BasicPageAllocator<K>;
   using Slabs = BasicSlabAllocator<K>;
@@ -23,6 +23,7 @@ class SlabDebug : public ::testing::Test {
   static constexpr std::size_t kMemory = std::size_t{4} << 20;
 
   void SetUp() override {
+    InterruptTest::SetUp();
     static void* const memory = std::aligned_alloc(kMemory, kMemory);
     pages = ::new (page_memory) Pages;
     slabs = ::new (slab_memory) Slabs;
@@ -30,13 +31,18 @@ class SlabDebug : public ::testing::Test {
     ASSERT_TRUE(slabs->set_up(*pages, slab::debug));
     cache = slabs->create("debugged", 100, 0, slab::debug);
     ASSERT_NE(cache, nullptr);
+    pass_on();
   }
   void TearDown() override {
+    pass_on();
     std::uintptr_t live = 1;
     EXPECT_TRUE(cache->consistent(&live));
     EXPECT_EQ(live, 0u);
     EXPECT_EQ(findings.size(), seen) << findings.text();
+    InterruptTest::TearDown();
   }
+  // To a handler, or back: what is written here is before what comes. To ThreadSanitizer, that is.
+  static void pass_on() { hosted::tsan_blocks_change(); }
   unsigned char* alloc() { return static_cast<unsigned char*>(cache->alloc(gfp::kernel)); }
 
   // The next finding is this one, about `p`.
@@ -173,6 +179,7 @@ TYPED_TEST(SlabDebug, K17) {
   // In an RT kernel's NMI the gate is closed, so these are deferred; elsewhere the list takes them.
   for (int i = 0; i < 20; ++i) {
     void* const p = this->alloc();
+    this->pass_on();
     interrupt(Where::nmi, [&] { EXPECT_TRUE(this->cache->free_nolock(p)); });
   }
   EXPECT_EQ(this->cache->stats().deferred > 0, TypeParam::kConfig.preempt_rt);

@@ -51,6 +51,14 @@ class Locks final : public Subject {
   // On one CPU a plain lock promises nothing to what interrupts its holder: not asked there then.
   static constexpr bool kAsked = kHasTry && (contexts::promised(kType) || kSmp || L::kSleeps);
 
+  // A lock that promises nothing leaves it to its users when it is taken: by what they know of it
+  // an interrupt then knows that it is free, and what it interrupted, what it did. Of the others
+  // nothing but the lock itself may order the data.
+  static constexpr std::memory_order kKnow =
+      kAsked ? std::memory_order_relaxed : std::memory_order_acquire;
+  static constexpr std::memory_order kTell =
+      kAsked ? std::memory_order_relaxed : std::memory_order_acq_rel;
+
   struct Site {
     L lock;
     K::Port::Atomic<std::uint32_t> owner{0}, turns{0};
@@ -149,14 +157,14 @@ class Locks final : public Subject {
   // Whether no other thread can hold it.
   static constexpr bool own(unsigned p) { return kOfACpu || !kSmp || p == kOwn; }
   static State known(const Mine& m, unsigned p) noexcept {
-    if (!kOneForAll) return State{m.state[p].load(std::memory_order_relaxed)};
+    if (!kOneForAll) return State{m.state[p].load(kKnow)};
     std::uint8_t most = kFree;
-    for (const auto& s : m.state) most = std::max(most, s.load(std::memory_order_relaxed));
+    for (const auto& s : m.state) most = std::max(most, s.load(kKnow));
     return State{most};
   }
   static void set(std::atomic<std::uint8_t>& to, std::uint8_t s) noexcept {
     std::atomic_signal_fence(std::memory_order_seq_cst);
-    to.store(s, std::memory_order_relaxed);  // for handlers of this thread alone
+    to.exchange(s, kTell);  // for handlers of this thread alone
     std::atomic_signal_fence(std::memory_order_seq_cst);
   }
 

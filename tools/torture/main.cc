@@ -94,6 +94,8 @@ void tell_of(const Subject& subject, const Worker::Counts& counts, unsigned roun
 
 int torture(const Named& named, double seconds, Worker::Counts* instead_of_telling) {
   tortured = named.name;
+  // Not before a fork: a child of ThreadSanitizer's threads, and levels are some, may have none.
+  [[maybe_unused]] static const bool once = (register_handlers(), true);
   // Kept to the end: its CPU offline hook cannot be taken back.
   static std::vector<std::unique_ptr<Subject>> all;
   Subject* const subject = all.emplace_back(named.make(options)).get();
@@ -247,7 +249,6 @@ int main_of(int argc, char** argv) {
   hosted::set_report_sink([](const Report& r) noexcept {
     trouble("report: %s in %s", nestlock::name_of(r.finding), r.call ? r.call : "?");
   });
-  register_handlers();
   int status = 0, ran = 0, caught = 0;
   const std::vector<Named> all = subjects(only);
   const bool with_fifo = !options.busted && (!only || !std::strcmp(only, "fifo"));

@@ -63,11 +63,7 @@ class Objects final : public Subject {
   }
 
   void nested(Caller& c) noexcept override {
-    Left& left = left_[c.thread];
-    if (left.cache && c.random(2))
-      if (void* const o =
-              left.objects[c.random(kLeft)].exchange(nullptr, std::memory_order_relaxed))
-        left.cache->free_nolock(o);
+    free_one_left(c);
     for (unsigned turns = 1 + c.random(2); turns > 0; --turns) {
       if (c.random(16) == 0) hand_over(c);
       Word*& o = kept(c);
@@ -136,9 +132,12 @@ class Objects final : public Subject {
 
  private:
   // A cache of this thread's alone, and objects of it that what interrupts the thread may free.
+  // What is stored is ready, what is taken is whole, and who destroys it is behind its users, as a
+  // program has to see to: release, acquire, and `freed`, by which the task knows of them.
   struct Left {
-    Cache* cache = nullptr;
+    std::atomic<Cache*> cache{nullptr};
     std::atomic<void*> objects[kLeft] = {};
+    std::atomic<unsigned> freed{0};
   };
 
   Word*& kept(Caller& c) {
@@ -163,18 +162,26 @@ class Objects final : public Subject {
     for (auto& o : left.objects) {
       void* const p = c.random(2) ? cache->alloc(gfp::nowait) : cache->alloc_nolock(gfp::none);
       n += p != nullptr;
-      o.store(p, std::memory_order_relaxed);
+      o.store(p, std::memory_order_release);
     }
-    left.cache = cache;
-    std::atomic_signal_fence(std::memory_order_seq_cst);
+    left.cache.store(cache, std::memory_order_release);
     for (unsigned i = 0; i < 32; ++i)
       if (void* const p = cache->alloc(gfp::nowait)) cache->free(p);
-    std::atomic_signal_fence(std::memory_order_seq_cst);
-    left.cache = nullptr;
+    left.cache.store(nullptr, std::memory_order_relaxed);
+    left.freed.fetch_add(0, std::memory_order_acq_rel);  // nothing moves across: neither way
     for (auto& o : left.objects)
-      if (void* const p = o.exchange(nullptr, std::memory_order_relaxed)) cache->free_nolock(p);
+      if (void* const p = o.exchange(nullptr, std::memory_order_acquire)) cache->free_nolock(p);
     if (!slabs_.destroy(cache)) trouble("a cache of %zu objects is not empty", n);
     caches_.fetch_add(1, std::memory_order_relaxed);
+  }
+
+  void free_one_left(Caller& c) noexcept {
+    Left& left = left_[c.thread];
+    Cache* const cache = left.cache.load(std::memory_order_acquire);
+    if (!cache || !c.random(2)) return;
+    void* const o = left.objects[c.random(kLeft)].exchange(nullptr, std::memory_order_acquire);
+    if (o) cache->free_nolock(o);
+    left.freed.fetch_add(1, std::memory_order_release);
   }
 
   // The tag says who took the object, and how many bytes of it.

@@ -12,7 +12,7 @@
 namespace nestlock::torture {
 namespace {
 
-thread_local Worker* self = nullptr;
+constinit thread_local std::atomic<Worker*> self{nullptr};  // relaxed: only this thread's
 // Accesses between two interruptions, about: while a lock is held, and elsewhere (most of those are
 // a waiter's).
 constexpr std::uint32_t kHolding = 100, kElsewhere = 1000;
@@ -21,9 +21,10 @@ int signal_of(Level l) {
   const int signals[kLevels] = {0, SIGRTMIN + 3, SIGUSR1, SIGUSR2};
   return signals[static_cast<unsigned>(l)];
 }
+Worker* current() { return self.load(std::memory_order_relaxed); }
 template <Level kLevel>
 void on_signal(int, siginfo_t*, void*) {
-  if (Worker* const w = self) w->interrupted(kLevel);
+  if (Worker* const w = current()) w->interrupted(kLevel);
 }
 void send(int tid, int signo) {
   const int saved = errno;
@@ -35,7 +36,6 @@ unsigned index(Level l) { return static_cast<unsigned>(l); }
 }  // namespace
 
 void register_handlers() {
-  hosted::tsan_merge_levels(true);  // a worker and its handlers keep one book, by turns
   if (signals::register_irq(signal_of(Level::irq), on_signal<Level::irq>) != signals::Error::none ||
       signals::register_nmi(signal_of(Level::nmi), on_signal<Level::nmi>) != signals::Error::none)
     trouble("the handlers were not registered");
@@ -56,33 +56,44 @@ Worker::Worker(unsigned index, const Options& options, Subject& subject) : subje
 }
 
 void Worker::run(const std::atomic<bool>& stop) {
-  self = this;
+  hosted::tsan_blocks_change();  // its handlers are behind what has been, and before what comes
+  self.store(this, std::memory_order_relaxed);
   tid_ = static_cast<int>(syscall(SYS_gettid));
   while (!stop.load(std::memory_order_relaxed)) {
     subject_.step(callers_[0]);
     ++counts_.steps;
   }
-  self = nullptr;
+  self.store(nullptr, std::memory_order_relaxed);
+  hosted::tsan_blocks_change();
 }
 
 void Worker::interrupted(Level level) noexcept {
+  if (inside_[index(level)].load(kByTurns)) return;
+  if (level == Level::probe)  // to the library a part of what it interrupts
+    hosted::as_level(hosted::TsanLevel::probe, [this] { work_as(Level::probe); });
+  else
+    work_as(level);
+}
+
+void Worker::work_as(Level level) noexcept {
   const unsigned l = index(level);
-  if (inside_[l]) return;
-  inside_[l] = true;
-  Caller* const before = now_;
-  now_ = &callers_[l];
+  inside_[l].store(true, kByTurns);
+  Caller* const before = now_.load(kByTurns);
+  Caller& now = callers_[l];
+  now_.store(&now, kByTurns);
   ++counts_.entries[l];
-  counts_.at_a_held_lock[l] += locks_held_ != 0;
-  subject_.nested(*now_);
-  now_ = before;
-  inside_[l] = false;
+  counts_.at_a_held_lock[l] += locks_held() != 0;
+  subject_.nested(now);
+  now_.store(before, kByTurns);
+  inside_[l].store(false, kByTurns);
 }
 
 void Worker::at_an_access() noexcept {
-  if (now_->random(locks_held_ ? kHolding : kElsewhere)) [[likely]]
+  Caller& now = *now_.load(kByTurns);
+  if (now.random(locks_held() ? kHolding : kElsewhere)) [[likely]]
     return;
-  const auto level = static_cast<Level>(1 + now_->random(3));
-  if (inside_[index(level)]) return;
+  const auto level = static_cast<Level>(1 + now.random(3));
+  if (inside_[index(level)].load(kByTurns)) return;
   if (level == Level::probe)
     interrupted(level);
   else
@@ -102,14 +113,14 @@ std::uint64_t Worker::Counts::all_at_a_held_lock() const {
 // ---- at the locks and the accesses --------------------------------------------------------------
 
 void at_an_access() noexcept {
-  if (Worker* const w = self) w->at_an_access();
+  if (Worker* const w = current()) w->at_an_access();
 }
 
 void AtLocks::acquired(const LockRef&, bool) noexcept {
-  if (Worker* const w = self) w->acquired();
+  if (Worker* const w = current()) w->acquired();
 }
 void AtLocks::releasing(const LockRef&) noexcept {
-  if (Worker* const w = self) w->releasing();
+  if (Worker* const w = current()) w->releasing();
 }
 
 // ---- the sender ---------------------------------------------------------------------------------

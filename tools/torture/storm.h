@@ -32,19 +32,25 @@ class Worker {
   int tid() const { return tid_.load(std::memory_order_relaxed); }
 
   // For the observer, the accesses and the handlers, on the thread of this worker.
-  void acquired() noexcept { ++locks_held_; }
-  void releasing() noexcept { --locks_held_; }
+  void acquired() noexcept { locks_held_.store(locks_held() + 1, kByTurns); }
+  void releasing() noexcept { locks_held_.store(locks_held() - 1, kByTurns); }
   void at_an_access() noexcept;
   void interrupted(Level) noexcept;
 
  private:
+  // What the thread and its handlers share; whoever interrupts leaves it as it was. Nothing that a
+  // lock has to order may be ordered by it: to ThreadSanitizer each level is a thread.
+  static constexpr std::memory_order kByTurns = std::memory_order_relaxed;
+
+  unsigned locks_held() const noexcept { return locks_held_.load(kByTurns); }
+  void work_as(Level) noexcept;
+
   Subject& subject_;
-  Caller callers_[kLevels];
-  Caller* now_ = &callers_[0];
-  bool inside_[kLevels] = {};
-  // Of this thread and, after them, of what interrupted it: back to the same when it returns.
-  unsigned locks_held_ = 0;
+  Caller callers_[kLevels];  // of a level each, and so are its counts
   Counts counts_;
+  std::atomic<Caller*> now_{&callers_[0]};
+  std::atomic<bool> inside_[kLevels] = {};
+  std::atomic<unsigned> locks_held_{0};
   std::atomic<int> tid_{0};
 };
 
@@ -86,7 +92,7 @@ struct InterruptedPort : BuiltPort {
 };
 using K = KernelOf<kBuiltConfig, InterruptedPort, AtLocks>;
 
-// Registers the handlers; task context, once.
+// Registers the handlers; task context, once in a process.
 void register_handlers();
 
 // Sends signals to the workers while one of these lives. Under ThreadSanitizer it sends none: they
