@@ -27,10 +27,14 @@ die() {
 
 names=() tests=() filters=() reasons=() edits=()
 declare -A more  # test -> further sources, besides its own and lib/port
+declare -A fewer # test -> the kernels it is built for, where that is not all of them
 sources() {
   local test=$1
   shift
   more[$test]=$*
+}
+kernels() {
+  fewer[$1]=$2
 }
 mutant() {
   names+=("$1") tests+=("$2") filters+=("$3") reasons+=("$4")
@@ -61,10 +65,11 @@ program_of() { printf '%s\n' "${1%%.*}"; }
 config_of() { local c=${1#*.}; printf '%s\n' "${c%+tsan}"; }
 kind_of() { case $1 in *+tsan) printf 'tsan\n' ;; *) printf 'plain\n' ;; esac; }
 
-# compile TREE TEST SOURCE OBJECT: SOURCE against the headers of TREE.
+# compile TREE TEST SOURCE OBJECT: SOURCE against the headers of TREE; OBJECT's .d says which.
 compile() {
-  local flags=()
+  local flags=(-MMD -MF "${4%.o}.d")
   [ "$(kind_of "$2")" = plain ] || flags+=(-fsanitize=thread -g)
+  [ -z "${fewer[$2]:-}" ] || flags+=("-DNESTLOCK_TEST_KERNELS=${fewer[$2]}")
   "${cxx[@]}" -std=c++20 -O1 -w ${flags[@]+"${flags[@]}"} "-I$1/include" "-I$top/test" \
     -isystem "$gtest/include" "-DNESTLOCK_CONFIG=$(config_of "$2")" -c "$3" -o "$4"
 }
@@ -78,10 +83,10 @@ link() {
     -o "${!#}"
 }
 
-# Builds TEST in FOLDER from TREE. A mutant of lib/ alone takes the test's own object from the one
-# that was built of the library as it is.
-build() {
-  local tree=$1 test=$2 folder=$3 same_headers=$4 source object objects=() further=()
+# Builds TEST in FOLDER from TREE. A mutant names the files that it changed: what is made of none of
+# these is taken from the library as it is.
+build() { # build TREE TEST FOLDER [CHANGED-FILE...]
+  local tree=$1 test=$2 folder=$3 source object objects=() further=() changed=("${@:4}")
   mkdir -p "$folder"
   for source in ${more[$test]:-}; do
     case $source in lib/*) further+=("$tree/$source") ;; *) further+=("$top/$source") ;; esac
@@ -89,16 +94,26 @@ build() {
   for source in "$top/test/$(program_of "$test").cc" "$top/test/main.cc" "$tree"/lib/port/*.cc \
     ${further[@]+"${further[@]}"}; do
     object=${source##*/}
-    object="$folder/${object%.cc}.o"
-    if [ "$same_headers" = 1 ] && cmp -s "$source" "$top/${source#"$tree"/}" ||
-      { [ "$same_headers" = 1 ] && [ "${source#"$top/test/"}" != "$source" ]; }; then
-      object="$state/control.$test/${object##*/}"
+    object="${object%.cc}.o"
+    if [ ${#changed[@]} != 0 ] && ! is_made_of "$state/control.$test/${object%.o}.d" "${changed[@]}"; then
+      object="$state/control.$test/$object"
     else
+      object="$folder/$object"
       compile "$tree" "$test" "$source" "$object" || return
     fi
     objects+=("$object")
   done
   link "$test" "${objects[@]}" "$folder/program"
+}
+
+# True, too, if it is not known.
+is_made_of() { # is_made_of DEPENDENCIES FILE...
+  local list file
+  list=$(cat "$1") || return 0
+  for file in "${@:2}"; do
+    case $list in *"/$file"*) return 0 ;; esac
+  done
+  return 1
 }
 
 # ---- running ------------------------------------------------------------------------------------
@@ -131,7 +146,7 @@ run_test() {
 control() {
   local test=$1 all='' how i
   local folder="$state/control.$test"
-  if ! build "$top" "$test" "$folder" 0 >"$folder.build" 2>&1; then
+  if ! build "$top" "$test" "$folder" >"$folder.build" 2>&1; then
     line FAILED "(the library as it is)" "$test does not build: $folder.build"
     return
   fi
@@ -148,7 +163,7 @@ control() {
 
 # one INDEX: a mutant.
 one() {
-  local name=${names[$1]} test=${tests[$1]} file script hits how='' same_headers=1 list=()
+  local name=${names[$1]} test=${tests[$1]} file script hits how='' changed=() list=()
   local tree="$state/$name"
   rm -rf -- "$tree" && mkdir -p "$tree"
   cp -R "$top/include" "$top/lib" "$tree/"
@@ -159,16 +174,17 @@ one() {
     for file in "$tree"/${list[0]}; do
       cp "$file" "$tree/before"
       sed -z -i "$script" "$file"
-      cmp -s "$file" "$tree/before" || hits=$((hits + 1))
+      cmp -s "$file" "$tree/before" && continue
+      hits=$((hits + 1))
+      changed+=("${file#"$tree"/}")
     done
     if [ "$hits" != 1 ]; then
       line FAILED "$name" "does not apply: changes $hits files of ${list[0]}"
       return
     fi
-    case ${list[0]} in include/*) same_headers=0 ;; esac
     list=("${list[@]:2}")
   done
-  if ! build "$tree" "$test" "$tree/out" "$same_headers" >"$tree/build" 2>&1; then
+  if ! build "$tree" "$test" "$tree/out" "${changed[@]}" >"$tree/build" 2>&1; then
     line FAILED "$name" "does not build: $tree/build"
     return
   fi

@@ -8,6 +8,7 @@
 # pattern: then it must change one of the files.
 #
 #   sources TEST FILE...      what TEST is linked from besides its own source and lib/port
+#   kernels TEST TYPES        what it is built for, if not for all (test/support/kernels.h)
 #
 # Sourced by run.sh.
 
@@ -329,6 +330,7 @@ mutant free_looks_at_no_state $control '*BadFreesAreRefused*' \
 rows=page_nolock_rows_test.smp_debug+tsan
 sources $rows test/support/page_allocators.cc test/support/page_allocators_observed.cc \
   lib/page/page.cc
+kernels $rows 'HostedKernel<configs::up>'
 
 mutant page_nolock_free_unlocks_early $rows 'All/NolockPageRow.P15/*' \
   'a nolock free gives to the zone under its lock' \
@@ -341,6 +343,7 @@ slab=explore_slab_test.smp_debug
 slab_rows=slab_free_rows_test.smp_debug+tsan
 sources $slab_rows test/support/slab_allocators_observed.cc \
   test/support/page_allocators_observed.cc lib/page/page.cc lib/slab/slab.cc
+kernels $slab_rows 'HostedKernel<configs::up>'
 
 mutant slab_nolock_free_unlocks_early $slab_rows 'All/SlabFreeRow.K9/*' \
   'a nolock free gives to a slab under the lock of its list; as page_nolock_free_unlocks_early' \

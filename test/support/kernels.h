@@ -12,11 +12,15 @@ namespace nestlock::test_support {
 template <Config kC>
 using HostedKernel = KernelOf<kC, HostedPort<kC>>;
 
+#ifdef NESTLOCK_TEST_KERNELS  // fewer: mutants are built one by one
+using AllKernels = ::testing::Types<NESTLOCK_TEST_KERNELS>;
+#else
 using AllKernels =
     ::testing::Types<HostedKernel<configs::up>, HostedKernel<configs::up_debug>,
                      HostedKernel<configs::up_rt>, HostedKernel<configs::up_rt_debug>,
                      HostedKernel<configs::smp>, HostedKernel<configs::smp_debug>,
                      HostedKernel<configs::smp_rt>, HostedKernel<configs::smp_rt_debug>>;
+#endif
 
 // TYPED_TEST_SUITE(Suite, AllKernels, KernelName);
 struct KernelName {

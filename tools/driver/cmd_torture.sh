@@ -29,7 +29,7 @@ END
 }
 
 run_torture() {
-  local cxx config flags=(-O2) suffix='' configs=() args=() outs=() failed=0 out line newer soak='' status
+  local cxx config flags=(-O2) suffix='' configs=() args=() outs=() failed=0 out soak='' status
   while [ $# -gt 0 ]; do
     case "$1" in
       --config)
@@ -59,16 +59,12 @@ run_torture() {
   cxx=$(find_cxx) || exit 2
   for config in "${configs[@]}"; do
     out="$state/torture.$config$suffix"
-    line="$cxx -std=c++20 ${flags[*]} -Iinclude -I. -DNESTLOCK_CONFIG=$config tools/torture/*.cc lib/port/*.cc -pthread"
-    newer=$(cd "$top" && find include lib/port tools/torture -type f -newer "$out" 2>/dev/null | head -n 1)
-    if [ ! -x "$out" ] || [ -n "$newer" ] || [ "$(cat "$out.line" 2>/dev/null)" != "$line" ]; then
-      say "$line" >&2
-      (cd "$top" && $cxx -std=c++20 "${flags[@]}" -Iinclude -I. "-DNESTLOCK_CONFIG=$config" \
-        tools/torture/*.cc lib/port/*.cc -pthread -o "$out.new") || exit 1
-      mv -f "$out.new" "$out" && printf '%s\n' "$line" >"$out.line"
-    fi
     outs+=("$out")
+    [ "$(jobs -rp | wc -l)" -lt "$(nproc)" ] || wait -n || failed=1
+    build_torture "$config" "$out" "${flags[@]}" &
   done
+  while [ -n "$(jobs -p)" ]; do wait -n || failed=1; done
+  [ "$failed" = 0 ] || exit 1
   for out in "${outs[@]}"; do
     "$out" ${args[@]+"${args[@]}"}
     status=$?
@@ -76,6 +72,16 @@ run_torture() {
     [ -z "$soak" ] || [ "$status" = 0 ] || break
   done
   return "$failed"
+}
+
+build_torture() { # build_torture CONFIG PROGRAM FLAG...
+  local out=$2 newer line="$cxx -std=c++20 ${*:3} -Iinclude -I. -DNESTLOCK_CONFIG=$1 tools/torture/*.cc lib/port/*.cc -pthread"
+  newer=$(cd "$top" && find include lib/port tools/torture -type f -newer "$out" 2>/dev/null | head -n 1)
+  [ ! -x "$out" ] || [ -n "$newer" ] || [ "$(cat "$out.line" 2>/dev/null)" != "$line" ] || return 0
+  say "$line" >&2
+  (cd "$top" && $cxx -std=c++20 "${@:3}" -Iinclude -I. "-DNESTLOCK_CONFIG=$1" \
+    tools/torture/*.cc lib/port/*.cc -pthread -o "$out.new") || return
+  mv -f "$out.new" "$out" && printf '%s\n' "$line" >"$out.line"
 }
 
 seconds_of() { # seconds_of 1h|30m|90s|90

@@ -83,15 +83,13 @@ rows_of_log() { # rows_of_log KIND LOG
 }
 
 rows_of_torture() { # rows_of_torture SECONDS
-  local log="$verify/torture.log" config
+  local log="$verify/torture.log" status
   title torture >&2
-  for config in $(configurations); do
-    if ! (. "$driver/cmd_torture.sh" && run_torture --config "$config" --seconds "$1") >"$log" 2>&1 ||
-      ! rows_of_log plain "$log"; then
-      tail -n 3 "$log" >&2
-      red torture "torture, $config" "see $log"
-    fi
-  done
+  (. "$driver/cmd_torture.sh" && run_torture --config all --seconds "$1") >"$log" 2>&1
+  status=$?
+  rows_of_log plain "$log" && [ "$status" = 0 ] && return
+  tail -n 3 "$log" >&2
+  red torture torture "see $log"
 }
 
 rows_of_mutants() {
@@ -136,6 +134,8 @@ table_of() { # table_of ROWS
       if (!((id, label) in sum)) label_of[id, ++labels[id]] = label
       sum[id, label] += n
     }
+    # What ran tells more than what did not.
+    function worse(a, b) { return a != b && (b == "not_run" || (a != "ok" && a != "not_run")) }
     function within() {
       if (v["complete"] == "yes") return v["bound"] == "" ? "all" : "all within " v["bound"]
       return v["bound"] == "" ? "a sample" : v["bound"]
@@ -165,7 +165,7 @@ table_of() { # table_of ROWS
       if ("mutant" in v) { mutant(v["mutant"]); next }
       id = v["subject"] SUBSEP v["config"] SUBSEP v["tool"]
       if (!(id in result)) { ids[++nr_ids] = id; result[id] = v["result"] }
-      else if (v["result"] != "ok") result[id] = v["result"]
+      else if (worse(v["result"], result[id])) result[id] = v["result"]
       if (v["result"] == "FAILED") why[id] = joined(why[id], v["case"] (v["case"] == "" ? "" : ": ") v["why"])
       if ("schedules" in v) add((v["tool"] == "genmc" ? "executions" : "schedules") " (" within() ")", v["schedules"])
       if ("boundaries" in v) add("boundaries (" within() ")", v["boundaries"])
