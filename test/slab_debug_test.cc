@@ -203,6 +203,53 @@ TYPED_TEST(SlabDebug, K19) {
   EXPECT_TRUE(this->slabs->kfree_nolock(p));
 }
 
+// Debug caches know what was asked for.
+TYPED_TEST(SlabDebug, ASizedFreeKnowsTheSize) {
+  for (const std::size_t size : {0u, 1u, 96u, 100u, 8192u, 8193u, 40000u})
+    for (const std::size_t told : {size, 4 * size + 1}) {
+      const unsigned line = __LINE__ + 1;
+      void* const p = this->slabs->kmalloc(size, gfp::kernel);
+      ASSERT_NE(p, nullptr);
+      EXPECT_TRUE(this->slabs->kfree_sized(p, told));
+      ASSERT_EQ(this->findings.size() - this->seen, told != size) << size << this->findings.text();
+      if (told == size) continue;
+      const Report& r = this->findings[this->seen++];
+      EXPECT_EQ(r.finding, Finding::wrong_size);
+      EXPECT_EQ(r.lock, p);
+      this->expect_place(r.here, line + 2);
+      if (size - 1 < 8192) this->expect_place(r.born_at, line);
+    }
+  EXPECT_TRUE(this->slabs->kfree_sized(nullptr, 5));
+  int mine = 0;
+  EXPECT_FALSE(this->slabs->kfree_sized(&mine, sizeof mine));
+  EXPECT_EQ(this->findings.size(), this->seen + 1);
+  EXPECT_EQ(this->findings[this->seen++].finding, Finding::foreign_pointer);
+  EXPECT_TRUE(this->slabs->consistent());
+}
+
+// Of other caches debug kernels know the class. kmalloc_nolock() may have taken the next one's.
+TYPED_TEST(SlabDebug, ASizedFreeKnowsTheClass) {
+  static typename TestFixture::Slabs plain;
+  ASSERT_TRUE(plain.set_up(*this->pages));
+  for (const std::size_t size : {1u, 64u, 65u, 4097u, 8192u, 8193u}) {
+    EXPECT_TRUE(plain.kfree_sized(plain.kmalloc(size, gfp::kernel), size));
+    EXPECT_EQ(this->findings.size(), this->seen) << size << this->findings.text();
+    void* const p = plain.kmalloc(size, gfp::kernel);
+    EXPECT_TRUE(plain.kfree_sized(p, 4 * size + 13));
+    if (!TypeParam::kConfig.debug) continue;
+    ASSERT_EQ(this->findings.size(), this->seen + 1) << size << this->findings.text();
+    EXPECT_EQ(this->findings[this->seen++].finding, Finding::wrong_size);
+  }
+  auto& its_class = plain.kmalloc_cache(plain.class_of(64));
+  its_class.fail_every(1);
+  void* const p = plain.kmalloc_nolock(64, gfp::none);
+  its_class.fail_every(0);
+  EXPECT_EQ(plain.ksize(p), 96u);
+  EXPECT_TRUE(plain.kfree_sized(p, 64));
+  EXPECT_EQ(this->findings.size(), this->seen) << this->findings.text();
+  plain.flush_cpu();
+}
+
 // K25: kmalloc() remembers the size that was asked for, also by a nolock call that had to take the
 // next class's object and to zero it. One byte more is an overflow, though the object is larger.
 TYPED_TEST(SlabDebug, K25TheAskedForSizeIsWatched) {

@@ -65,6 +65,7 @@ enum class Finding : std::uint8_t {
   wrong_gfp,           // allocation flags that the call does not take
   overflow,            // written before or behind an object
   leaked,              // still out when its cache was destroyed
+  wrong_size,          // freed with another size than it was allocated with
 };
 
 constexpr const char* name_of(Finding f) noexcept {
@@ -95,6 +96,7 @@ constexpr const char* name_of(Finding f) noexcept {
       "allocation flags that this call does not take",
       "written outside the object",
       "still allocated when its cache was destroyed",
+      "freed with another size than it was allocated with",
   };
   return names[static_cast<unsigned>(f)];
 }

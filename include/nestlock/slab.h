@@ -309,6 +309,13 @@ class BasicSlabAllocator {
       return static_cast<Cache*>(page->owner)->free_known(*page, p, "kfree", where);
     return free_other(p, true, where);
   }
+  // With the size that was asked for. Debug kernels and caches report another (wrong_size); p is
+  // freed all the same, as what it is.
+  bool kfree_sized(void* p, std::size_t size, Place where = Place::here()) noexcept {
+    if (K::kConfig.debug || classes_[0].debugged()) [[unlikely]]
+      check_size(p, size, where);
+    return kfree(p, where);
+  }
   // Any context. Also for kmalloc() objects: nothing here needs the kernel's prohibition.
   bool kfree_nolock(void* p, Place where = Place::here()) noexcept {
     if (Page* const page = pages_->page_of(p); page && page->kind == Cache::kSlab) [[likely]]
@@ -351,7 +358,13 @@ class BasicSlabAllocator {
     return size <= 1024 ? internal::kSmallClasses.of[(size - 1) / 8]
                         : static_cast<unsigned>(std::bit_width(size - 1)) - 1;
   }
+  static unsigned order_of(std::size_t size) noexcept {  // kMaxOrder + 1: too large
+    unsigned order = 0;
+    while (order <= kMaxOrder && (kPageSize << order) < size) ++order;
+    return order;
+  }
   bool free_other(void* p, bool may_spin, Place where) noexcept;
+  void check_size(void* p, std::size_t size, Place where) noexcept;
   void enlist(Cache& c) noexcept;
   void delist(Cache& c) noexcept;
   void* alloc_large(std::size_t size, gfp flags, Place where) noexcept;

@@ -60,11 +60,35 @@ bool BasicSlabAllocator<K, L>::free_other(void* p, bool may_spin, Place where) n
   return false;
 }
 
+// What is not ours is kfree()'s to report.
+template <Kernel K, LockPolicy L>
+[[gnu::cold, gnu::noinline]] void BasicSlabAllocator<K, L>::check_size(void* p, std::size_t size,
+                                                                       Place where) noexcept {
+  Page* const page = pages_->page_of(p);
+  Cache* of = &classes_[0];
+  const typename Cache::Track* track = nullptr;
+  bool right = true;
+  if (p == kZeroSize) {
+    right = size == 0;
+  } else if (page && page->kind == Cache::kSlab) {
+    of = static_cast<Cache*>(page->owner);
+    if (of->debugged()) {
+      track = of->track_of(p);
+      right = !track || track->asked == size;
+    } else if (of >= classes_ && of < classes_ + kClasses) {  // kmalloc_nolock() may take the next
+      right = size - 1 < kMaxKmalloc && static_cast<unsigned>(of - classes_) - index_of(size) <= 1;
+    } else {
+      right = of->object_size() == size;
+    }
+  } else if (page && page->kind == Cache::kLarge) {
+    right = size > kMaxKmalloc && order_of(size) == page->order();
+  }
+  if (!right) of->report(Finding::wrong_size, "kfree_sized", p, where, track);
+}
+
 template <Kernel K, LockPolicy L>
 void* BasicSlabAllocator<K, L>::alloc_large(std::size_t size, gfp flags, Place where) noexcept {
-  unsigned order = 0;
-  while (order <= kMaxOrder && (kPageSize << order) < size) ++order;
-  Page* const p = pages_->alloc_pages(flags | gfp::comp, order, kAnyNode, where);
+  Page* const p = pages_->alloc_pages(flags | gfp::comp, order_of(size), kAnyNode, where);
   if (!p) return nullptr;
   p->kind = Cache::kLarge;
   return pages_->address(p);
