@@ -17,6 +17,12 @@ grep -qE '^  (skipped: |nothing to ask)|^verify: .*two_priorities.* result=ok' <
   fail "nothing is said of two priorities on one processor"
 printf '%s\n' "$output"
 
+if [[ $torture == *.smp* ]]; then
+  output=$("$torture" --seconds 5 --threads 8 --seed 2 --subject objects) || fail "8 threads: status $?"
+  grep -q '^objects on .*, 8 threads' <<<"$output" || fail "not by 8 threads"
+  printf '%s\n' "$output"
+fi
+
 output=$("$torture" --seconds 10 --seed 1 --lock busted 2>&1) && fail "busted locks were not caught"
 [ "$(grep -c '^torture: caught' <<<"$output")" = 5 ] || fail "not caught in both allocators and by all three"
 # Or ThreadSanitizer is first, and ends it.
