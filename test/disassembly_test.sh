@@ -6,7 +6,7 @@
 # Run in the repository's top folder, or by Bazel.
 set -u -o pipefail
 
-[ "$(uname -m)" = x86_64 ] || { echo "not x86-64: nothing to read"; exit 0; }
+[ "$(uname -m)" = x86_64 ] || { echo "verify: tool=disassembly subject=dropped_fence config=up result=not_run"; echo "not x86-64: nothing to read"; exit 0; }
 work=$(mktemp -d) || exit 2
 trap 'rm -rf "$work"' EXIT
 failures=0 checks=0
@@ -14,7 +14,7 @@ failures=0 checks=0
 build() { # COMPILER CONFIG: $work/listing
   local icf=
   [ "$1" = g++ ] && icf=-fno-ipa-icf # else equal functions become one
-  "$1" -std=c++20 -O2 $icf -Iinclude "-DNESTLOCK_CONFIG=$2" -c test/disassembly_test_code.cc \
+  "$1" -std=c++20 -O2 $icf "-I${headers:-include}" "-DNESTLOCK_CONFIG=$2" -c test/disassembly_test_code.cc \
     -o "$work/code.o" && objdump -d --no-show-raw-insn "$work/code.o" >"$work/listing"
 }
 # The instructions of one function, without addresses, comments and the padding behind its end.
@@ -39,8 +39,17 @@ same_code() { diff <(code_of "$1") <(code_of "$2"); }
 not_empty() { [ -n "$(code_of "$1")" ]; }
 not_locked() { ! locked "$1"; }
 saves_nothing() { ! code_of "$1" | grep -E '^(call|push)'; }
+# Each of two sections reads its data anew; without the words' signal fences one compiler keeps
+# the first one's value in a register, and what an interrupter did between the two is lost.
+reads_anew() { [ "$(code_of "$1" | grep -cE '^(inc|add)l .*\(%rip\)')" = 2 ]; }
+without_fences() {
+  mkdir -p "$work/without" && cp -RL include/. "$work/without" &&
+    sed -i '/std::atomic_signal_fence/d' "$work/without/nestlock/internal/words.h"
+}
 no_call() { ! code_of "$1" | grep -E '^(call|jmp)'; }
 
+lost=
+without_fences || exit 1
 for compiler in g++ clang++-19 clang++; do
   command -v "$compiler" >/dev/null || continue
   build "$compiler" up || exit 1
@@ -58,6 +67,15 @@ for compiler in g++ clang++-19 clang++; do
     check "up: $function() has a locked instruction" not_locked "$function"
     check "up: $function() calls, or saves a register" saves_nothing "$function"
   done
+  for function in byte_sections class_sections; do
+    check "up: $function() does not read its data anew" reads_anew "$function"
+  done
+  headers="$work/without" build "$compiler" up || exit 1
+  if ! reads_anew byte_sections && ! reads_anew class_sections; then
+    lost=$compiler
+  elif [ "${compiler#clang}" != "$compiler" ]; then
+    check "up: without fences nothing is lost, so this test shows nothing" false
+  fi
   # The same look finds them where they are.
   build "$compiler" smp || exit 1
   check "smp: try_spin_try() has no locked instruction" locked try_spin_try >/dev/null
@@ -68,6 +86,11 @@ for compiler in g++ clang++-19 clang++; do
   check "smp: page_take() has no locked instruction" locked page_take >/dev/null
 done
 
+if [ -n "$lost" ]; then
+  echo "verify: tool=disassembly subject=(broken) config=up mutant=dropped_fence result=ok"
+else
+  echo "verify: tool=disassembly subject=dropped_fence config=up result=not_run" # no clang is here
+fi
 [ "$checks" -gt 0 ] || { echo "FAILED: no compiler was found"; exit 1; }
 echo "$checks checks, $failures failed"
 [ "$failures" = 0 ]
