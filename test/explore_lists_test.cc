@@ -120,8 +120,8 @@ TEST(LockFreeList, EveryInterleaving) {
 TEST(LockFreeListHistoric, LoadAndStoreAreCaught) {
   for (const Scenario& scenario :
        {Scenario(two_push_one_takes<PushByStore>), Scenario(interrupts_push<PushByStore>)})
-    expect_caught("llist: push by load and store", configs::smp, "a node comes once", scenario);
-  expect_caught("llist: take by load and store", configs::smp, "no node is lost",
+    expect_caught("list pushed in two steps", configs::smp, "a node comes once", scenario);
+  expect_caught("list taken in two steps", configs::smp, "no node is lost",
                 two_push_one_takes<TakeByStore>);
 }
 

@@ -20,7 +20,9 @@ program fifo_3_try 'FifoWord (TrySpinLock)' lock.cc '-DLOCK=BasicTrySpinLock -DT
 program fifo_3_tries 'FifoWord (TrySpinLock)' lock.cc '-DLOCK=BasicTrySpinLock -DTHREADS=3 -DTRIES=3'
 program fifo_2_tries 'FifoWord (TrySpinLock)' lock.cc '-DLOCK=BasicTrySpinLock -DTHREADS=2 -DTRIES=2'
 program raw_2 RawSpinLock lock.cc '-DLOCK=BasicRawSpinLock -DTHREADS=2 -DTRIES=1'
+program raw_3 RawSpinLock lock.cc '-DLOCK=BasicRawSpinLock -DTHREADS=3 -DTRIES=1'
 program spin_2 SpinLock lock.cc '-DLOCK=BasicSpinLock -DTHREADS=2 -DTRIES=1'
+program spin_3 SpinLock lock.cc '-DLOCK=BasicSpinLock -DTHREADS=3 -DTRIES=1'
 program shared_2 SharedTrySpinLock shared_try.cc -DTHREADS=2
 program shared_3 SharedTrySpinLock shared_try.cc -DTHREADS=3
 

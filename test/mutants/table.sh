@@ -285,6 +285,30 @@ mutant recursion_unchecked lock_debug_test.smp_debug 'All/BlockingMisuse.T14_*' 
   'debug knows the holder' \
   $checks 's/    if (!word.held() || !mine()) return;/    return;/'
 
+mutant silent_entry lock_scenarios_test.smp_debug '*T13*' \
+  'T13: a lock() that can never return does not enter instead' \
+  $words 's/return try_acquire() ? SleepResult::acquired : SleepResult::deadlock;/return try_acquire(), SleepResult::acquired;/'
+
+mutant nested_bh_unchecked lock_debug_test.smp_debug 'All/NestedBh.*' \
+  'L10: lock_nested_bh() with bottom halves enabled is said' \
+  include/nestlock/local_lock.h 's/    this->check_nested_bh(where);\n//'
+
+# ---- the same words, one step at a time, on two and three simulated CPUs -------------------------
+
+explored=explore_locks_test.smp_debug
+
+mutant fifo_take_in_two_steps $explored 'OnTwoCpus*' \
+  'a hole between the look and the store' \
+  $fifo 's/ locked_.compare_exchange_strong(free, 1, std::memory_order_acquire, kRelaxed)/ (locked_.exchange(1, std::memory_order_acquire), free = 0, true)/'
+
+mutant fifo_not_served_next $explored 'OnTwoCpus*' \
+  'who leaves the queue calls the next one' \
+  $fifo 's/    queue_.fetch_add(kServeNext, kRelaxed);[^\n]*\n//'
+
+mutant fifo_ticket_in_two_steps $explored 'OnTwoCpus*' \
+  'two waiters with one ticket' \
+  $fifo 's/queue_.compare_exchange_weak(q, (q \& 0xff00) | after, kRelaxed, kRelaxed)/(queue_.store(static_cast<std::uint16_t>((q \& 0xff00) | after), kRelaxed), true)/'
+
 # ---- the page floor -----------------------------------------------------------------------------
 
 inside='include/nestlock/internal/*.h'
@@ -324,6 +348,22 @@ mutant page_nolock_free_spins $pages 'PagesOn*' \
 mutant free_looks_at_no_state $control '*BadFreesAreRefused*' \
   'a page that is free is not freed again' \
   include/nestlock/page.h 's/ || !page->is(PageState::used, order)) \[\[unlikely\]\]\n      return bad_free(page, "free_pages"/) [[unlikely]]\n      return bad_free(page, "free_pages"/'
+
+page_rows=page_rows_test.up
+gate_rows=page_nolock_rows_test.up_rt
+for test in $page_rows $gate_rows; do
+  sources $test test/support/page_allocators.cc test/support/page_allocators_observed.cc \
+    lib/page/page.cc
+  kernels $test "HostedKernel<configs::${test#*.}>"
+done
+
+mutant nolock_free_drains $page_rows 'All/PageRow.P9/*' \
+  'P9: a nolock free over the mark does not drain' \
+  "$inside" 's/if (push_here<false>(z, page, order) != Push::refused) return true;/const Push pushed = push_here<false>(z, page, order);\n      if (pushed == Push::over) return drain_over_high(z);\n      if (pushed == Push::done) return true;/'
+
+mutant gate_at_the_entry_only $gate_rows 'All/NolockPageRow.P15/*' \
+  'P15: what no pcp takes passes the gate, too' \
+  "$inside" 's/  if (L::may_try()) {\n    const bool isolated/  if (true) {\n    const bool isolated/'
 
 # No order between an nmi and what it interrupted. In what comes of it there is nothing to see: one
 # thread runs both. Only ThreadSanitizer sees it.
@@ -372,3 +412,23 @@ mutant refilled_sheaf_takes_its_place $slab 'Slab*' \
 mutant orphan_marked_late $slab 'SlabOn*' \
   'an orphan is known as one before anybody can free one of its objects' \
   "$inside" 's/    on_list(\*p) = orphan ? kOrphan : kOff;\n\(.*  internal::bump(counters_.orphans);\n\)/    on_list(*p) = kOff;\n\1  on_list(*p) = kOrphan;\n/'
+
+mutant slab_settles_one $slab 'SlabOn*' \
+  'all that was deferred is settled' \
+  "$inside" 's/\(    free_to_slab(object, true);\n\)  }\n  for/\1    break;\n  }\n  for/'
+
+few=slab_rows_test.up
+deferring=slab_free_rows_test.up_rt
+for test in $few $deferring; do
+  sources $test test/support/slab_allocators_observed.cc \
+    test/support/page_allocators_observed.cc lib/page/page.cc lib/slab/slab.cc
+  kernels $test "HostedKernel<configs::${test#*.}>"
+done
+
+mutant nolock_tries_every_class $few 'All/SlabRow.K4/*' \
+  'K4: the next class, once' \
+  "$inside" 's/  if (!p \&\& i + 1 < kClasses) p = classes_\[i + 1\]/  for (unsigned k = i + 1; !p \&\& k < kClasses; ++k) p = classes_[k]/'
+
+mutant destroyed_before_it_is_settled $deferring 'All/SlabFreeRow.K15/*' \
+  'K15: what was deferred comes home before the cache goes' \
+  "$inside" 's/\(    sheaf_source_->free_to_slab(s, true);\n  }\n\)  settle();\n/\1/'
