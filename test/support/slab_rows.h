@@ -105,6 +105,24 @@ class SlabRow : public ::testing::TestWithParam<SlabCase> {
                            LockEvent when = LockEvent::acquired) {
     interrupted_when([lock](const LockRef& l) { return l.lock == lock; }, w, op, body, when);
   }
+  // `op` has taken c's list and given it back, and asks the page floor for something: `w`
+  // interrupts there. Nothing of the slab floor is held. (That the list came first tells it from a
+  // page for the memory of a sheaf.)
+  template <class Op, class Body>
+  void interrupted_behind_the_list(Where w, Op op, Body body) {
+    unsigned ran = 0, lists = 0;
+    {
+      AtLocks at([&](LockEvent e, const LockRef& l) {
+        if (ran) return;
+        if (e == LockEvent::releasing && l.lock == list()) ++lists;
+        if (e != LockEvent::acquired || !lists || s->interrupted() != Floor::page) return;
+        ++ran;
+        interrupt(w, body);
+      });
+      op();
+    }
+    EXPECT_EQ(ran, 1u) << "no page was asked for behind the list";
+  }
   // An operation that takes the list's lock: the sheaves are empty.
   auto refilling() {
     s->shrink(c);
