@@ -1,7 +1,10 @@
 // The scenarios K18, K20 to K23, K27, K32 to K34, K39 to K42 of interrupted slab allocators, each a
 // test by its id, in every kernel it applies to: what decides whether a call may spin, prefilled
 // sheaves, and interruptions everywhere.
+#include <algorithm>
 #include <atomic>
+#include <cstdio>
+#include <cstring>
 #include <thread>
 
 #include "support/kernels.h"
@@ -13,8 +16,30 @@ namespace {
 
 class SlabCallRow : public SlabRow {
  protected:
-  static bool of_the_page_floor(const AnySlabs& s, AnyCache* c, const LockRef& l) {
-    return l.type == LockType::try_spin && !s.has_lock(c, l.lock);
+  // Empty sheaves for the barn.
+  void put_empty_sheaves(unsigned many) {
+    std::vector<AnySheaf*> sheaves;
+    for (unsigned i = 0; i < many; ++i) sheaves.push_back(s->prefill(c, gfp::nowait, kSheaf));
+    for (AnySheaf* sheaf : sheaves) {
+      while (void* const p = s->alloc_from(c, sheaf)) EXPECT_TRUE(keep(p));
+      s->give_back(c, sheaf);
+    }
+  }
+  // Sheaves of c's size that came back to the cache they are made by: c's class alone wants them.
+  std::uintptr_t sheaves_back() {
+    char text[4096];
+    s->slabinfo(text, sizeof text);
+    const char* const row = std::strstr(text, "\nsheaf-128 ");
+    unsigned long size = 0, slabs = 0, fast_allocs = 0, fast_frees = 0, allocs = 0, frees = 0;
+    EXPECT_TRUE(row && std::sscanf(row, "%*s %lu %lu %lu %lu %lu %lu", &size, &slabs, &fast_allocs,
+                                   &fast_frees, &allocs, &frees) == 6)
+        << text;
+    return frees;
+  }
+  void expect_no_sheaf_lost() {
+    s->shrink(c);
+    EXPECT_GT(stats().sheaf_allocs, 0u);
+    EXPECT_EQ(sheaves_back(), stats().sheaf_allocs);
   }
 
   // Early boot, out of pages, free objects on the list alone, and another CPU in the list's lock
@@ -167,35 +192,60 @@ TEST_P(SlabCallRow, K23) {
   give_everything_back();
 }
 
-// Between the filling of a sheaf, with no lock held, and its taking its place an interrupt has
-// given this CPU other sheaves, with room or without: no sheaf and no object is lost. (That the
-// task is on another CPU by then: explore_slab_test.)
+// Between the filling of a sheaf, with no lock of the cache held, and its taking its place an
+// interrupt has given this CPU other sheaves, with room or without: no sheaf and no object is lost.
+// (That the task is on another CPU by then: explore_slab_test.)
 TEST_P(SlabCallRow, K27) {
   start();
   for (unsigned freed : {1u, 13u, 14u, 15u, 28u}) {
     take_many(30);
     s->shrink(c);
-    // The pcp's lock: irqs are on, and nothing of the slab floor is held. (RT: a probe must not ask
-    // for a lock that the task may hold.)
-    interrupted_when(
-        [&](const LockRef& l) { return of_the_page_floor(*s, c, l) && !counts().masked; }, h(),
-        [&] { take_many(60); },
+    // RT: a probe must not ask for a lock that the task may hold; the sheaves that a nolock free
+    // needs are in the barn, and one for the task.
+    if (rt()) put_empty_sheaves(3);
+    interrupted_behind_the_list(
+        h(), [&] { take_many(60); },
         [&] {
+          const SlabStats before = stats();
           for (unsigned i = 0; i < freed; ++i)
             EXPECT_TRUE(rt() ? give_nolock(kept.front().at) : give(kept.front().at));
+          EXPECT_EQ(stats().fast_frees, before.fast_frees + freed) << "into sheaves";
         });
     EXPECT_EQ(s->live(c), kept.size());
     give_everything_back();
+    expect_no_sheaf_lost();
   }
-  for (unsigned freed : {1u, 15u}) {  // and the other way: an empty sheaf for a full one
-    const std::vector<void*> mine = fill_sheaves(20);
-    interrupted_when([&](const LockRef& l) { return l.lock == list(); }, Where::probe,
-                     [&] { EXPECT_TRUE(give(mine[0])); },
-                     [&] {
-                       for (unsigned i = 1; i <= freed; ++i) EXPECT_TRUE(give_nolock(mine[i]));
-                     });
+}
+
+// The other way: an empty sheaf is to take a full one's place, and the interrupt has filled both of
+// this CPU's, has left room, or has taken objects out.
+TEST_P(SlabCallRow, K27WhereASheafIsEmptied) {
+  for (const int freed : {14, 1, -1, -14}) {
+    if (rt() && freed > 0) continue;  // a nolock free finds no sheaf there: it goes to the list
+    s = GetParam().make();
+    start();
+    std::vector<void*> mine = take_many(16 * 8);  // 16 slabs, and nothing else
+    std::sort(mine.begin(), mine.end());
+    s->shrink(c);
+    ASSERT_EQ(stats().slabs, 16u);
+    // The spare has all of one slab, and there are five on the list: emptied, it frees the slab.
+    for (unsigned i = 0; i < 2 * kSheaf; ++i) EXPECT_TRUE(give(mine[i]));
+    for (unsigned i = 5; i < 11; ++i) EXPECT_TRUE(give_nolock(mine[i * 8]));
+    const SlabStats before = stats();
+    unsigned next = 12 * 8;
+    interrupted_behind_the_list(
+        h(), [&] { EXPECT_TRUE(give(mine[4 * 8])); },
+        [&] {
+          EXPECT_EQ(stats().flushes, before.flushes + 1);
+          for (int i = 0; i < freed; ++i) EXPECT_TRUE(give(mine[next++]));
+          for (int i = freed; i < 0; ++i) EXPECT_TRUE(keep(s->kmalloc_nolock(kSize, kNone)));
+          EXPECT_EQ(stats().fast_frees, before.fast_frees + (freed > 0 ? freed : 0));
+          EXPECT_EQ(stats().fast_allocs, before.fast_allocs - (freed < 0 ? freed : 0));
+        });
+    EXPECT_EQ(stats().list_frees, before.list_frees + (freed == 14)) << "both full: to the slab";
     EXPECT_EQ(s->live(c), kept.size());
     give_everything_back();
+    expect_no_sheaf_lost();
   }
 }
 
