@@ -80,31 +80,46 @@ TEST_P(SlabFreeRow, K9) {
   give_everything_back();
 }
 
-// The sheaf full, the spare full, the barn empty or taken: to the list; that taken, too: deferred.
+// The sheaf full, the spare full; the barn has no empty one, or has one and is taken by T, whose
+// CPU's sheaves are free: to the list. (The kernel defers: it does not try the list.) That taken,
+// too: deferred.
 TEST_P(SlabFreeRow, K10) {
   start();
-  for (const bool barn_taken : {false, true}) {
-    const std::vector<void*> mine = fill_sheaves(3);
-    const SlabStats before = stats();
-    if (barn_taken) {  // by T, whose sheaves an NMI then finds taken as well
-      interrupted_holding(
-          locks.barn[0], n(), [&] { s->shrink(c); }, [&] { EXPECT_TRUE(give_nolock(mine[0])); });
-    } else {
-      EXPECT_TRUE(give_nolock(mine[0]));
-      EXPECT_EQ(stats().fast_frees, before.fast_frees);
-      EXPECT_EQ(stats().list_frees, before.list_frees + 1);
-    }
-    give_everything_back();
-    s->shrink(c);
-  }
-  const std::vector<void*> mine = fill_sheaves(3);
-  const SlabStats before = stats();
+  std::vector<AnySheaf*> sheaves;
+  for (int i = 0; i < 2; ++i) sheaves.push_back(s->prefill(c, gfp::nowait, kSheaf));
+  for (AnySheaf* sheaf : sheaves)
+    while (void* const p = s->alloc_from(c, sheaf)) EXPECT_TRUE(keep(p));
+  const std::vector<void*> mine = fill_sheaves(4);
+
+  SlabStats before = stats();
+  EXPECT_TRUE(give_nolock(mine[0]));
+  EXPECT_EQ(stats().list_frees, before.list_frees + 1);
+  EXPECT_EQ(stats().barn_busy, before.barn_busy) << "a look without the lock";
+
+  s->give_back(c, sheaves[0]);  // now there is an empty one
+  before = stats();
   interrupted_holding(
-      list(), n(), [&] { s->free_bulk(c, 0, nullptr), s->shrink(c); },
-      [&] {
-        // The sheaves were taken off by then: main is "full and empty at once".
-        EXPECT_TRUE(give_nolock(mine[0]));
-      });
+      locks.barn[0], n(), [&] { s->give_back(c, sheaves[1]); },
+      [&] { EXPECT_TRUE(give_nolock(mine[1])); });
+  EXPECT_EQ(stats().barn_busy, before.barn_busy + 1);
+  EXPECT_EQ(stats().list_frees, before.list_frees + 1);
+  EXPECT_EQ(stats().fast_frees, before.fast_frees);
+  EXPECT_EQ(stats().local_busy, before.local_busy);
+  EXPECT_EQ(stats().deferred, before.deferred);
+
+  EXPECT_TRUE(give_nolock(mine[2]));  // what the barn had was worth asking for
+  EXPECT_EQ(stats().barn_puts, before.barn_puts + 1);
+  EXPECT_EQ(stats().fast_frees, before.fast_frees + 1);
+  give_everything_back();
+  s->shrink(c);
+
+  const std::vector<void*> more = fill_sheaves(2);
+  before = stats();
+  interrupted_holding(
+      list(), n(), [&] { EXPECT_TRUE(give_nolock(more[0])); },
+      [&] { EXPECT_TRUE(give_nolock(more[1])); });
+  EXPECT_EQ(stats().list_frees, before.list_frees + 1) << "T's";
+  EXPECT_EQ(stats().list_busy, before.list_busy + 1);
   EXPECT_EQ(stats().deferred, before.deferred + 1);
   give_everything_back();
 }
