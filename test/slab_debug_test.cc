@@ -84,9 +84,7 @@ TYPED_TEST(SlabDebug, GoodUseIsSilent) {
   for (std::size_t size = 8; size <= 8192; size *= 2) {
     void* const p = this->slabs->kzalloc(size, gfp::kernel);
     ASSERT_NE(p, nullptr);
-    if (size <= kPageSize) {
-      EXPECT_EQ(reinterpret_cast<std::uintptr_t>(p) % size, 0u);
-    }
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(p) % size, 0u);
     std::memset(p, 1, this->slabs->ksize(p));
     EXPECT_TRUE(this->slabs->kfree(p));
   }

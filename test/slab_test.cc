@@ -32,11 +32,15 @@ template <class K, class P = policy::PerLockByte<K>>
 struct Floors {
   using PageAlloc = BasicPageAllocator<K, P>;
   using Slabs = BasicSlabAllocator<K, P>;
-  void reset(std::size_t size = kMemory, unsigned nodes = 1) {
+  void reset(std::size_t size = kMemory, unsigned nodes = 1, slab flags = slab::none,
+             std::size_t offset = 0) {
     pages = ::new (page_memory) PageAlloc;
     slabs = ::new (slab_memory) Slabs;
-    ASSERT_EQ(pages->set_up({.start = memory(), .size = size, .nodes = nodes}), PageSetup::ok);
-    ASSERT_TRUE(slabs->set_up(*pages));
+    ASSERT_EQ(pages->set_up({.start = static_cast<char*>(memory()) + offset,
+                             .size = size - offset,
+                             .nodes = nodes}),
+              PageSetup::ok);
+    ASSERT_TRUE(slabs->set_up(*pages, flags));
   }
   // Objects in the user's hands, over all kmalloc classes; ~0 if anything is inconsistent.
   std::uintptr_t live() {
@@ -69,15 +73,12 @@ template <class K>
 Floors<K> Slab<K>::floors_;
 TYPED_TEST_SUITE(Slab, AllKernels, KernelName);
 
-TYPED_TEST(Slab, EachSizeIsUsableAndPowersOfTwoAreAligned) {
+TYPED_TEST(Slab, EachSizeIsUsable) {
   auto& s = *this->floors_.slabs;
   for (std::size_t size = 1; size <= 20000; size += size < 300 ? 1 : 97) {
     auto* const p = static_cast<unsigned char*>(s.kmalloc(size, gfp::kernel));
     ASSERT_NE(p, nullptr) << size;
     EXPECT_GE(s.ksize(p), size);
-    if ((size & (size - 1)) == 0 && size <= kPageSize) {
-      EXPECT_EQ(reinterpret_cast<std::uintptr_t>(p) % size, 0u) << size;
-    }
     std::memset(p, 0xff, size);
     EXPECT_TRUE(s.kfree(p));
   }
@@ -89,6 +90,43 @@ TYPED_TEST(Slab, EachSizeIsUsableAndPowersOfTwoAreAligned) {
   EXPECT_EQ(s.kmalloc_nolock(kMaxKmalloc + 1, gfp::none, kAnyNode, &why), nullptr);
   EXPECT_EQ(why, SlabRefusal::size);
   EXPECT_EQ(this->floors_.live(), 0u);
+}
+
+// Up to the largest block, many of a slab, wherever the pages' memory starts; and where a nolock
+// call takes the next class's object.
+TYPED_TEST(Slab, PowersOfTwoAreNaturallyAligned) {
+  unsigned checked = 0, from_the_next = 0;
+  const auto aligned = [&](const void* p, std::size_t size) {
+    ++checked;
+    return p && reinterpret_cast<std::uintptr_t>(p) % size == 0;
+  };
+  for (const slab flags : {slab::none, slab::debug})
+    for (const std::size_t pages : {0u, 1u, 3u}) {
+      this->floors_.reset(kMemory, 1, flags, pages * kPageSize);
+      auto& s = *this->floors_.slabs;
+      for (std::size_t size = 1; size <= kPageSize << kMaxOrder; size *= 2) {
+        std::vector<void*> got(size <= kMaxKmalloc ? 40 : 1);
+        for (void*& p : got) {
+          p = s.kmalloc(size, gfp::kernel);
+          EXPECT_TRUE(aligned(p, size)) << size << " at " << p << ", " << pages << " pages on";
+        }
+        for (void* p : got) EXPECT_TRUE(s.kfree(p));
+        if (size >= kMaxKmalloc) continue;
+        auto& its_class = s.kmalloc_cache(s.class_of(size));
+        its_class.fail_every(1);
+        for (void*& p : got) {
+          p = s.kmalloc_nolock(size, gfp::none);
+          EXPECT_TRUE(aligned(p, size)) << size << " at " << p << ", of the next class";
+          EXPECT_NE(this->floors_.pages->page_of(p)->owner, &its_class);
+          ++from_the_next;
+        }
+        its_class.fail_every(0);
+        for (void* p : got) EXPECT_TRUE(s.kfree(p));
+      }
+      EXPECT_EQ(this->floors_.live(), 0u);
+    }
+  EXPECT_EQ(checked, 6u * (14 * 40 + 9) + from_the_next);
+  EXPECT_EQ(from_the_next, 6u * 13 * 40);
 }
 
 TYPED_TEST(Slab, ZeroedObjectsAreZeroAfterUse) {

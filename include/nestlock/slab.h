@@ -278,7 +278,9 @@ class BasicSlabAllocator {
   bool set_up(Pages& pages, slab flags = slab::none) noexcept;
 
   // Class sizes: 8 16 32 64 96 128 192 256 512 1024 2048 4096 8192; larger ones are whole pages.
-  // Natural alignment for powers of two, else 8. kmalloc(0) is kZeroSize, which may be freed.
+  // Natural alignment for a size that is a power of two, up to the largest block (4 MiB), whatever
+  // the memory of the pages is aligned to, in debug caches, too; pages for what is more than the
+  // largest class; else 8. kmalloc(0) is kZeroSize, which may be freed.
   static constexpr unsigned kClasses = 13;
   static constexpr std::uint32_t class_size(unsigned i) noexcept {
     constexpr std::uint32_t sizes[kClasses] = {8,   16,  32,   64,   96,   128, 192,
@@ -300,7 +302,8 @@ class BasicSlabAllocator {
   void* kzalloc(std::size_t size, gfp flags, Place where = Place::here()) noexcept {
     return kmalloc(size, flags | gfp::zero, where);
   }
-  // Any context. Tries the size's class, then the next larger one once, then null; never spins.
+  // Any context. Tries the size's class, then the next larger one once (for a power of two the next
+  // that is one), then null; never spins.
   void* kmalloc_nolock(std::size_t size, gfp flags, int node = kAnyNode, SlabRefusal* why = nullptr,
                        Place where = Place::here()) noexcept;
   // Of kmalloc() and kmalloc_nolock() alike; null and kZeroSize do nothing. False: not ours.

@@ -10,7 +10,7 @@ template <Kernel K, LockPolicy L>
 bool BasicKmemCache<K, L>::set_up(Slabs& slabs, const char* name, std::size_t size,
                                   std::size_t align, slab flags, Constructor ctor,
                                   unsigned capacity) noexcept {
-  if (size == 0 || size > (kPageSize << 3) || (align & (align - 1)) || align > kPageSize)
+  if (size == 0 || size > (kPageSize << 3) || (align & (align - 1)) || align > kMaxKmalloc)
     return false;
   if (align < alignof(void*)) align = alignof(void*);
   slabs_ = &slabs;

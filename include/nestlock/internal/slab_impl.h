@@ -1,6 +1,7 @@
 // The bodies of BasicSlabAllocator. Included by slab.h.
 #pragma once
 
+#include <bit>
 #include <cstring>
 #include <new>
 
@@ -23,8 +24,7 @@ bool BasicSlabAllocator<K, L>::set_up(Pages& pages, slab flags) noexcept {
   for (unsigned i = 0; i < kClasses; ++i) {
     const std::uint32_t size = class_size(i);
     const bool power = (size & (size - 1)) == 0;
-    classes_[i].set_up(*this, kNames[i], size, power && size <= kPageSize ? size : 8, flags,
-                       nullptr, 0);
+    classes_[i].set_up(*this, kNames[i], size, power ? size : 8, flags, nullptr, 0);
   }
   return true;
 }
@@ -38,10 +38,13 @@ void* BasicSlabAllocator<K, L>::kmalloc_nolock(std::size_t size, gfp flags, int 
     return nullptr;
   }
   const unsigned i = index_of(size);
-  void* p = classes_[i].alloc_nolock_sized(size, flags, node, why, where);
+  void* const p = classes_[i].alloc_nolock_sized(size, flags, node, why, where);
   // This CPU may be inside this class's locks; hardly inside the next one's, too. Once.
-  if (!p && i + 1 < kClasses) p = classes_[i + 1].alloc_nolock_sized(size, flags, node, why, where);
-  return p;
+  unsigned next = i + 1;
+  if (p || next == kClasses) return p;
+  // A power of two is aligned naturally; in the classes 96 and 192 it would not be.
+  if (std::has_single_bit(size) && !std::has_single_bit(class_size(next))) ++next;
+  return classes_[next].alloc_nolock_sized(size, flags, node, why, where);
 }
 
 // What is in no slab: null, kZeroSize, whole pages, or not ours.
