@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # What the locks of a uniprocessor build compile to, by g++ and by clang++: a plain spinlock to the
 # preempt count alone, what promises to no locked instruction; and the allocators' fast paths: none
-# either, no call, no register saved. Reads objdump; x86-64 only.
+# either, no call, no register saved; kmalloc() of a constant size: no look at the table of classes.
+# Reads objdump; x86-64 only.
 #
 # Run in the repository's top folder, or by Bazel.
 set -u -o pipefail
@@ -15,7 +16,16 @@ build() { # COMPILER CONFIG: $work/listing
   local icf=
   [ "$1" = g++ ] && icf=-fno-ipa-icf # else equal functions become one
   "$1" -std=c++20 -O2 $icf "-I${headers:-include}" "-DNESTLOCK_CONFIG=$2" -c test/disassembly_test_code.cc \
-    -o "$work/code.o" && objdump -d --no-show-raw-insn "$work/code.o" >"$work/listing"
+    -o "$work/code.o" && objdump -d --no-show-raw-insn "$work/code.o" >"$work/listing" &&
+    objdump -dr --no-show-raw-insn "$work/code.o" >"$work/relocated"
+}
+# What one function refers to, of other sections.
+names_in() {
+  awk -v name="<$1>:" '
+    $2 == name { inside = 1; next }
+    inside && NF == 0 { exit }
+    inside && /R_X86_64/ { print }
+  ' "$work/relocated"
 }
 # The instructions of one function, without addresses, comments and the padding behind its end.
 code_of() {
@@ -46,6 +56,13 @@ without_fences() {
   mkdir -p "$work/without" && cp -RL include/. "$work/without" &&
     sed -i '/std::atomic_signal_fence/d' "$work/without/nestlock/internal/words.h"
 }
+# kmalloc() with a size that is not known looks it up, or, above 1 KiB, counts its bits; or clang++
+# leaves that to kmalloc()'s own code.
+leaves_it() { names_in "$1" | grep 7kmallocEm >/dev/null; }
+looks_up() { names_in "$1" | grep kSmallClasses >/dev/null || leaves_it "$1"; }
+counts_bits() { code_of "$1" | grep -E '^(bsr|lzcnt)' >/dev/null || leaves_it "$1"; }
+has_names() { [ -n "$(names_in "$1")" ]; }
+not() { ! "$@"; }
 no_call() { ! code_of "$1" | grep -E '^(call|jmp)'; }
 
 lost=
@@ -67,6 +84,13 @@ for compiler in g++ clang++-19 clang++; do
     check "up: $function() has a locked instruction" not_locked "$function"
     check "up: $function() calls, or saves a register" saves_nothing "$function"
   done
+  for function in kmalloc_64 kmalloc_2000; do
+    check "$function() refers to nothing" has_names "$function"
+    check "$function() looks its constant size up" not looks_up "$function"
+    check "$function() counts its constant size's bits" not counts_bits "$function"
+  done
+  check "kmalloc_any() does not look its size up" looks_up kmalloc_any
+  check "kmalloc_any() does not count its size's bits" counts_bits kmalloc_any
   for function in byte_sections class_sections; do
     check "up: $function() does not read its data anew" reads_anew "$function"
   done

@@ -26,6 +26,8 @@ void preempt_pair() {
   BuiltPort::preempt_enable();
 }
 void* kmalloc_64() { return slabs.kmalloc(64, gfp::kernel); }
+void* kmalloc_2000() { return slabs.kmalloc(2000, gfp::kernel); }
+void* kmalloc_any(std::size_t size) { return slabs.kmalloc(size, gfp::kernel); }
 bool kfree_one(void* p) { return slabs.kfree(p); }
 Page* page_take() { return pages.alloc_pages(gfp::kernel, 0); }
 bool page_give(Page* p) { return pages.free_pages(p, 0); }
