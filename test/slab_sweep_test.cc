@@ -9,6 +9,7 @@
 // By default a sample where every boundary would take minutes (debug kernels, depth 2);
 // NESTLOCK_LONG=1 takes all of them.
 #include <cstdio>
+#include <functional>
 #include <random>
 
 #include "gtest/gtest.h"
@@ -227,6 +228,75 @@ TEST(SlabSweepLongest, OfKmallocNolockIsANewSlab) {
     EXPECT_GT(most, 512u) << "that was no new slab";
     EXPECT_LT(most, 2000u) << "K5: a nolock call's work is bounded";
   }
+}
+
+// The same where it interrupted the holder of its class's list: the slab's rest goes to the CPU's
+// sheaf and to an orphan. And where its class refuses, and the next one serves; and the free that
+// gives a slab back, or finds the list held and is deferred.
+struct AtTheList {
+  static inline std::function<void()> then;
+  static inline const void *from = nullptr, *to = nullptr;
+  static void acquiring(const LockRef&) noexcept {}
+  static void acquired(const LockRef& l, bool) noexcept {
+    if (l.type != LockType::try_spin || l.lock < from || l.lock >= to || !then) return;
+    std::exchange(then, nullptr)();
+  }
+  static void refused(const LockRef&) noexcept {}
+  static void releasing(const LockRef&) noexcept {}
+};
+
+template <class F>
+std::uint64_t instructions_of(F f) {
+  const auto r = testing::sweep_through(f, [] {});
+  EXPECT_TRUE(r.ok()) << r.text();
+  return r.boundaries;
+}
+
+TEST(SlabSweepLongest, OfNolockCallsThatAreRefusedSomething) {
+  if (internal::kWithTsan || internal::kWithAsan) GTEST_SKIP() << "the tool's instructions, too";
+  using K = KernelOf<configs::up, Up::Port, AtTheList>;
+  using M = Swept<K>::M;
+  M& m = Swept<K>::machine();
+  m.reset();
+  std::uint64_t held = 0, next = 0, given = 0, deferred = 0;
+  for (unsigned i = 0; i + 1 < M::Slabs::kClasses; ++i) {
+    const std::size_t size = M::Slabs::class_size(i);
+    auto& cache = m.slabs->kmalloc_cache(i);
+    void* p = nullptr;
+    const auto with_the_list_held = [&](auto f) {
+      m.reset();
+      cache.shrink();
+      AtTheList::from = &cache, AtTheList::to = &cache + 1;
+      AtTheList::then = f;
+      EXPECT_NE(m.slabs->kmalloc(size, gfp::none), nullptr);
+      EXPECT_EQ(AtTheList::then, nullptr) << size << ": the list was not taken";
+      AtTheList::then = nullptr;
+    };
+    with_the_list_held([&] {
+      held = std::max(held, instructions_of([&] { p = m.slabs->kmalloc_nolock(size, gfp::none); }));
+      EXPECT_EQ(m.slabs->ksize(p), size);
+      EXPECT_EQ(cache.stats().orphans, 1u) << size;
+    });
+    m.reset();
+    cache.fail_every(1);
+    next = std::max(next, instructions_of([&] { p = m.slabs->kmalloc_nolock(size, gfp::none); }));
+    EXPECT_GT(m.slabs->ksize(p), size);
+    cache.fail_every(0);
+    given = std::max(given, instructions_of([&] { m.slabs->kfree_nolock(p); }));
+    with_the_list_held([&] {
+      void* const q = m.slabs->kmalloc_nolock(size, gfp::none);
+      deferred = std::max(deferred, instructions_of([&] { m.slabs->kfree_nolock(q); }));
+      EXPECT_EQ(cache.stats().deferred, 1u) << size;
+    });
+  }
+  std::printf(
+      "up: kmalloc_nolock() takes %llu instructions with its list held, %llu where the next "
+      "class serves; kfree_nolock() %llu, with its list held %llu\n",
+      static_cast<unsigned long long>(held), static_cast<unsigned long long>(next),
+      static_cast<unsigned long long>(given), static_cast<unsigned long long>(deferred));
+  for (const std::uint64_t most : {held, next, given, deferred}) EXPECT_LT(most, 2000u);
+  EXPECT_GT(held, 512u);
+  EXPECT_GT(next, 512u);
 }
 
 // ---- expected failures, kept for good -----------------------------------------------------------
