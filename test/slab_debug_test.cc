@@ -181,6 +181,7 @@ TYPED_TEST(SlabDebug, K17) {
     interrupt(Where::nmi, [&] { EXPECT_TRUE(this->cache->free_nolock(p)); });
   }
   EXPECT_EQ(this->cache->stats().deferred > 0, TypeParam::kConfig.preempt_rt);
+  EXPECT_EQ(this->cache->stats().gated_frees, this->cache->stats().deferred);
   EXPECT_TRUE(this->cache->free(this->alloc()));
   EXPECT_EQ(this->cache->stats().deferred, this->cache->stats().settled);
 }

@@ -235,6 +235,8 @@ TYPED_TEST(Slab, InjectedFailuresFailEveryKth) {
   int failed = 0;
   for (int i = 0; i < 30; ++i) failed += c.alloc(gfp::kernel) == nullptr;
   EXPECT_EQ(failed, 10);
+  EXPECT_EQ(c.stats().injected, 10u);
+  EXPECT_EQ(c.stats().failures, 10u);
   c.fail_every(0);
   EXPECT_NE(c.alloc(gfp::kernel), nullptr);
 }

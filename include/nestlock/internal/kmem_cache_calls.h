@@ -106,10 +106,13 @@ template <Kernel K, LockPolicy L>
 void* BasicKmemCache<K, L>::alloc_slow(const Request& r, SlabRefusal* why) noexcept {
   if (r.may_spin()) {
     settle();
-    if (fails_now()) return internal::bump(counters_.failures), nullptr;
+    if (fails_now()) {
+      internal::bump(counters_.injected);
+      return internal::bump(counters_.failures), nullptr;
+    }
   }
   Node& n = home(r.node);
-  bool no_sheaf = sheaf_source_ == nullptr;
+  bool no_sheaf = sheaf_source_ == nullptr || !alloc_flags_allow_sheaves(r.alloc_flags);
   if (!no_sheaf && (r.node < 0 || pages_->nodes() == 1)) {
     auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
     if (c) {
@@ -236,6 +239,8 @@ template <Kernel K, LockPolicy L>
     if (is_local(p) && sheaf_source_ && (push_here(object) || free_to_sheaf(object, false)))
       return true;
     if (free_to_slab(object, false)) return true;
+  } else {
+    internal::bump(counters_.gated_frees);
   }
   defer(object);
   return true;

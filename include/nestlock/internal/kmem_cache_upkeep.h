@@ -151,7 +151,8 @@ SlabStats BasicKmemCache<K, L>::stats() const noexcept {
   s.barn_puts = now(c.barn_puts), s.sheaf_allocs = now(c.sheaf_allocs);
   s.new_slabs = now(c.new_slabs), s.discarded_slabs = now(c.discarded_slabs);
   s.orphans = now(c.orphans), s.deferred = now(c.deferred), s.settled = now(c.settled);
-  s.failures = now(c.failures), s.bad_frees = now(c.bad_frees);
+  s.failures = now(c.failures), s.injected = now(c.injected), s.bad_frees = now(c.bad_frees);
+  s.gated_frees = now(c.gated_frees);
   for (unsigned i = 0; i < kSlabRefusals; ++i) s.refusals[i] = now(c.refusals[i]);
   s.local_busy = now(c.local_busy), s.barn_busy = now(c.barn_busy), s.list_busy = now(c.list_busy);
   s.slabs = s.new_slabs - s.discarded_slabs;

@@ -13,6 +13,10 @@ enum class SlabAlloc : std::uint32_t {
   SLAB_ALLOC_NOLOCK = 0x01,      // no spinning lock at all, and no retry of a refused one
   SLAB_ALLOC_NO_RECURSE = 0x04,  // for a sheaf: must not want a sheaf itself
 };
+constexpr bool alloc_flags_allow_sheaves(SlabAlloc f) noexcept {
+  return !(static_cast<std::uint32_t>(f) &
+           static_cast<std::uint32_t>(SlabAlloc::SLAB_ALLOC_NO_RECURSE));
+}
 constexpr bool alloc_flags_allow_spinning(SlabAlloc f) noexcept {
   return !(static_cast<std::uint32_t>(f) &
            static_cast<std::uint32_t>(SlabAlloc::SLAB_ALLOC_NOLOCK));
@@ -43,8 +47,11 @@ struct SlabStats {
   std::uintptr_t refills, flushes;         // sheaves filled and emptied
   std::uintptr_t spare_swaps, barn_gets, barn_puts, sheaf_allocs;
   std::uintptr_t new_slabs, discarded_slabs, orphans;
-  std::uintptr_t deferred, settled;  // objects
-  std::uintptr_t failures, bad_frees;
+  // Objects. Of those deferred the gate refused `gated_frees`; the others found the list busy.
+  std::uintptr_t deferred, settled, gated_frees;
+  std::uintptr_t
+      failures;  // spinning calls that gave null: `injected` by fail_every(), or no pages
+  std::uintptr_t injected, bad_frees;
   std::uintptr_t refusals[kSlabRefusals];
   std::uintptr_t local_busy, barn_busy, list_busy;  // refused try_locks
   std::uintptr_t slabs;                             // now
@@ -64,8 +71,9 @@ struct SlabCounters {
   using Counter = typename K::Port::template Atomic<std::uintptr_t>;
   Counter list_allocs{0}, list_frees{0}, refill_allocs{0}, new_slab_allocs{0}, refills{0},
       flushes{0}, spare_swaps{0}, barn_gets{0}, barn_puts{0}, sheaf_allocs{0}, new_slabs{0},
-      discarded_slabs{0}, orphans{0}, deferred{0}, settled{0}, failures{0}, bad_frees{0},
-      refusals[kSlabRefusals]{}, local_busy{0}, barn_busy{0}, list_busy{0};
+      discarded_slabs{0}, orphans{0}, deferred{0}, settled{0}, gated_frees{0}, failures{0},
+      injected{0}, bad_frees{0}, refusals[kSlabRefusals]{}, local_busy{0}, barn_busy{0},
+      list_busy{0};
 };
 
 // Of each object of a debug cache, behind it.
