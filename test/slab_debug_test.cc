@@ -3,6 +3,7 @@
 // K17, K19 and K38 of the scenarios.
 #include <cstring>
 #include <new>
+#include <utility>
 
 #include "gtest/gtest.h"
 #include "nestlock/slab.h"
@@ -239,13 +240,15 @@ TYPED_TEST(SlabDebug, ASizedFreeKnowsTheClass) {
     ASSERT_EQ(this->findings.size(), this->seen + 1) << size << this->findings.text();
     EXPECT_EQ(this->findings[this->seen++].finding, Finding::wrong_size);
   }
-  auto& its_class = plain.kmalloc_cache(plain.class_of(64));
-  its_class.fail_every(1);
-  void* const p = plain.kmalloc_nolock(64, gfp::none);
-  its_class.fail_every(0);
-  EXPECT_EQ(plain.ksize(p), 96u);
-  EXPECT_TRUE(plain.kfree_sized(p, 64));
-  EXPECT_EQ(this->findings.size(), this->seen) << this->findings.text();
+  for (const auto& [size, next] : {std::pair{60u, 96u}, std::pair{64u, 128u}}) {
+    auto& its_class = plain.kmalloc_cache(plain.class_of(size));
+    its_class.fail_every(1);
+    void* const p = plain.kmalloc_nolock(size, gfp::none);
+    its_class.fail_every(0);
+    EXPECT_EQ(plain.ksize(p), next);
+    EXPECT_TRUE(plain.kfree_sized(p, size));
+    EXPECT_EQ(this->findings.size(), this->seen) << this->findings.text();
+  }
   plain.flush_cpu();
 }
 

@@ -366,6 +366,7 @@ class BasicSlabAllocator {
     while (order <= kMaxOrder && (kPageSize << order) < size) ++order;
     return order;
   }
+  static unsigned next_index(std::size_t size) noexcept;
   bool free_other(void* p, bool may_spin, Place where) noexcept;
   void check_size(void* p, std::size_t size, Place where) noexcept;
   void enlist(Cache& c) noexcept;

@@ -29,6 +29,15 @@ bool BasicSlabAllocator<K, L>::set_up(Pages& pages, slab flags) noexcept {
   return true;
 }
 
+// The class that kmalloc_nolock() tries second; kClasses: there is none. A power of two is aligned
+// naturally; in the classes 96 and 192 it would not be.
+template <Kernel K, LockPolicy L>
+unsigned BasicSlabAllocator<K, L>::next_index(std::size_t size) noexcept {
+  const unsigned i = index_of(size) + 1;
+  if (i == kClasses || !std::has_single_bit(size) || std::has_single_bit(class_size(i))) return i;
+  return i + 1;
+}
+
 template <Kernel K, LockPolicy L>
 void* BasicSlabAllocator<K, L>::kmalloc_nolock(std::size_t size, gfp flags, int node,
                                                SlabRefusal* why, Place where) noexcept {
@@ -37,13 +46,10 @@ void* BasicSlabAllocator<K, L>::kmalloc_nolock(std::size_t size, gfp flags, int 
     if (why) *why = SlabRefusal::size;
     return nullptr;
   }
-  const unsigned i = index_of(size);
-  void* const p = classes_[i].alloc_nolock_sized(size, flags, node, why, where);
+  void* const p = classes_[index_of(size)].alloc_nolock_sized(size, flags, node, why, where);
   // This CPU may be inside this class's locks; hardly inside the next one's, too. Once.
-  unsigned next = i + 1;
+  const unsigned next = next_index(size);
   if (p || next == kClasses) return p;
-  // A power of two is aligned naturally; in the classes 96 and 192 it would not be.
-  if (std::has_single_bit(size) && !std::has_single_bit(class_size(next))) ++next;
   return classes_[next].alloc_nolock_sized(size, flags, node, why, where);
 }
 
@@ -79,7 +85,8 @@ template <Kernel K, LockPolicy L>
       track = of->track_of(p);
       right = !track || track->asked == size;
     } else if (of >= classes_ && of < classes_ + kClasses) {  // kmalloc_nolock() may take the next
-      right = size - 1 < kMaxKmalloc && static_cast<unsigned>(of - classes_) - index_of(size) <= 1;
+      const auto i = static_cast<unsigned>(of - classes_);
+      right = size - 1 < kMaxKmalloc && (i == index_of(size) || i == next_index(size));
     } else {
       right = of->object_size() == size;
     }
