@@ -183,8 +183,9 @@ TYPED_TEST(OnTwoCpus, ExcludesAndTellsTheTruthToInterrupts) {
     };
     // Complete where it fits: in debug each of the three that spin has ten times the steps.
     constexpr bool kLong = Scene::kConfig.debug && !L::kSleeps && !Scene::kLocal && Scene::kWaits;
-    const auto one = kLong ? ExploreOptions{.interruptions = depth<L>() + 1} : ExploreOptions{};
+    const auto one = kLong ? ExploreOptions{.interruptions = 2} : ExploreOptions{};
     EXPECT_TRUE(search(2, 1, one).complete);
+    EXPECT_TRUE(search(2, 2, {.interruptions = depth<L>()}).complete);
     search(3, 3, {.random = 2'000, .seed = 1});
   });
 }
