@@ -84,36 +84,99 @@ TEST(Explorer, SomeRandomSchedulesChangeSeldom) {
   EXPECT_EQ(r.failure, "check failed: the other is long done") << r.text();
 }
 
-TEST(Explorer, FindsADeadlock) {
-  const auto r = explore([](Sim& sim) {
-    auto& a = sim.make<SimSleepLock>();
-    auto& b = sim.make<SimSleepLock>();
-    const auto both = [](SimSleepLock& x, SimSleepLock& y) {
-      return [&] {
-        (void)x.lock(), (void)y.lock();
-        y.unlock(), x.unlock();
-      };
-    };
-    sim.task(0, both(a, b));
-    sim.task(1, both(b, a));
-  });
-  EXPECT_EQ(r.failure.rfind("nobody can go on", 0), 0u) << r.text();
+// With and without reduction: the same verdict, nothing that was never seen, no more
+// schedules. Returns what it was with.
+ExploreResult explore_both(const std::function<void(Sim&)>& set_up, ExploreOptions options = {}) {
+  options.reduce = false;
+  const auto whole = explore(set_up, options);
+  options.reduce = true;
+  const auto reduced = explore(set_up, options);
+  EXPECT_EQ(reduced.failure, whole.failure) << reduced.text() << "\nwithout: " << whole.text();
+  EXPECT_EQ(reduced.complete, whole.complete);
+  EXPECT_LE(reduced.schedules, whole.schedules);
+  EXPECT_EQ(whole.redundant, 0u);
+  if (whole.ok()) {
+    for (const auto& [name, n] : whole.counts) {
+      EXPECT_TRUE(reduced.counts.contains(name)) << name;
+    }
+  } else {
+    options.replay = reduced.schedule;
+    EXPECT_EQ(explore(set_up, options).failure, whole.failure) << options.replay;
+  }
+  std::printf("%llu schedules, %llu without reduction: %s\n",
+              static_cast<unsigned long long>(reduced.schedules),
+              static_cast<unsigned long long>(whole.schedules),
+              whole.failure.empty() ? "ok" : whole.failure.c_str());
+  return reduced;
 }
 
-TEST(Explorer, FindsALostWakeUpAndAnEndlessLoop) {
-  const auto lost = explore([](Sim& sim) {
+// Two steps of another CPU that nobody sees: what reduction is for.
+void add_bystander(Sim& sim) {
+  sim.task(1, [] { step(), step(); });
+}
+
+TEST(Explorer, FindsADeadlock) {
+  for (const bool in_order : {false, true}) {
+    const auto r = explore_both([in_order](Sim& sim) {
+      auto& a = sim.make<SimSleepLock>();
+      auto& b = sim.make<SimSleepLock>();
+      const auto both = [](SimSleepLock& x, SimSleepLock& y) {
+        return [&] {
+          (void)x.lock(), (void)y.lock();
+          y.unlock(), x.unlock();
+        };
+      };
+      sim.task(0, both(a, b));
+      sim.task(1, in_order ? both(a, b) : both(b, a));
+    });
+    EXPECT_EQ(r.failure.rfind("nobody can go on", 0), in_order ? std::string::npos : 0u)
+        << r.text();
+    EXPECT_EQ(r.complete, in_order) << r.text();
+  }
+}
+
+// Who looks before it says that it waits misses the bell; who says so first does not.
+TEST(Explorer, FindsALostWakeUp) {
+  for (const bool says_first : {false, true}) {
+    const auto r = explore_both([says_first](Sim& sim) {
+      auto& ready = sim.make<SimAtomic<int>>();
+      auto& waiting = sim.make<SimAtomic<int>>();
+      auto& bell = sim.make<SimAtomic<int>>();
+      sim.task(0, [&, says_first] {
+        if (says_first) waiting.store(1);
+        if (ready.load()) return sim.count("was ready");
+        if (!says_first) waiting.store(1);
+        while (!bell.load()) SimPort<configs::smp>::pause();
+        sim.count("was woken");
+      });
+      sim.task(1, [&] {
+        ready.store(1);
+        if (waiting.load()) bell.store(1);
+      });
+    });
+    EXPECT_EQ(r.failure, says_first ? "" : "nobody can go on: task 0 spins") << r.text();
+    if (!says_first) continue;
+    EXPECT_GT(r.counts.at("was ready"), 0u);
+    EXPECT_GT(r.counts.at("was woken"), 0u);
+  }
+  const auto never = explore_both([](Sim& sim) {
     auto& go = sim.make<SimAtomic<int>>();
     sim.task(0, [&go] {
       while (!go.load()) SimPort<configs::smp>::pause();
     });
+    add_bystander(sim);
   });
-  EXPECT_EQ(lost.failure, "nobody can go on: task 0 spins");
-  const auto endless = explore(
+  EXPECT_EQ(never.failure, "nobody can go on: task 0 spins");
+}
+
+TEST(Explorer, FindsAnEndlessLoop) {
+  const auto endless = explore_both(
       [](Sim& sim) {
         auto& x = sim.make<SimAtomic<int>>();
         sim.task(0, [&x] {
           for (;;) x.store(1);
         });
+        add_bystander(sim);
       },
       {.max_steps = 100});
   EXPECT_EQ(endless.failure, "no end after so many steps");
@@ -121,38 +184,64 @@ TEST(Explorer, FindsALostWakeUpAndAnEndlessLoop) {
 
 // An interrupt comes where its level and the masks let it, and nowhere else.
 TEST(Explorer, MasksKeepInterruptsOut) {
-  using P = SimPort<configs::up>;
-  const auto r = explore([](Sim& sim) {
-    auto& in_section = sim.make<bool>();
-    sim.task(0, [&] {
-      step();
-      const auto s = P::irq_save();
-      in_section = true;
-      step(), step();
-      in_section = false;
-      P::irq_restore(s);
-      step();
-    });
-    const auto look = [&](const char* what) {
-      return [&sim, &in_section, what] {
-        if (in_section) sim.count(what);
-        sim.count("came");
+  using P = SimPort<configs::smp>;
+  for (const bool masks : {false, true}) {
+    const auto r = explore_both([masks](Sim& sim) {
+      auto& in_section = sim.make<bool>();
+      sim.task(0, [&, masks] {
+        step();
+        const auto s = masks ? P::irq_save() : false;
+        in_section = true;
+        step(), step();
+        in_section = false;
+        if (masks) P::irq_restore(s);
+        step();
+      });
+      const auto look = [&](const char* what) {
+        return [&sim, &in_section, what] {
+          if (in_section) sim.count(what);
+          sim.count("came");
+        };
       };
-    };
-    sim.irq(0, look("irq in section"));
-    sim.nmi(0, look("nmi in section"));
-    sim.probe(0, look("probe in section"));
-  });
-  EXPECT_TRUE(r.ok() && r.complete) << r.text();
-  EXPECT_EQ(r.counts.count("irq in section"), 0u);
-  EXPECT_GT(r.counts.at("nmi in section"), 0u);
-  EXPECT_GT(r.counts.at("probe in section"), 0u);
+      sim.irq(0, look("irq in section"));
+      sim.nmi(0, look("nmi in section"));
+      sim.probe(0, look("probe in section"));
+      add_bystander(sim);
+    });
+    EXPECT_TRUE(r.ok() && r.complete) << r.text();
+    EXPECT_GT(r.redundant, 0u) << "nothing was reduced: " << r.text();
+    EXPECT_EQ(r.counts.count("irq in section"), masks ? 0u : 1u);
+    EXPECT_GT(r.counts.at("nmi in section"), 0u);
+    EXPECT_GT(r.counts.at("probe in section"), 0u);
+  }
+}
+
+// Between a task's load and its store: what shares a CPU is never reduced away, plain variables or
+// not.
+TEST(Explorer, FindsWhatAnInterruptLoses) {
+  using P = SimPort<configs::smp>;
+  for (const bool masks : {false, true}) {
+    const auto r = explore_both([masks](Sim& sim) {
+      auto& n = sim.make<int>(0);
+      sim.task(0, [&n, masks] {
+        const auto s = masks ? P::irq_save() : false;
+        const int seen = n;
+        step();
+        n = seen + 1;
+        if (masks) P::irq_restore(s);
+      });
+      sim.irq(0, [&n] { ++n; });
+      add_bystander(sim);
+      sim.at_end([&] { sim.check(n == 2, "both counted"); });
+    });
+    EXPECT_EQ(r.failure, masks ? "" : "check failed: both counted") << r.text();
+  }
 }
 
 TEST(Explorer, TasksOfOneCpuArePreemptedWherePinningLets) {
-  using P = SimPort<configs::up>;
+  using P = SimPort<configs::smp>;
   for (const bool pinned : {false, true}) {
-    const auto r = explore([pinned](Sim& sim) {
+    const auto r = explore_both([pinned](Sim& sim) {
       auto& section = sim.make<Exclusive>();
       for (int i = 0; i < 2; ++i)
         sim.task(0, [&section, pinned] {
@@ -160,6 +249,7 @@ TEST(Explorer, TasksOfOneCpuArePreemptedWherePinningLets) {
           section.visit();
           if (pinned) P::preempt_enable();
         });
+      add_bystander(sim);
     });
     EXPECT_EQ(r.ok(), pinned) << r.text();
   }
@@ -168,7 +258,7 @@ TEST(Explorer, TasksOfOneCpuArePreemptedWherePinningLets) {
 TEST(Explorer, AnUnpinnedTaskMayBeMoved) {
   using P = SimPort<configs::smp>;
   for (const bool pinned : {false, true}) {
-    const auto r = explore(
+    const auto r = explore_both(
         [pinned](Sim& sim) {
           sim.task(0, [&sim, pinned] {
             if (pinned) P::preempt_disable();
@@ -181,6 +271,7 @@ TEST(Explorer, AnUnpinnedTaskMayBeMoved) {
         },
         {.migrations = 1});
     EXPECT_EQ(r.ok(), pinned) << r.text();
+    EXPECT_EQ(r.redundant, 0u) << "no reduction where tasks move: " << r.text();
   }
 }
 
