@@ -427,7 +427,7 @@ done
 
 mutant nolock_tries_every_class $few 'All/SlabRow.K4/*' \
   'K4: the next class, once' \
-  "$inside" 's/  if (!p \&\& i + 1 < kClasses) p = classes_\[i + 1\]/  for (unsigned k = i + 1; !p \&\& k < kClasses; ++k) p = classes_[k]/'
+  "$inside" 's/  if (p || next == kClasses) return p;\n  return classes_\[next\]\(.alloc_nolock_sized([^;]*)\);/  if (p) return p;\n  for (unsigned k = next; k < kClasses; ++k)\n    if (void* const q = classes_[k]\1) return q;\n  return nullptr;/'
 
 mutant destroyed_before_it_is_settled $deferring 'All/SlabFreeRow.K15/*' \
   'K15: what was deferred comes home before the cache goes' \
