@@ -221,6 +221,31 @@ TYPED_TEST(Slab, ACacheConstructsAlignsAndReportsLeaks) {
   EXPECT_EQ(this->floors_.live(), 0u);
 }
 
+// A cache with objects out is not destroyed, and goes on as before: with sheaves of its own, and
+// keeping a few empty slabs.
+TYPED_TEST(Slab, ACacheThatIsNotDestroyedStaysAsItWas) {
+  auto& s = *this->floors_.slabs;
+  for (const slab flags : {slab::none, slab::no_sheaves}) {
+    auto* const c = s.create("stays", 1024, 0, flags);
+    ASSERT_NE(c, nullptr);
+    std::vector<void*> objects(200);
+    const auto slabs_kept = [&] {
+      EXPECT_EQ(c->alloc_bulk(gfp::kernel, objects.size(), objects.data()), objects.size());
+      c->free_bulk(objects.size(), objects.data());
+      return c->stats().slabs;
+    };
+    const std::uintptr_t before = slabs_kept();
+    EXPECT_GT(before, 0u);
+    void* const out = c->alloc(gfp::kernel);
+    EXPECT_FALSE(s.destroy(c));
+    EXPECT_EQ(c->stats().slabs, 1u);
+    EXPECT_TRUE(c->free(out));
+    EXPECT_EQ(slabs_kept(), before);
+    EXPECT_TRUE(s.destroy(c));
+  }
+  EXPECT_EQ(this->floors_.live(), 0u);
+}
+
 // K21: a missing reclaim bit does not make a call a nolock one.
 TYPED_TEST(Slab, GfpBitsDoNotDecideWhetherAPathMaySpin) {
   auto& s = *this->floors_.slabs;

@@ -168,10 +168,12 @@ bool BasicSlabAllocator<K, L>::destroy(Cache* cache) noexcept {
     c.main = &internal::no_sheaf;
     c.spare = nullptr;
   }
+  const std::uint32_t min_partial = cache->min_partial_;
   cache->min_partial_ = 0;
   cache->shrink();  // also settles what was deferred
   if (cache->stats().slabs) {
     if (cache->debugged()) cache->report_leaks("destroy");
+    cache->min_partial_ = min_partial;
     return enlist(*cache), false;
   }
   return kfree(cache);
