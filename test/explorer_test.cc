@@ -182,6 +182,42 @@ TEST(Explorer, FindsAnEndlessLoop) {
   EXPECT_EQ(endless.failure, "no end after so many steps");
 }
 
+// A call's own steps: a loop that others can send round again has no bound, though every execution
+// ends; one addition has, and what interrupts it does not count.
+TEST(Explorer, FindsACallThatTakesMoreStepsThanItMay) {
+  for (const bool loops : {false, true}) {
+    const auto r = explore_both([loops](Sim& sim) {
+      auto& n = sim.make<SimAtomic<int>>();
+      const auto add = [&n, loops] {
+        if (!loops) return n.fetch_add(1);
+        int seen = n.load();
+        while (!n.compare_exchange_strong(seen, seen + 1)) {
+        }
+        return seen;
+      };
+      for (unsigned cpu : {0u, 1u})
+        sim.task(cpu, [&sim, add, loops] {
+          sim.check(sim.within(loops ? 2 : 1, add) < 2, "what it returns");
+          step(), step();  // no longer within
+        });
+      sim.nmi(0, [] { step(), step(), step(); });
+    });
+    EXPECT_EQ(r.ok(), !loops) << r.text();
+    EXPECT_EQ(r.failure.find("takes more steps than it may") != std::string::npos, loops);
+  }
+  EXPECT_EQ(explore([](Sim& sim) {
+              sim.task(0, [&sim] {
+                sim.within(3, [&sim] {
+                  sim.within(9, [] { step(); });
+                  sim.within(1, [] { step(); });
+                  sim.within(9, [] { step(), step(); });
+                });
+              });
+            }).failure,
+            "task 0 takes more steps than it may")
+      << "of those around it the least has a say";
+}
+
 // An interrupt comes where its level and the masks let it, and nowhere else.
 TEST(Explorer, MasksKeepInterruptsOut) {
   using P = SimPort<configs::smp>;

@@ -31,6 +31,10 @@ class LockScene {
   // one CPU: there it keeps to the discipline, which is to mask, or to try what is free.
   static constexpr bool kOnTopOfHolder = L::kTryLockFromAnyContext || kConfig.smp;
 
+  // A try ends within so many steps of its own, whatever others do: a look at the queue and at the
+  // lock and the compare-exchange are the most; and what a debug configuration looks at and notes.
+  static constexpr unsigned kTrySteps = kConfig.debug ? 8 : 3;
+
   static constexpr bool may(Call call, Context in) {
     return contexts::cell(kType, call, kConfig, in).allowed;
   }
@@ -110,12 +114,14 @@ class LockScene {
 
   bool try_once() NESTLOCK_NO_TSA {
     if constexpr (kLocal) {
-      auto here = slots_.template try_lock_here<&Slot::lock>();
+      auto here =
+          sim_.within(kTrySteps, [&] { return slots_.template try_lock_here<&Slot::lock>(); });
       if (here) here->section.visit();
       return static_cast<bool>(here);
     } else {
       Slot& s = slots_.on(0);
-      if (!s.lock.try_lock()) return false;
+      if (!sim_.within(kTrySteps, [&]() NESTLOCK_NO_TSA { return s.lock.try_lock(); }))
+        return false;
       s.section.visit();
       s.lock.unlock();
       return true;

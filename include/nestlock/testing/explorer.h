@@ -15,9 +15,9 @@
 // turn of a spin loop (Port::pause()) waits until something that the loop has read was written.
 //
 // Found are: a failed check(), two visitors of an Exclusive, a finding that the library reports,
-// nobody who can go on (deadlock, a lost wake-up), no end after so many steps, and an end with
-// counts or masks that are not as at the start. The text then holds a schedule with the fewest
-// interruptions, to be given to Options::replay.
+// nobody who can go on (deadlock, a lost wake-up), no end after so many steps, of all or of a call
+// (Sim::within()), and an end with counts or masks that are not as at the start. The text then
+// holds a schedule with the fewest interruptions, to be given to Options::replay.
 //
 // Sequentially consistent: what a weaker memory order could add, it does not see. Plain variables
 // are no steps; put a step() where their order matters.
@@ -132,6 +132,8 @@ class Sim {
   void check(bool is, const char* what) {
     if (!is) machine_.fail(std::string("check failed: ") + what);
   }
+  // What f() returns, within n of its own steps, whatever others do; else fails the execution.
+  auto within(unsigned n, auto f) { return machine_.within(n, std::move(f)); }
   // Counts over all executions: what a search never saw, it has not shown.
   void count(const char* what) { ++counts_[what]; }
 

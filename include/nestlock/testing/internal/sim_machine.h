@@ -49,6 +49,7 @@ struct SimFibre {
   Context context = Context::task;
   bool placed = false, done = false, masked = false;
   unsigned preempt = 0, migrate = 0, bh = 0;
+  unsigned steps_left = ~0u;                // of its own: SimMachine::within(); ~0: any number
   SimStep next;                             // what it will do when it is chosen
   bool (*may_wake)(const void*) = nullptr;  // a sleeper, on next.address
   std::vector<const void*> looked_at;       // by reads, since its last turn of a spin loop
@@ -119,6 +120,8 @@ class SimMachine {
 
   void step(const SimStep& s) {
     SimFibre& me = *running_;
+    if (me.steps_left == 0) fail(me.name + " takes more steps than it may");
+    if (me.steps_left != ~0u) me.steps_left -= 1;
     me.next = s;
     if (booting_) return Fibre::switch_to(me.fibre, main_);
     go_on(me);
@@ -143,6 +146,18 @@ class SimMachine {
     step({SimStepKind::sleep, lock, {}, what});
     running_->may_wake = nullptr;
     written(lock);
+  }
+  // What f() returns, which ends within `n` steps of the running fibre's own: those of others, also
+  // of what interrupts it, do not count. Or the execution fails.
+  template <class F>
+  auto within(unsigned n, F f) {
+    struct Limit {
+      unsigned& left;
+      unsigned outer, mine;
+      Limit(unsigned& l, unsigned m) : left(l), outer(l), mine(m < l ? m : l) { left = mine; }
+      ~Limit() { left = outer == ~0u ? outer : outer - (mine - left); }
+    } const limit(running_->steps_left, n);
+    return f();
   }
   void written(const void* address) {
     for (SimFibre& f : fibres_)
