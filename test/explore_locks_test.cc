@@ -224,7 +224,7 @@ TEST(OnTwoCpusHistoric, TheUniprocessorsByteIsCaught) {
         word.release();
       });
   });
-  caught("explore", "the uniprocessor's byte on two CPUs", "smp", !r.ok());
+  caught("explore", "byte between cpus", "smp", !r.ok());
   EXPECT_FALSE(r.ok());
   EXPECT_EQ(r.failure.find("is in a section with") == std::string::npos, false) << r.text();
 }
