@@ -323,6 +323,8 @@ int run_all(double seconds) {
     if (how == kEnded && must_spin)
       trouble("%s: the watchdog did not see it spin: it would see nothing", the.name);
     if (how != kEnded && how != kSpun) return 1;  // trouble() in the child has told
+    // Who spins for ever has found it held, also between its word and the observer's note of it.
+    if (how == kSpun && told.holding == 0) told.holding = 1;
     if (told.holding == 0) trouble("%s: nobody was preempted with a lock held", the.name);
     std::printf(
         "  %-36s %7zu calls, the other preempted inside its own %6zu times, %6zu with a lock "
