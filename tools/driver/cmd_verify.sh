@@ -7,7 +7,7 @@ usage: ./nest verify [--quick] [--require-genmc] [--seconds S] [--jobs N] [BAZEL
   --quick           the tests as `./nest test --plain` runs them (after it they are not run again),
                     and GenMC on what takes a second; no mutants, no torture but the tests' own
   --require-genmc   without a genmc on the path (or in $GENMC) it fails; else those rows say "not run"
-  --seconds S       of torture, for each configuration; 5 by default
+  --seconds S       of torture, for each configuration and subject; 3 by default
   --jobs N          mutants, and Bazel's processes, at a time; 2 by default
 
 In the table: the explorer (schedules of the simulator, all or within which bound), the instruction
@@ -204,7 +204,7 @@ table_of() { # table_of ROWS
 }
 
 run_verify() {
-  local quick=0 require_genmc=0 seconds=5 jobs=2 args=() verify="$state/verify" status
+  local quick=0 require_genmc=0 seconds=3 jobs=2 args=() verify="$state/verify" status
   while [ $# -gt 0 ]; do
     case "$1" in
       --quick) quick=1 && shift ;;
