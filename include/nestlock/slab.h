@@ -312,8 +312,8 @@ class BasicSlabAllocator {
       return static_cast<Cache*>(page->owner)->free_known(*page, p, "kfree", where);
     return free_other(p, true, where);
   }
-  // With the size that was asked for. Debug kernels and caches report another (wrong_size); p is
-  // freed all the same, as what it is.
+  // kfree(), in its contexts and at its cost, of what was asked for with `size`. Debug kernels and
+  // caches report another size (wrong_size) and free p all the same, as what it is.
   bool kfree_sized(void* p, std::size_t size, Place where = Place::here()) noexcept {
     if (K::kConfig.debug || classes_[0].debugged()) [[unlikely]]
       check_size(p, size, where);
