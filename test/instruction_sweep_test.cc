@@ -10,6 +10,7 @@
 #include <ucontext.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdio>
 #include <cstring>
@@ -536,6 +537,51 @@ TEST_F(InstructionSweep, EnginesAgreeOnLoopsAndRecursion) {
   const auto stepped = sweep(Engine::trap_flag);
   EXPECT_GT(stepped.size(), 12u + (2 + 5 * 5 + 1) + 6 + 4);
   EXPECT_EQ(stepped, sweep(Engine::breakpoints));
+}
+
+// The stages to each step of a trace, followed along it: they end there, with the traps promised.
+TEST(Breakpoints, StagesLeadToTheirStepInFewerTraps) {
+  using namespace internal;
+  // A function of two instructions, called from three places, with a loop of four in the middle.
+  std::vector<Step> trace;
+  for (std::uintptr_t place = 1; place <= 3; ++place) {
+    trace.push_back({place, 8});
+    for (int i = 0; i < 4; ++i) {
+      trace.push_back({10, 24}), trace.push_back({11, 24});
+      if (i == 1) trace.push_back({10, 40});  // the same code, deeper
+    }
+  }
+  const auto ways = ways_to(trace);
+  std::vector<Stage> stages;
+  std::uint64_t all = 0, straight = 0;
+  for (std::uint32_t k = 0; k < trace.size(); ++k) {
+    stages_of(trace, ways, k, stages);
+    std::size_t at = 0;
+    std::uint64_t traps = 0;
+    std::uint32_t left = stages[0].occurrence, end = 0;
+    for (;; ++end) {
+      ASSERT_LT(end, trace.size()) << "step " << k << " is never reached";
+      const Step &here = trace[end], &wanted = stages[at].step;
+      if (here.address != wanted.address) continue;
+      ++traps;
+      if (here.stack == wanted.stack && --left == 0) {
+        if (++at == stages.size()) break;
+        ASSERT_NE(stages[at].step.address, here.address) << "its breakpoint would be in the way";
+        left = stages[at].occurrence;
+      } else {
+        ++traps;  // over the instruction
+      }
+    }
+    EXPECT_EQ(end, k);
+    EXPECT_EQ(traps, ways[k].traps) << k;
+    all += traps;
+    straight += 2 * std::count_if(trace.begin(), trace.begin() + k + 1,
+                                  [&](Step s) { return s.address == trace[k].address; }) -
+                1;
+  }
+  std::printf("%zu steps: %llu traps by stages, %llu without\n", trace.size(),
+              static_cast<unsigned long long>(all), static_cast<unsigned long long>(straight));
+  EXPECT_LT(all, straight);
 }
 
 TEST_F(InstructionSweep, BreakpointsAreTakenUnasked) {

@@ -68,7 +68,7 @@ kind_of() { case $1 in *+tsan) printf 'tsan\n' ;; *) printf 'plain\n' ;; esac; }
 # compile TREE TEST SOURCE OBJECT: SOURCE against the headers of TREE; OBJECT's .d says which.
 compile() {
   local flags=(-MMD -MF "${4%.o}.d")
-  [ "$(kind_of "$2")" = plain ] || flags+=(-fsanitize=thread -g)
+  [ "$(kind_of "$2")" = plain ] || flags+=(-fsanitize=thread -g1)
   [ -z "${fewer[$2]:-}" ] || flags+=("-DNESTLOCK_TEST_KERNELS=${fewer[$2]}")
   "${cxx[@]}" -std=c++20 -O1 -w ${flags[@]+"${flags[@]}"} "-I$1/include" "-I$top/test" \
     -isystem "$gtest/include" "-DNESTLOCK_CONFIG=$(config_of "$2")" -c "$3" -o "$4"

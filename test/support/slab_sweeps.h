@@ -25,13 +25,19 @@ constexpr const char* name_of(Wrong w) noexcept {
   return names[static_cast<unsigned>(w)];
 }
 
-// The class of 1 KiB: sheaves of 14 objects, slabs of 8.
-template <class K, class P>
+// By default the class of 1 KiB: sheaves of 14 objects, slabs of 8. In another class kSheaf is not
+// its sheaves' size, so only the fast path can be had there.
+template <class K, class P, std::size_t Size = 1024>
 struct SlabMachine {
   using Pages = BasicPageAllocator<K, P>;
   using Slabs = BasicSlabAllocator<K, P>;
-  static constexpr std::size_t kSize = 1024, kMemory = std::size_t{1} << 20;
-  static constexpr unsigned kClass = 9, kSheaf = 14, kMax = 128;
+  static constexpr std::size_t kSize = Size, kMemory = std::size_t{1} << 20;
+  static constexpr unsigned kSheaf = 14, kMax = 128;
+  static constexpr unsigned kClass = [] {
+    unsigned c = 0;
+    while (Slabs::class_size(c) != kSize) ++c;
+    return c;
+  }();
 
   // ---- a state, the same each time ----
   void reset() {

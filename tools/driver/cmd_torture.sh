@@ -42,13 +42,13 @@ run_torture() {
         fi
         shift 2
         ;;
-      --tsan) flags=(-O1 -g -fsanitize=thread) suffix=.tsan && shift ;;
+      --tsan) flags=(-O1 -g1 -fsanitize=thread) suffix=.tsan && shift ;;
       --soak)
         [ $# -gt 1 ] || die "--soak needs a time, such as 1h"
         soak=$(seconds_of "$2") || die "--soak takes 90s, 30m, 1h"
         shift 2
         ;;
-      --asan) flags=(-O1 -g -fsanitize=address) suffix=.asan && shift ;;
+      --asan) flags=(-O1 -g1 -fsanitize=address) suffix=.asan && shift ;;
       *) args+=("$1") && shift ;;
     esac
   done

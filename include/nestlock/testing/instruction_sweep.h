@@ -25,8 +25,9 @@
 // Cost: single-stepping takes 5-6 us an instruction, libc and a sanitizer's runtime included; a
 // run for each boundary makes that quadratic. So where the code repeats itself exactly,
 // sweep_each() and sweep_pairs() step it a few times, uninterrupted, to learn its boundaries, and
-// then plant a breakpoint for each: some 10 us a run, whatever the length. Which engine was used is
-// in the result; both visit the same boundaries (see Engine).
+// then plant a breakpoint for each: some 10 us a run, whatever the length, and as much again for
+// each turn of a loop before it. Which engine was used is in the result; both visit the same
+// boundaries (see Engine).
 //
 // Limits:
 //  - x86-64 Linux. Elsewhere, under gdb (which takes the traps) and under valgrind (which has none)

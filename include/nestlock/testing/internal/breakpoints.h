@@ -2,7 +2,8 @@
 //
 // A run that is single-stepped costs a trap for each instruction before the boundary. If the code
 // repeats itself exactly, the boundary can be named instead: the n-th time that this address is
-// reached with this depth of stack. One byte is planted there, and the run goes at full speed.
+// reached with this depth of stack. One byte is planted there, and the run goes at full speed. Each
+// time before costs two traps; so what is reached often is reached in stages, by way of others.
 // The depth keeps out handlers of signals that run the same code on top, and recursion.
 #pragma once
 
@@ -18,8 +19,11 @@
 #include <atomic>
 #include <cstddef>
 #include <cstdint>
+#include <limits>
+#include <map>
 #include <span>
-#include <tuple>
+#include <unordered_map>
+#include <utility>
 #include <vector>
 
 namespace nestlock::testing::internal {
@@ -29,20 +33,48 @@ inline bool same_steps(std::span<const Step> a, std::span<const Step> b) {
                     [](Step x, Step y) { return x.address == y.address && x.stack == y.stack; });
 }
 
-// For each step, how often its like has occurred up to and with it.
-inline std::vector<std::uint32_t> occurrences(std::span<const Step> steps) {
-  std::vector<std::uint32_t> order(steps.size()), count(steps.size());
-  for (std::uint32_t i = 0; i < order.size(); ++i) order[i] = i;
-  std::sort(order.begin(), order.end(), [&](std::uint32_t a, std::uint32_t b) {
-    const Step &x = steps[a], &y = steps[b];
-    return std::tie(x.address, x.stack, a) < std::tie(y.address, y.stack, b);
-  });
-  for (std::size_t i = 0; i < order.size(); ++i) {
-    const bool again =
-        i != 0 && same_steps(steps.subspan(order[i - 1], 1), steps.subspan(order[i], 1));
-    count[order[i]] = again ? count[order[i - 1]] + 1 : 1;
+// How to get to a step: from the start, or from an earlier step that is got to itself, to the n-th
+// of its like after that.
+struct Way {
+  static constexpr std::uint32_t kStart = std::numeric_limits<std::uint32_t>::max();
+  std::uint32_t from = kStart;
+  std::uint32_t occurrence = 1;
+  std::uint32_t traps = 1;  // one for each stage, two for each time that its address is passed by
+};
+
+// For each step the way of the fewest traps. A loop's body, or a function that is called from many
+// places, is reached by way of a place that is passed once. Looks back from each step as far as
+// that may save traps, at most kLookBack steps: not at all for code that is passed once.
+inline std::vector<Way> ways_to(std::span<const Step> steps) {
+  constexpr std::uint32_t kLookBack = 4096;  // or a long loop's plan takes quadratic time
+  std::vector<Way> ways(steps.size());
+  std::unordered_map<std::uintptr_t, std::uint32_t> reached;
+  std::map<std::pair<std::uintptr_t, std::uintptr_t>, std::uint32_t> like;
+  for (std::uint32_t k = 0; k < ways.size(); ++k) {
+    const Step& step = steps[k];
+    Way& best = ways[k];
+    best.occurrence = ++like[{step.address, step.stack}];
+    best.traps = 2 * ++reached[step.address] - 1;
+    const std::uint32_t end = k - std::min(k, kLookBack);
+    std::uint32_t occurrence = 1, traps = 1;  // from j
+    for (std::uint32_t j = k; j-- != end && traps < best.traps;) {
+      if (steps[j].address == step.address) {  // no stage: its breakpoint would be in the way
+        occurrence += steps[j].stack == step.stack;
+        traps += 2;
+      } else if (ways[j].traps + traps < best.traps) {
+        best = {j, occurrence, ways[j].traps + traps};
+      }
+    }
   }
-  return count;
+  return ways;
+}
+
+// The stages of the way to step k, first to last.
+inline void stages_of(std::span<const Step> steps, std::span<const Way> ways, std::uint32_t k,
+                      std::vector<Stage>& stages) {
+  stages.clear();
+  for (; k != Way::kStart; k = ways[k].from) stages.push_back({steps[k], ways[k].occurrence});
+  std::reverse(stages.begin(), stages.end());
 }
 
 // The right to plant breakpoints: one sweep of the process has it. Makes code writable, and

@@ -82,7 +82,7 @@ class Runner {
       if (level_.lost || level_.boundaries > kRecorded) break;
       if (planned() && as_planned()) return true;
       plan_.assign(recorded().begin(), recorded().end());
-      occurrence_ = occurrences(plan_);
+      ways_ = ways_to(plan_);
       if (!breakpoints.may_plant(plan_)) break;
     }
     drop_plan();
@@ -106,11 +106,8 @@ class Runner {
   bool interrupt_at(std::uint64_t k, Call code, Call interruption) {
     missed_ = false;
     if (!planned()) return interrupt(k, k, code, interruption);
-    const Step& step = plan_[k - 1];
-    level_.breakpoint = reinterpret_cast<volatile std::uint8_t*>(step.address);
-    level_.original = *level_.breakpoint;
-    level_.breakpoint_stack = step.stack;
-    level_.occurrence = occurrence_[k - 1];
+    stages_of(plan_, ways_, k - 1, stages_);
+    level_.stage = stages_.data(), level_.stages = stages_.size();
     if (interrupt(k, k, code, interruption)) return true;
     missed_ = true;
     drop_plan();
@@ -127,7 +124,8 @@ class Runner {
   Pages stack_, record_;
   Level level_;
   std::vector<Step> plan_;
-  std::vector<std::uint32_t> occurrence_;
+  std::vector<Way> ways_;
+  std::vector<Stage> stages_;  // of the boundary that is run to
   bool missed_ = false;
 };
 

@@ -38,6 +38,12 @@ struct Step {  // one boundary, as the recorder keeps it
   std::uintptr_t stack;  // how far below the level's start: tells a recursion from its caller
 };
 
+// A place to run to: the n-th time, from the last stage on, that this boundary is reached.
+struct Stage {
+  Step step;
+  std::uint32_t occurrence;
+};
+
 struct Level {
   // What to do.
   const CodeRange* ranges = nullptr;  // sorted
@@ -52,11 +58,12 @@ struct Level {
   Step* record = nullptr;    // where to keep the boundaries, or null
   std::size_t capacity = 0;  // of `record`
 
-  // Instead of stepping: run to this place, and interrupt there.
-  volatile std::uint8_t* breakpoint = nullptr;  // the instruction's first byte, or null
+  // Instead of stepping: run to each of these places in turn, and interrupt at the last.
+  const Stage* stage = nullptr;                 // the one that is run to
+  std::size_t stages = 0;                       // still to be reached; 0: step
+  volatile std::uint8_t* breakpoint = nullptr;  // that one's first byte; null: none is planted
   std::uint8_t original = 0;                    // what stood there
-  std::uintptr_t breakpoint_stack = 0;          // as Step::stack
-  std::uint64_t occurrence = 0;                 // the n-th time it is reached, counted down
+  std::uint32_t occurrence = 0;                 // how often it is still to be reached
   bool passing = false;                         // the instruction itself is being run
 
   // What happened.
@@ -183,6 +190,14 @@ NESTLOCK_UNSEEN inline void plant(Level* l) noexcept {
 }
 NESTLOCK_UNSEEN inline void pull(Level* l) noexcept { *l->breakpoint = l->original; }
 
+// Plants the breakpoint of the stage that is next.
+NESTLOCK_UNSEEN inline void begin_stage(Level* l) noexcept {
+  l->breakpoint = reinterpret_cast<volatile std::uint8_t*>(l->stage->step.address);
+  l->original = *l->breakpoint;
+  l->occurrence = l->stage->occurrence;
+  plant(l);
+}
+
 // A trap of a level that has a breakpoint; false if it is not ours.
 NESTLOCK_UNSEEN inline bool on_breakpoint(Level* l, const siginfo_t* info,
                                           ucontext_t* context) noexcept {
@@ -203,9 +218,14 @@ NESTLOCK_UNSEEN inline bool on_breakpoint(Level* l, const siginfo_t* info,
   pull(l);
   reg[REG_RIP] = static_cast<greg_t>(here);
   const std::uintptr_t stack = l->start - static_cast<std::uintptr_t>(reg[REG_RSP]);
-  if (stack != l->breakpoint_stack || --l->occurrence != 0) {
+  if (stack != l->stage->step.stack || --l->occurrence != 0) {
     l->passing = true;
     reg[REG_EFL] |= kTrapFlag;
+    return true;
+  }
+  if (--l->stages != 0) {  // the next one lies elsewhere: this instruction runs free
+    ++l->stage;
+    begin_stage(l);
     return true;
   }
   l->breakpoint = nullptr;
@@ -267,10 +287,10 @@ NESTLOCK_UNSEEN inline void run(Level* l, void (*op)(void*), void* argument) noe
   Level* const outer = active;
   asm volatile("" : "+r"(op), "+r"(argument));  // op stays out of this section
   active = l;
-  if (l->breakpoint) {
-    plant(l);
+  if (l->stages) {
+    begin_stage(l);
     op(argument);
-    if (l->breakpoint) pull(l), l->breakpoint = nullptr;  // not reached
+    if (l->breakpoint) pull(l), l->breakpoint = nullptr, l->stages = 0;  // not reached
   } else {
     trap_flag_on();
     op(argument);
