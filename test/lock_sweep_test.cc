@@ -1,6 +1,8 @@
 // The locks with an interruption after every machine instruction: a toy free list that the
 // interrupted code and the interruption both take from. T6 (between the test and the set of a try)
 // is among the boundaries, whatever the compiler made of it.
+#include <cstdlib>
+
 #include "gtest/gtest.h"
 #include "nestlock/testing/instruction_sweep.h"
 #include "support/interrupts.h"
@@ -24,7 +26,7 @@ class FreeList {
   void reset() {
     head_ = nullptr;
     for (Node& n : node_) n.next = head_, head_ = &n;
-    kept_ = has_ = nullptr;
+    kept_[0] = kept_[1] = has_ = nullptr;
     refused_ = false;
   }
   // The code: takes a node and gives it back.
@@ -36,10 +38,10 @@ class FreeList {
     if (has_) has_->next = head_, head_ = has_, has_ = nullptr;
     lock_.unlock();
   }
-  // The interruption: takes a node by a try, and keeps it.
-  void take_one() {
+  // The interruption, or the one that interrupts that: takes a node by a try, and keeps it.
+  void take_one(unsigned level = 0) {
     if (lock_.try_lock()) {
-      kept_ = pop();
+      kept_[level] = pop();
       lock_.unlock();
       ++granted_;
     } else {
@@ -51,11 +53,12 @@ class FreeList {
   bool intact() const {
     unsigned free = 0;
     for (const Node* n = head_; n && free <= kNodes; n = n->next) {
-      if (n == kept_) return false;  // handed out twice
+      if (n == kept_[0] || n == kept_[1]) return false;  // handed out twice
       ++free;
     }
-    return !refused_ && !lock_.is_locked() && free + (kept_ != nullptr) == kNodes &&
-           counts() == ThreadCounts{};
+    if (kept_[0] && kept_[0] == kept_[1]) return false;
+    const unsigned kept = (kept_[0] != nullptr) + (kept_[1] != nullptr);
+    return !refused_ && !lock_.is_locked() && free + kept == kNodes && counts() == ThreadCounts{};
   }
   unsigned granted() const { return granted_; }
   unsigned denied() const { return denied_; }
@@ -79,7 +82,7 @@ class FreeList {
   AnyLock lock_;
   Node node_[kNodes]{};
   Node* head_ = nullptr;
-  Node *kept_ = nullptr, *has_ = nullptr;
+  Node *kept_[2] = {nullptr, nullptr}, *has_ = nullptr;
   bool refused_ = false;
   unsigned granted_ = 0, denied_ = 0;
 };
@@ -115,6 +118,29 @@ TEST_P(Sweep, T6_NoNodeIsHandedOutTwice) {
     EXPECT_GT(list.granted(), 0u) << "no interruption found the lock free";
     EXPECT_GT(list.denied(), 0u) << "no interruption found the lock held";
   }
+}
+
+// Depth 2, try_lock() in a try_lock() in a try_lock(): every pair in the release forms; in the
+// debug forms a sample, and every pair with NESTLOCK_LONG=1.
+TEST_P(Sweep, T6_NorWhereTheInterruptionIsInterrupted) {
+  if (internal::kWithTsan) GTEST_SKIP() << "takes minutes under ThreadSanitizer";
+  FreeList list(*GetParam());
+  static const testing::CodeRanges program = testing::CodeRanges::whole_program();
+  const bool all = !GetParam()->config.debug || std::getenv("NESTLOCK_LONG");
+  const testing::Sample sample{.first = all ? 1u : 5u, .every = all ? 1u : 97u};
+  const SweepResult r = testing::sweep_pairs(
+      [&] { list.reset(); }, [&] { list.take_and_give(/*by_try=*/true); },
+      [&] { list.take_one(0); }, [&] { list.take_one(1); }, [&] { return list.intact(); },
+      {.ranges = program, .boundaries = sample, .inner = sample});
+  if (!r.supported) GTEST_SKIP() << r.text();
+  EXPECT_TRUE(r.ok()) << r.text();
+  if (all) {
+    EXPECT_TRUE(r.complete) << r.text();
+  }
+  swept(name_of(GetParam()->type), name_of(GetParam()->config), "try_lock, pairs", r, all)
+      .put("hits", list.denied());
+  EXPECT_GT(list.granted(), 0u) << "no interruption found the lock free";
+  EXPECT_GT(list.denied(), 0u) << "no interruption found the lock held";
 }
 
 // The historic bug, kept: on a lock without state every interruption is granted, and some of them
