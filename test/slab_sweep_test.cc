@@ -97,7 +97,7 @@ template <class K>
 struct SlabSweep : ::testing::Test {};
 TYPED_TEST_SUITE(SlabSweep, AllKernels, KernelName);
 
-// Depth 1: every boundary of every path (debug kernels, by default: every 131st).
+// Depth 1: every boundary of every path (debug kernels, by default: every 7th).
 TYPED_TEST(SlabSweep, OnEveryPathNothingIsLostNorGivenTwice) {
   using S = Swept<TypeParam>;
   const char* const kernel = name_of(TypeParam::kConfig);
@@ -107,7 +107,7 @@ TYPED_TEST(SlabSweep, OnEveryPathNothingIsLostNorGivenTwice) {
     if (!worth_its_time(path)) continue;
     S s;
     const unsigned every = internal::kWithTsan                        ? 997u
-                           : TypeParam::kConfig.debug && !all_of_it() ? 131u
+                           : TypeParam::kConfig.debug && !all_of_it() ? 7u
                                                                       : 1u;
     s.each(path, {.every = every});
     print(kernel, path.name, s.result, s.served);
