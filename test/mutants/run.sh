@@ -69,10 +69,10 @@ kind_of() { case $1 in *+tsan) printf 'tsan\n' ;; *) printf 'plain\n' ;; esac; }
 # compile TREE TEST SOURCE OBJECT: SOURCE against the headers of TREE; OBJECT's .d says which.
 compile() {
   local flags=(-O1 -MMD -MF "${4%.o}.d")
-  # Most of the time goes into compiling; what is swept or watched is optimised, as it is elsewhere.
+  # Most of the time goes into compiling; but a search or a sweep is long, and optimised elsewhere.
   case $2 in
     *+tsan) flags+=(-fsanitize=thread -g1) ;;
-    *sweep*) ;;
+    explore* | *sweep*) ;;
     *) flags[0]=-O0 ;;
   esac
   [ -z "${fewer[$2]:-}" ] || flags+=("-DNESTLOCK_TEST_KERNELS=${fewer[$2]}")
