@@ -13,7 +13,7 @@ set -u -o pipefail
 here=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" && pwd -P) || exit 2
 top=${here%/test/genmc}
 state=${NEST_STATE:-$top/.nest}/genmc
-time_limit=300  # seconds, of one program; the longest takes 60 to 130, beside what else runs
+time_limit=300  # seconds, of one program; one needs more than 120 beside the mutants
 read -ra models <<<"${GENMC_MODELS:-rc11 imm}"
 
 die() {
