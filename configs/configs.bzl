@@ -1,6 +1,6 @@
 """The one list of configurations. Whatever exists once per configuration is a loop over it."""
 
-# name -> its three settings, the same as in include/nestlock/config.h.
+# name -> its three settings, the same as in include/nestlock/config/config.h.
 NESTLOCK_CONFIGS = {
     "up": struct(smp = False, preempt_rt = False, debug = False),
     "up_debug": struct(smp = False, preempt_rt = False, debug = True),

@@ -109,7 +109,7 @@ def nestlock_cc_test(name, configs = None, pinned = False, args = [], tags = [],
     """A cc_test in each configuration.
 
     Makes `NAME.CONFIG` for each configuration, tagged `cfg_CONFIG`, and the test_suite `NAME`.
-    Each gets --nestlock_expect_config=CONFIG and must check that it was built so: test/main.cc
+    Each gets --nestlock_expect_config=CONFIG and must check that it was built so: test/support/main.cc
     does.
 
     Args:
@@ -132,7 +132,7 @@ def nestlock_cc_test(name, configs = None, pinned = False, args = [], tags = [],
         run["size"] = "small"
 
     # What prints rows for ./nest verify is found by this.
-    if ":verify_line" in kwargs.get("deps", []):
+    if "//test/support:verify_line" in kwargs.get("deps", []):
         tags = tags + ["verify"]
 
     native.cc_test(

@@ -4,22 +4,22 @@
 // this file shows each lock in each configuration and context.
 #pragma once
 
-#include "nestlock/annotations.h"
-#include "nestlock/config.h"
-#include "nestlock/contexts.h"
-#include "nestlock/guard.h"
-#include "nestlock/irq.h"
-#include "nestlock/kernel.h"
-#include "nestlock/local_lock.h"
-#include "nestlock/local_trylock.h"
-#include "nestlock/lock_concepts.h"
-#include "nestlock/percpu.h"
-#include "nestlock/port.h"
-#include "nestlock/raw_spinlock.h"
-#include "nestlock/report.h"
-#include "nestlock/shared_try_spinlock.h"
-#include "nestlock/spinlock.h"
-#include "nestlock/try_spinlock.h"
+#include "nestlock/config/annotations.h"
+#include "nestlock/config/config.h"
+#include "nestlock/lock/contexts.h"
+#include "nestlock/lock/guard.h"
+#include "nestlock/lock/irq.h"
+#include "nestlock/lock/local_lock.h"
+#include "nestlock/lock/local_trylock.h"
+#include "nestlock/lock/lock_concepts.h"
+#include "nestlock/lock/percpu.h"
+#include "nestlock/lock/raw_spinlock.h"
+#include "nestlock/lock/shared_try_spinlock.h"
+#include "nestlock/lock/spinlock.h"
+#include "nestlock/lock/try_spinlock.h"
+#include "nestlock/port/kernel.h"
+#include "nestlock/port/port.h"
+#include "nestlock/port/report.h"
 #include NESTLOCK_PORT_HEADER
 
 namespace nestlock {

@@ -22,13 +22,13 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "nestlock/gfp.h"
-#include "nestlock/internal/buddy.h"
-#include "nestlock/internal/llist.h"
-#include "nestlock/internal/page_desc.h"
-#include "nestlock/internal/page_stats.h"
-#include "nestlock/lock_policies.h"
-#include "nestlock/percpu.h"
+#include "nestlock/lock/percpu.h"
+#include "nestlock/page/buddy.h"
+#include "nestlock/page/descriptor.h"
+#include "nestlock/page/gfp.h"
+#include "nestlock/page/lock_free_list.h"
+#include "nestlock/page/lock_policies.h"
+#include "nestlock/page/stats.h"
 
 namespace nestlock {
 
@@ -298,12 +298,12 @@ class BasicPageAllocator {
 
 }  // namespace nestlock
 
-#include "nestlock/internal/page_calls.h"
-#include "nestlock/internal/page_checks.h"
-#include "nestlock/internal/page_pcp.h"
-#include "nestlock/internal/page_text.h"
-#include "nestlock/internal/page_upkeep.h"
-#include "nestlock/internal/page_zone.h"
+#include "nestlock/page/alloc_free_inl.h"
+#include "nestlock/page/info_inl.h"
+#include "nestlock/page/page_state_inl.h"
+#include "nestlock/page/pcp_inl.h"
+#include "nestlock/page/setup_inl.h"
+#include "nestlock/page/zone_inl.h"
 
 namespace nestlock {
 

@@ -26,8 +26,8 @@
 
 #include <cstdint>
 
-#include "nestlock/config.h"
-#include "nestlock/ports/hosted.h"
+#include "nestlock/config/config.h"
+#include "nestlock/port/hosted.h"
 
 extern "C" const char NESTLOCK_LINK_STAMP;  // "undefined reference to nestlock_built_as_X": the
                                             // library linked was built for another configuration

@@ -25,8 +25,8 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "nestlock/internal/slab_types.h"
 #include "nestlock/page.h"
+#include "nestlock/slab/types.h"
 
 namespace nestlock {
 
@@ -382,12 +382,12 @@ class BasicSlabAllocator {
 
 }  // namespace nestlock
 
-#include "nestlock/internal/kmem_cache_calls.h"
-#include "nestlock/internal/kmem_cache_debug.h"
-#include "nestlock/internal/kmem_cache_list.h"
-#include "nestlock/internal/kmem_cache_sheaves.h"
-#include "nestlock/internal/kmem_cache_upkeep.h"
-#include "nestlock/internal/slab_impl.h"
+#include "nestlock/slab/allocator_inl.h"
+#include "nestlock/slab/cache_alloc_free_inl.h"
+#include "nestlock/slab/cache_debug_inl.h"
+#include "nestlock/slab/cache_list_inl.h"
+#include "nestlock/slab/cache_setup_inl.h"
+#include "nestlock/slab/cache_sheaves_inl.h"
 
 namespace nestlock {
 

@@ -1,4 +1,4 @@
-#include "nestlock/config.h"
+#include "nestlock/config/config.h"
 
 // One stamp a library: see NESTLOCK_LINK_STAMP.
 extern "C" {

@@ -5,7 +5,7 @@
 
 #include <cstring>
 
-#include "nestlock/annotations.h"
+#include "nestlock/config/annotations.h"
 
 namespace nestlock::signals {
 
@@ -43,7 +43,7 @@ bool query(int signo, struct sigaction& now) noexcept {
 }
 
 bool install(int signo, void (*trampoline)(int, siginfo_t*, void*), KernelMask mask) noexcept {
-  // Handlers run on stacks of their own (ports/hosted_tsan.h). From an alternate one they could not
+  // Handlers run on stacks of their own (nestlock/port/hosted_tsan.h). From an alternate one they could not
   // leave for these: to the kernel it would be free. So only for those that may need it.
   const unsigned long stack = signo == SIGSEGV || signo == SIGBUS ? SA_ONSTACK : 0;
   const KernelAction k{trampoline, SA_SIGINFO | SA_RESTART | stack | kRestorer, nestlock_sigreturn,

@@ -1,7 +1,7 @@
 // LockFreeList: THREADS push a node each, the last of them takes the whole list before that. What a
 // node carries is plain: the taker must see it. Nothing is lost, nothing is seen twice.
-#include "nestlock/internal/llist.h"
 #include "nestlock/nestlock.h"
+#include "nestlock/page/lock_free_list.h"
 
 namespace {
 

@@ -7,7 +7,7 @@
 #include <atomic>
 #include <cassert>
 
-#include "nestlock/port.h"
+#include "nestlock/port/port.h"
 
 namespace nestlock {
 

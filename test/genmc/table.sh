@@ -27,17 +27,17 @@ program shared_2 SharedTrySpinLock shared_try.cc -DTHREADS=2
 program shared_3 SharedTrySpinLock shared_try.cc -DTHREADS=3
 
 weaker fifo_unlock_relaxed fifo_2 'the next holder sees what the last one did' \
-  internal/fifo_word.h 's/locked_.store(0, std::memory_order_release)/locked_.store(0, kRelaxed)/'
+  lock/fifo_word.h 's/locked_.store(0, std::memory_order_release)/locked_.store(0, kRelaxed)/'
 weaker fifo_take_relaxed fifo_2 'the same, of the other side' \
-  internal/fifo_word.h 's/(free, 1, std::memory_order_acquire, kRelaxed)/(free, 1, kRelaxed, kRelaxed)/'
+  lock/fifo_word.h 's/(free, 1, std::memory_order_acquire, kRelaxed)/(free, 1, kRelaxed, kRelaxed)/'
 weaker fifo_take_in_two_steps fifo_2_try 'a hole between the look and the store' \
-  internal/fifo_word.h 's/ locked_.compare_exchange_strong(free, 1, std::memory_order_acquire, kRelaxed)/ (locked_.exchange(1, std::memory_order_acquire), free = 0, true)/'
+  lock/fifo_word.h 's/ locked_.compare_exchange_strong(free, 1, std::memory_order_acquire, kRelaxed)/ (locked_.exchange(1, std::memory_order_acquire), free = 0, true)/'
 weaker fifo_not_served_next fifo_3 'who leaves the queue calls the next one' \
-  internal/fifo_word.h 's/    queue_.fetch_add(kServeNext, kRelaxed);[^\n]*\n//'
+  lock/fifo_word.h 's/    queue_.fetch_add(kServeNext, kRelaxed);[^\n]*\n//'
 weaker fifo_never_released fifo_2 'unlock() gives the lock back' \
-  internal/fifo_word.h 's/locked_.store(0, std::memory_order_release)/(void)0/'
+  lock/fifo_word.h 's/locked_.store(0, std::memory_order_release)/(void)0/'
 weaker fifo_ticket_in_two_steps fifo_3 'two waiters with one ticket' \
-  internal/fifo_word.h 's/queue_.compare_exchange_weak(q, (q & 0xff00) | after, kRelaxed, kRelaxed)/(queue_.store(static_cast<std::uint16_t>((q \& 0xff00) | after), kRelaxed), true)/'
+  lock/fifo_word.h 's/queue_.compare_exchange_weak(q, (q & 0xff00) | after, kRelaxed, kRelaxed)/(queue_.store(static_cast<std::uint16_t>((q \& 0xff00) | after), kRelaxed), true)/'
 weaker byte_between_cpus fifo_2_tries "the uniprocessor's byte has no order and no single step" \
   try_spinlock.h 's/FifoWord<K>/ByteWord<K>/'
 
@@ -47,15 +47,15 @@ program list_2 LockFreeList list.cc -DTHREADS=2
 program list_3 LockFreeList list.cc -DTHREADS=3
 
 weaker list_push_relaxed list_2 "the taker sees the node's contents" \
-  internal/llist.h 's/(first, node, std::memory_order_release, kRelaxed)/(first, node, kRelaxed, kRelaxed)/'
+  page/lock_free_list.h 's/(first, node, std::memory_order_release, kRelaxed)/(first, node, kRelaxed, kRelaxed)/'
 weaker list_take_relaxed list_2 'the same, of the other side' \
-  internal/llist.h 's/exchange(kNil, std::memory_order_acquire)/exchange(kNil, kRelaxed)/'
+  page/lock_free_list.h 's/exchange(kNil, std::memory_order_acquire)/exchange(kNil, kRelaxed)/'
 weaker list_taken_in_two_steps list_2 'what is pushed in between is lost' \
-  internal/llist.h 's/return head_.exchange(kNil, std::memory_order_acquire);/const std::uint32_t all = head_.load(std::memory_order_acquire); head_.store(kNil, kRelaxed); return all;/'
+  page/lock_free_list.h 's/return head_.exchange(kNil, std::memory_order_acquire);/const std::uint32_t all = head_.load(std::memory_order_acquire); head_.store(kNil, kRelaxed); return all;/'
 weaker list_pushed_in_two_steps list_3 'the same, of the other side' \
-  internal/llist.h 's/while (!head_.compare_exchange_weak(first, node, std::memory_order_release, kRelaxed));/while (head_.store(node, std::memory_order_release), false);/'
+  page/lock_free_list.h 's/while (!head_.compare_exchange_weak(first, node, std::memory_order_release, kRelaxed));/while (head_.store(node, std::memory_order_release), false);/'
 weaker list_link_not_renewed list_3 'a second attempt links to the new first node' \
-  internal/llist.h 's/    do next(node) = first;\n    while/    next(node) = first;\n    while/'
+  page/lock_free_list.h 's/    do next(node) = first;\n    while/    next(node) = first;\n    while/'
 
 # ---- what nolock calls leave behind, in the slab allocator --------------------------------------
 
@@ -66,7 +66,7 @@ program slab_deferred_4 'KmemCache, deferred' slab.cc "$slab -DFREES=2 -DALLOCS=
 program slab_orphan 'KmemCache, orphans' slab.cc "$slab -DFREES=0 -DALLOCS=1 -DSPINS=2"
 program slab_both 'KmemCache, deferred and orphans' slab.cc "$slab -DFREES=1 -DALLOCS=1 -DSPINS=1" rc11
 
-cache='internal/*.h'
+cache='*/*.h'
 weaker slab_push_relaxed slab_deferred_4 'the drainer sees the link' \
   "$cache" 's/(first, link, std::memory_order_release, internal::kRelaxed)/(first, link, internal::kRelaxed, internal::kRelaxed)/'
 weaker slab_take_relaxed slab_deferred_4 'the same, of the other side' \

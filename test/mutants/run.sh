@@ -76,7 +76,7 @@ compile() {
     *) flags[0]=-O0 ;;
   esac
   [ -z "${fewer[$2]:-}" ] || flags+=("-DNESTLOCK_TEST_KERNELS=${fewer[$2]}")
-  "${cxx[@]}" -std=c++20 -w "${flags[@]}" "-I$1/include" "-I$top/test" \
+  "${cxx[@]}" -std=c++20 -w "${flags[@]}" "-I$1/include" "-I$top" \
     -isystem "$gtest/include" "-DNESTLOCK_CONFIG=$(config_of "$2")" -c "$3" -o "$4"
 }
 
@@ -97,7 +97,7 @@ build() { # build TREE TEST FOLDER [CHANGED-FILE...]
   for source in ${more[$test]:-}; do
     case $source in lib/*) further+=("$tree/$source") ;; *) further+=("$top/$source") ;; esac
   done
-  for source in "$top/test/$(program_of "$test").cc" "$top/test/main.cc" "$tree"/lib/port/*.cc \
+  for source in "$top"/test/*/"$(program_of "$test").cc" "$top/test/support/main.cc" "$tree"/lib/port/*.cc \
     ${further[@]+"${further[@]}"}; do
     object=${source##*/}
     object="${object%.cc}.o"

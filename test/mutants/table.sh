@@ -12,16 +12,16 @@
 #
 # Sourced by run.sh.
 
-port=include/nestlock/ports/hosted.h
-thread=include/nestlock/ports/hosted_thread.h
-pi=include/nestlock/ports/hosted_pi.h
+port=include/nestlock/port/hosted.h
+thread=include/nestlock/port/hosted_thread.h
+pi=include/nestlock/port/hosted_pi.h
 signals=lib/port/signals.cc
-words=include/nestlock/internal/words.h
-fifo=include/nestlock/internal/fifo_word.h
-sleep=include/nestlock/internal/sleep_word.h
-core=include/nestlock/internal/lock_core.h
-guard=include/nestlock/guard.h
-checks=include/nestlock/internal/checks.h
+words=include/nestlock/lock/words.h
+fifo=include/nestlock/lock/fifo_word.h
+sleep=include/nestlock/lock/sleep_word.h
+core=include/nestlock/lock/core.h
+guard=include/nestlock/lock/guard.h
+checks=include/nestlock/lock/debug_checks.h
 
 sweep=PortSweepTest.EveryInstructionOfAReleaseConfiguration
 
@@ -291,7 +291,7 @@ mutant silent_entry lock_scenarios_test.smp_debug '*T13*' \
 
 mutant nested_bh_unchecked lock_debug_test.smp_debug 'All/NestedBh.*' \
   'L10: lock_nested_bh() with bottom halves enabled is said' \
-  include/nestlock/local_lock.h 's/    this->check_nested_bh(where);\n//'
+  include/nestlock/lock/local_lock.h 's/    this->check_nested_bh(where);\n//'
 
 # ---- the same words, one step at a time, on two and three simulated CPUs -------------------------
 
@@ -311,7 +311,7 @@ mutant fifo_ticket_in_two_steps $explored 'OnTwoCpus*' \
 
 # ---- the page floor -----------------------------------------------------------------------------
 
-inside='include/nestlock/internal/*.h'
+inside='include/nestlock/*/*.h'
 pages=explore_pages_test.smp_debug
 control=page_control_test.smp_debug
 sources $control test/support/page_allocators.cc test/support/page_allocators_observed.cc \

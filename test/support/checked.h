@@ -7,7 +7,7 @@
 #include <atomic>
 #include <optional>
 
-#include "nestlock/ports/hosted.h"
+#include "nestlock/port/hosted.h"
 
 #if NESTLOCK_WITH_TSAN
 extern "C" {

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "nestlock/ports/hosted.h"
+#include "nestlock/port/hosted.h"
 
 namespace nestlock::test_support {
 

@@ -17,7 +17,7 @@
 
 #include "checked.h"
 #include "gtest/gtest.h"
-#include "nestlock/ports/hosted.h"
+#include "nestlock/port/hosted.h"
 #include "nestlock/signals.h"
 #include "raw_signals.h"
 

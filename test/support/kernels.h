@@ -4,8 +4,8 @@
 #include <string>
 
 #include "gtest/gtest.h"
-#include "nestlock/kernel.h"
-#include "nestlock/ports/hosted.h"
+#include "nestlock/port/hosted.h"
+#include "nestlock/port/kernel.h"
 
 namespace nestlock::test_support {
 

@@ -10,14 +10,14 @@
 #include <vector>
 
 #include "kernels.h"
-#include "nestlock/contexts.h"
-#include "nestlock/guard.h"
-#include "nestlock/local_lock.h"
-#include "nestlock/local_trylock.h"
-#include "nestlock/raw_spinlock.h"
-#include "nestlock/shared_try_spinlock.h"
-#include "nestlock/spinlock.h"
-#include "nestlock/try_spinlock.h"
+#include "nestlock/lock/contexts.h"
+#include "nestlock/lock/guard.h"
+#include "nestlock/lock/local_lock.h"
+#include "nestlock/lock/local_trylock.h"
+#include "nestlock/lock/raw_spinlock.h"
+#include "nestlock/lock/shared_try_spinlock.h"
+#include "nestlock/lock/spinlock.h"
+#include "nestlock/lock/try_spinlock.h"
 
 namespace nestlock::test_support {
 

@@ -6,7 +6,7 @@
 #include <string_view>
 
 #include "gtest/gtest.h"
-#include "nestlock/config.h"
+#include "nestlock/config/config.h"
 #include "nestlock/testing/unwind_sweep.h"
 #include "verify_line.h"
 

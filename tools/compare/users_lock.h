@@ -2,7 +2,7 @@
 // all locks of both floors are of its kind.
 #pragma once
 
-#include "nestlock/lock_policies.h"
+#include "nestlock/page/lock_policies.h"
 
 #ifdef NESTLOCK_TOOLS_USERS_LOCK
 #include NESTLOCK_TOOLS_USERS_LOCK

@@ -8,7 +8,7 @@
 #include <utility>
 #include <vector>
 
-#include "nestlock/config.h"
+#include "nestlock/config/config.h"
 #include "tools/shared/table.h"
 
 namespace nestlock::demo {

@@ -6,7 +6,7 @@
 #include <utility>
 
 #include "nestlock/nestlock.h"
-#include "nestlock/ports/hosted.h"
+#include "nestlock/port/hosted.h"
 
 namespace nestlock::demo {
 namespace {

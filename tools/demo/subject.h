@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <span>
 
-#include "nestlock/contexts.h"
+#include "nestlock/lock/contexts.h"
 #include "tools/shared/asked.h"
 
 namespace nestlock::demo {

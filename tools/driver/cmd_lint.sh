@@ -58,7 +58,7 @@ check_each_header() {
   # Included, not given as it is: a header would be its own main file. bare.h is asked for as a
   # build for bare metal asks for it.
   headers | xargs -P "$(nproc)" -I HEADER bash -c '
-    port=; [ "$1" != nestlock/ports/bare.h ] || port=-DNESTLOCK_PORT=bare
+    port=; [ "$1" != nestlock/port/bare.h ] || port=-DNESTLOCK_PORT=bare
     echo "#include \"$1\"" | "${@:2}" $port -x c++ - 2>&1 ||
       echo "the header was $1"
   ' lint HEADER "$1" "${clang_options[@]}" -fsyntax-only -Wall -Wextra -Wthread-safety -Werror \
@@ -66,7 +66,7 @@ check_each_header() {
 }
 # One file with all public headers; but bare.h, which excludes the hosted ones.
 write_all_headers() {
-  headers | grep -v '/ports/bare\.h$' | sed 's/.*/#include "&"/' >"$state/lint/all_headers.cc"
+  headers | grep -v '/port/bare\.h$' | sed 's/.*/#include "&"/' >"$state/lint/all_headers.cc"
 }
 
 lint_tidy() {

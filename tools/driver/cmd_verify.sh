@@ -38,12 +38,12 @@ rows_of_tests() { # rows_of_tests KIND BAZEL-ARGUMENTS
     if [ "$result" = PASSED ]; then
       rows_of_log "$kind" "$log" && continue
       if grep -q '^\[  SKIPPED \]' "$log"; then
-        printf 'verify: tool=test subject=%s config=%s result=not_run\n' "${label#//test:}" "$kind"
+        printf 'verify: tool=test subject=%s config=%s result=not_run\n' "${label#//test/}" "$kind"
         continue
       fi
       why='passed, and has no row'
     fi
-    red test "${label#//test:}" "$why"
+    red test "${label#//test/}" "$why"
   done < <(test_results "$events")
   if [ "$seen" = 0 ] || { [ "$status" != 0 ] && [ "$status" != 3 ]; }; then
     red test "bazel test, $kind" "status $status"

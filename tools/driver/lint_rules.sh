@@ -18,21 +18,21 @@ find_code() {
 rule_choice() { # "NESTLOCK_CONFIG is read in config.h only"
   # shellcheck disable=SC2046  # file names without spaces, as everywhere below
   find_code '(^|[^A-Z_])NESTLOCK_(CONFIG|SMP|PREEMPT_RT|DEBUG)([^A-Z_]|$)' \
-    $(sources include lib | grep -vx include/nestlock/config.h)
+    $(sources include lib | grep -vx include/nestlock/config/config.h)
 }
 
-rule_conditions() { # "#if stands in config.h, annotations.h, ports and machine-bound harness parts only"
+rule_conditions() { # "#if stands in the config and port floors and machine-bound harness parts only"
   # shellcheck disable=SC2046
   find_code '^[ \t]*#[ \t]*(if|ifdef|ifndef|elif)([^a-z]|$)' \
     $(sources include lib |
-      grep -vxE 'include/nestlock/(config|annotations)\.h|include/nestlock/(ports|testing/internal)/.*|lib/port/.*')
+      grep -vxE 'include/nestlock/(config|port|testing/internal)/.*|lib/port/.*')
 }
 
 rule_atomics() { # "std::atomic is the port's: K::Port::Atomic elsewhere"
   # A signal fence is no atomic: it orders this thread's own contexts, for the compiler.
   # shellcheck disable=SC2046
   find_code 'std::atomic(<|_ref|_flag|_bool|_thread_fence|[ \t]*$)' \
-    $(sources include/nestlock | grep -vE '^include/nestlock/(ports|testing)/')
+    $(sources include/nestlock | grep -vE '^include/nestlock/(port|testing)/')
 }
 
 rule_names() { # "configuration names stand in config.h and configs.bzl only"
@@ -40,7 +40,7 @@ rule_names() { # "configuration names stand in config.h and configs.bzl only"
   names=$(configurations | grep _ | paste -sd '|' -)
   # shellcheck disable=SC2046
   find_code "(^|[^a-z_])($names)([^a-z_]|\$)" \
-    $(sources include lib | grep -vx include/nestlock/config.h)
+    $(sources include lib | grep -vx include/nestlock/config/config.h)
   grep -nE "(^|[^a-z_])($names)([^a-z_]|\$)" configs/*.bzl \
     BUILD.bazel configs/BUILD.bazel include/nestlock/BUILD.bazel lib/BUILD.bazel lib/*/BUILD.bazel |
     grep -vE '^configs/configs\.bzl:|^[^:]*:[0-9]+: *#'
@@ -49,7 +49,7 @@ rule_names() { # "configuration names stand in config.h and configs.bzl only"
 rule_lengths() { # "a lock's header has at most 150 lines, another at most 400"
   # shellcheck disable=SC2046
   awk '
-    FNR == 1 { most = FILENAME ~ /^include\/nestlock\/[a-z_]*(lock|trylock|spinlock)\.h$/ ? 150 : 400 }
+    FNR == 1 { most = FILENAME ~ /^include\/nestlock\/lock\/[a-z_]*lock\.h$/ ? 150 : 400 }
     FNR == most + 1 { print FILENAME ":" FNR ": longer than " most " lines" }
   ' $(sources include lib | grep '\.h$')
 }
@@ -76,25 +76,25 @@ rule_tests() { # "every test is in its BUILD file: else it would never run"
   done < <(find test -name '*_test.cc' | sort)
 }
 
-# Prints "FLOOR HEADER" for each header, from the lists of include/nestlock/BUILD.bazel: these stand
-# there from the lowest floor to the highest.
+# Prints "FLOOR HEADER" for each header, by its folder; those of include/nestlock/ itself by the lists
+# of its BUILD.bazel. Floors are numbers, from the lowest.
 floors() {
-  awk '
-    /^[A-Z]+_HEADERS = \[/ { floor++; listing = 1; next }
-    /^\]/ { listing = 0 }
-    listing && match($0, /"[^"]+"/) { print floor, substr($0, RSTART + 1, RLENGTH - 2) }
-  ' include/nestlock/BUILD.bazel
+  find include/nestlock -name '*.h' | sed 's|^include/nestlock/||' | sort | awk '
+    BEGIN {
+      split("config port lock lockdep page slab malloc testing", names, " ")
+      for (n in names) number[names[n]] = n
+      while ((getline line < "include/nestlock/BUILD.bazel") > 0) {
+        if (match(line, /^[A-Z]+_HEADERS/)) floor = number[tolower(substr(line, 1, RLENGTH - 8))]
+        if (match(line, /^    "[a-z_]+\.h"/)) listed[substr(line, 6, RLENGTH - 6)] = floor
+        if (match(line, /\+ \["[a-z_]+\.h"\]/)) listed[substr(line, RSTART + 4, RLENGTH - 6)] = floor
+      }
+    }
+    { folder = $0; if (!sub(/\/.*/, "", folder)) { print listed[$0] + 0, $0; next } print number[folder] + 0, $0 }
+  '
 }
 
 rule_floors() { # "every header is on one floor, and includes no higher one"
-  local header
-  while read -r header; do
-    case "$(floors | awk -v h="$header" '$2 == h' | wc -l)" in
-      1) ;;
-      0) echo "include/nestlock/$header:1: is in no list of include/nestlock/BUILD.bazel" ;;
-      *) echo "include/nestlock/$header:1: is in two lists of include/nestlock/BUILD.bazel" ;;
-    esac
-  done < <(cd include/nestlock && find . -name '*.h' | sed 's|^\./||' | sort)
+  floors | awk '$1 == 0 { print "include/nestlock/" $2 ":1: is on no floor" }'
   # shellcheck disable=SC2046
   awk '
     NR == FNR { floor["include/nestlock/" $2] = $1; next }

@@ -6,7 +6,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "nestlock/contexts.h"
+#include "nestlock/lock/contexts.h"
 #include "tools/shared/call.h"
 #include "tools/shared/interrupts.h"
 

@@ -7,7 +7,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-#include "nestlock/ports/hosted.h"
+#include "nestlock/port/hosted.h"
 #include "tools/shared/interrupts.h"
 
 namespace nestlock::tools {

@@ -7,7 +7,7 @@
 #include <atomic>
 #include <cstring>
 
-#include "nestlock/ports/hosted.h"
+#include "nestlock/port/hosted.h"
 #include "nestlock/signals.h"
 #include "nestlock/testing/instruction_sweep.h"
 

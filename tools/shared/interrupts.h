@@ -4,7 +4,7 @@
 
 #include <cstdint>
 
-#include "nestlock/report.h"
+#include "nestlock/port/report.h"
 #include "tools/shared/call.h"
 
 namespace nestlock::tools {

@@ -1,5 +1,5 @@
 // The SMP lock kept on UP.
-#include "nestlock/lock_policies.h"
+#include "nestlock/page/lock_policies.h"
 #include "tools/shared/floors_on.h"
 
 namespace nestlock {

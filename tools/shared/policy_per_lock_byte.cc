@@ -1,5 +1,5 @@
 // Ours.
-#include "nestlock/lock_policies.h"
+#include "nestlock/page/lock_policies.h"
 #include "tools/shared/floors_on.h"
 
 namespace nestlock {

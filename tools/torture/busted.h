@@ -2,7 +2,7 @@
 // on one CPU.
 #pragma once
 
-#include "nestlock/lock_policies.h"
+#include "nestlock/page/lock_policies.h"
 
 namespace nestlock::torture {
 

@@ -4,7 +4,7 @@
 // lock that this thread holds or does not hold, whatever interrupted it.
 #include <cstdio>
 
-#include "nestlock/contexts.h"
+#include "nestlock/lock/contexts.h"
 #include "nestlock/nestlock.h"
 #include "tools/torture/busted.h"
 #include "tools/torture/storm.h"

@@ -12,7 +12,7 @@
 #include <type_traits>
 #include <utility>
 
-#include "nestlock/kernel.h"
+#include "nestlock/port/kernel.h"
 #include "nestlock/testing/internal/sim_machine.h"
 
 namespace nestlock::testing {

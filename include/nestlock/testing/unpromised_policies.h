@@ -2,7 +2,7 @@
 // show the historic corruption and that the harness sees it. Uniprocessor kernels.
 #pragma once
 
-#include "nestlock/lock_policies.h"
+#include "nestlock/page/lock_policies.h"
 
 namespace nestlock::testing {
 

@@ -1,8 +1,8 @@
 // The least that a bare-metal embedder writes, here for a machine that does nothing.
 #pragma once
 
-#include "nestlock/config.h"
-#include "nestlock/port.h"
+#include "nestlock/config/config.h"
+#include "nestlock/port/port.h"
 
 namespace nestlock_bare {
 

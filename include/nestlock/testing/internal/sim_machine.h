@@ -12,7 +12,7 @@
 #include <string>
 #include <vector>
 
-#include "nestlock/report.h"
+#include "nestlock/port/report.h"
 #include "nestlock/testing/internal/fibre.h"
 
 namespace nestlock::testing::internal {

@@ -6,7 +6,7 @@
 // libc.
 #pragma once
 
-#include "nestlock/annotations.h"
+#include "nestlock/config/annotations.h"
 
 #if !defined(__linux__)
 #define NESTLOCK_UNSEEN

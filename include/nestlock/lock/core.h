@@ -1,0 +1,138 @@
+// What all locks share: pin, check, observe, take the word; and back. A lock is this class over
+// one word (see words.h) with its functions named in its own header.
+#pragma once
+
+#include <concepts>
+#include <type_traits>
+
+#include "nestlock/config/annotations.h"
+#include "nestlock/lock/debug_checks.h"
+
+namespace nestlock::internal {
+
+// A spinning section must not be preempted; a sleeping one stays on its CPU.
+template <Kernel K, bool kSleeps>
+struct Pin {
+  static void enter() noexcept { K::Port::preempt_disable(); }
+  static void leave() noexcept { K::Port::preempt_enable(); }
+};
+template <Kernel K>
+struct Pin<K, true> {
+  static void enter() noexcept { K::Port::migrate_disable(); }
+  static void leave() noexcept { K::Port::migrate_enable(); }
+};
+
+struct NoPin {
+  static void enter() noexcept {}
+  static void leave() noexcept {}
+};
+
+// Takes and gives back a lock whose taker has pinned before it knew which lock that is: one pin,
+// not two. A count up and down is what an uncontended section costs most, for each waits for the
+// one before. `Core`: any lock of ours.
+template <class Lock>
+concept Core = requires { Lock::kLockType; };
+struct PinnedBefore {
+  template <Core Lock, class Place>
+  static void lock(Lock& l, Place where) noexcept NESTLOCK_NO_TSA {
+    l.template lock_with<NoPin>(contexts::Call::lock, where);
+  }
+  template <Core Lock, class Place>
+  static bool try_lock(Lock& l, Place where) noexcept NESTLOCK_NO_TSA {
+    return l.template try_with<NoPin>(where);
+  }
+  template <Core Lock>
+  static void unlock(Lock& l) noexcept NESTLOCK_NO_TSA {
+    l.template unlock_with<NoPin>(PlaceOf<typename Lock::Kernel>::here());
+  }
+};
+
+template <Kernel K, LockType kType, class Word>
+class NESTLOCK_CAPABILITY("lock") LockCore {
+ public:
+  using Kernel = K;
+  using Port = typename K::Port;
+  static constexpr LockType kLockType = kType;
+  static constexpr bool kSleeps = Word::kSleeps;
+  static constexpr bool kTryLockFromAnyContext = contexts::promised(kType);
+
+  LockCore(const LockCore&) = delete;
+  LockCore& operator=(const LockCore&) = delete;
+
+  // Gives the lock back, then unpins. Only by the holder, in the context that took it.
+  // release order: pairs with the acquire of the next holder's lock() or try_lock().
+  void unlock(PlaceOf<K> where = PlaceOf<K>::here()) noexcept NESTLOCK_RELEASE() {
+    unlock_with<Pin<K, kSleeps>>(where);
+  }
+
+  // Whether anyone holds it: a snapshot without ordering. Always false for a stateless lock
+  // (RawSpinLock, SpinLock and LocalLock on UP without debug).
+  bool is_locked() const noexcept { return word_.held(); }
+
+  // Whether anyone waits for it: a snapshot; false on UP.
+  bool is_contended() const noexcept { return word_.contended(); }
+
+  // In debug, reports unless the caller holds it. In others only a word to clang's analysis.
+  void assert_held(PlaceOf<K> where = PlaceOf<K>::here()) const noexcept NESTLOCK_ASSERT_HELD() {
+    checks_.assert_held(this, word_, where);
+  }
+
+ protected:
+  constexpr explicit LockCore(PlaceOf<K> born) noexcept : checks_(born) {}
+  ~LockCore() = default;
+
+  template <class Pinning>
+  void lock_with(contexts::Call call, PlaceOf<K> where) noexcept NESTLOCK_NO_TSA {
+    checks_.before_lock(this, word_, call, where);
+    Pinning::enter();
+    Observer::acquiring(ref(where));
+    if (const SleepResult r = word_.acquire(); r != SleepResult::acquired) [[unlikely]]
+      checks_.trouble(this, r, where);
+    checks_.taken(where);
+    Observer::acquired(ref(where), false);
+  }
+
+  template <class Pinning = Pin<K, kSleeps>>
+  bool try_with(PlaceOf<K> where) noexcept NESTLOCK_NO_TSA {
+    if (!checks_.before_try(this, word_, where)) {
+      Observer::refused(ref(where));
+      return false;
+    }
+    Pinning::enter();
+    if (!word_.try_acquire()) {
+      Pinning::leave();
+      Observer::refused(ref(where));
+      return false;
+    }
+    checks_.taken(where);
+    Observer::acquired(ref(where), true);
+    return true;
+  }
+
+  template <class Pinning>
+  void unlock_with(PlaceOf<K> where) noexcept NESTLOCK_NO_TSA {
+    if (!checks_.before_unlock(this, word_, where)) return;
+    Observer::releasing(ref(where));
+    word_.release();
+    Pinning::leave();
+  }
+
+  void check_nested_bh(PlaceOf<K> where) const noexcept { checks_.before_nested_bh(this, where); }
+
+  const Word& word() const noexcept { return word_; }
+
+ private:
+  friend struct PinnedBefore;
+  using Observer = typename K::Observer;
+
+  LockRef ref(PlaceOf<K> where) const noexcept {
+    LockRef r{this, kType, {}, checks_.born()};
+    if constexpr (K::kConfig.debug) r.where = where;
+    return r;
+  }
+
+  [[no_unique_address]] Word word_;
+  [[no_unique_address]] ChecksFor<K, kType> checks_;
+};
+
+}  // namespace nestlock::internal

@@ -1,0 +1,88 @@
+// Scope-bound locking. The irq state lives in the guard: it cannot be lost or passed to the wrong
+// unlock.
+//
+//   Guard g(lock);                                 lock, unlock
+//   Guard g(lock, irq_save);                       mask irqs, lock; unlock, restore
+//   if (TryGuard g(lock, irq_save); g) { ... }     the same by try_lock(); undone if refused
+//   Guard g(lock, adopt_lock);                     after a successful lock.try_lock()
+//
+// Contexts, ordering and cost are those of the lock's functions.
+#pragma once
+
+#include "nestlock/config/annotations.h"
+#include "nestlock/lock/debug_checks.h"
+#include "nestlock/lock/irq.h"
+#include "nestlock/lock/lock_concepts.h"
+
+namespace nestlock {
+
+template <BasicLockable L, class Tag = NoIrq>
+class [[nodiscard]] NESTLOCK_SCOPED_CAPABILITY Guard {
+  using Port = typename L::Port;
+  using Irq = internal::TagFor<L, Tag>;
+  using Place = internal::PlaceOf<typename L::Kernel>;
+
+ public:
+  explicit Guard(L& lock, Tag = {}, Place where = Place::here()) noexcept NESTLOCK_ACQUIRE(lock)
+      : state_(Irq::template enter<Port>()), lock_(lock) {
+    lock_.lock(where);
+  }
+  ~Guard() NESTLOCK_RELEASE() {
+    lock_.unlock();
+    Irq::template leave<Port>(state_);
+  }
+  Guard(const Guard&) = delete;
+  Guard& operator=(const Guard&) = delete;
+
+ private:
+  [[no_unique_address]] typename Irq::template State<Port> state_;
+  L& lock_;
+};
+
+// The form that takes over a lock already held.
+template <class L>
+class [[nodiscard]] NESTLOCK_SCOPED_CAPABILITY Guard<L, AdoptLock> {
+ public:
+  Guard(L& lock, AdoptLock) noexcept NESTLOCK_REQUIRES(lock) : lock_(lock) {}
+  ~Guard() NESTLOCK_RELEASE() { lock_.unlock(); }
+  Guard(const Guard&) = delete;
+  Guard& operator=(const Guard&) = delete;
+
+ private:
+  L& lock_;
+};
+
+template <class L>
+Guard(L&) -> Guard<L, NoIrq>;
+template <class L, class Tag>
+Guard(L&, Tag) -> Guard<L, Tag>;
+
+// clang's analysis cannot express a scoped try: call lock.assert_held() first in the branch.
+template <TryLockable L, class Tag = NoIrq>
+class [[nodiscard]] TryGuard {
+  using Port = typename L::Port;
+  using Irq = internal::TagFor<L, Tag>;
+  using Place = internal::PlaceOf<typename L::Kernel>;
+
+ public:
+  explicit TryGuard(L& lock, Tag = {}, Place where = Place::here()) noexcept NESTLOCK_NO_TSA
+      : state_(Irq::template enter<Port>()),
+        lock_(lock.try_lock(where) ? &lock : nullptr) {
+    if (!lock_) Irq::template leave<Port>(state_);
+  }
+  ~TryGuard() NESTLOCK_NO_TSA {
+    if (!lock_) return;
+    lock_->unlock();
+    Irq::template leave<Port>(state_);
+  }
+  TryGuard(const TryGuard&) = delete;
+  TryGuard& operator=(const TryGuard&) = delete;
+
+  explicit operator bool() const noexcept { return lock_ != nullptr; }
+
+ private:
+  [[no_unique_address]] typename Irq::template State<Port> state_;
+  L* lock_;
+};
+
+}  // namespace nestlock

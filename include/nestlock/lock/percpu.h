@@ -1,0 +1,150 @@
+// PerCpu<T>: one T for each CPU, and the guards that take this CPU's lock.
+//
+//   struct Cache { LocalTryLock lock; ... };
+//   PerCpu<Cache> caches;
+//   auto c = caches.lock_here<&Cache::lock>();                 c->...
+//   if (auto c = caches.try_lock_here<&Cache::lock>()) ...     from any context
+//
+// The guard pins, then picks the CPU, then locks: with another order a task could be moved in
+// between and hold a lock that is not its CPU's.
+#pragma once
+
+#include <cstddef>
+
+#include "nestlock/config/annotations.h"
+#include "nestlock/lock/core.h"
+#include "nestlock/lock/irq.h"
+#include "nestlock/lock/lock_concepts.h"
+
+namespace nestlock {
+
+template <Kernel K, class T>
+class BasicPerCpu {
+ public:
+  using Port = typename K::Port;
+
+  // What lock_here() and try_lock_here() return: the T of this CPU, locked, or nothing.
+  template <auto kLock, class Tag, bool kShort = false>
+  class [[nodiscard]] Here {
+    using Lock = std::remove_reference_t<decltype(std::declval<T&>().*kLock)>;
+    using Irq = internal::TagFor<Lock, Tag>;
+
+   public:
+    Here(const Here&) = delete;
+    Here& operator=(const Here&) = delete;
+    [[gnu::always_inline]] ~Here() NESTLOCK_NO_TSA {
+      if (!here_) return;
+      if constexpr (internal::Core<Lock>) {
+        internal::PinnedBefore::unlock(here_->*kLock);
+        Pin::leave();
+      } else {
+        (here_->*kLock).unlock();
+      }
+      Irq::template leave<Port>(state_);
+    }
+    explicit operator bool() const noexcept { return here_ != nullptr; }
+    T* operator->() const noexcept { return here_; }
+    T& operator*() const noexcept { return *here_; }
+
+   private:
+    friend class BasicPerCpu;
+    // (A debug configuration counts all pins, so that its checks see them.)
+    static constexpr bool kNoPin = kShort && internal::task_is_cpu<Port>() && !K::kConfig.debug;
+    using Pin = std::conditional_t<kNoPin, internal::NoPin, internal::Pin<K, Lock::kSleeps>>;
+
+    template <class Take>
+    [[gnu::always_inline]] Here(BasicPerCpu& all, Take take) noexcept
+        : state_(Irq::template enter<Port>()) {
+      Pin::enter();
+      T* const t = kShort ? all.claimed_here() : all.try_here();
+      if (t && take(t->*kLock)) here_ = t;
+      if (!here_ || !internal::Core<Lock>) Pin::leave();  // else it is the lock's now
+      if (!here_) Irq::template leave<Port>(state_);
+    }
+
+    [[no_unique_address]] typename Irq::template State<Port> state_;
+    T* here_ = nullptr;
+  };
+
+  constexpr BasicPerCpu() = default;
+  BasicPerCpu(const BasicPerCpu&) = delete;
+  BasicPerCpu& operator=(const BasicPerCpu&) = delete;
+
+  static constexpr unsigned size() noexcept { return Port::kMaxCpus; }
+
+  // The T of CPU `cpu` < size(). Any context; what may be done with it is the T's rule.
+  T& on(unsigned cpu) noexcept { return slot_[cpu].value; }
+  const T& on(unsigned cpu) const noexcept { return slot_[cpu].value; }
+
+  // The T of this CPU; the caller is pinned. Null if the port has no CPU for this task.
+  T* try_here() noexcept {
+    const unsigned cpu = Port::cpu_id();
+    return cpu < size() ? &slot_[cpu].value : nullptr;
+  }
+  // The same, but null also for a task that has not yet claimed the CPU that it could have.
+  T* claimed_here() noexcept {
+    const unsigned cpu = internal::claimed_cpu<Port>();
+    return cpu < size() ? &slot_[cpu].value : nullptr;
+  }
+  // The same where there must be one; else no_cpu goes to the report sink (fatal).
+  T& here() noexcept {
+    if (T* const t = try_here()) [[likely]]
+      return *t;
+    Report r;
+    r.finding = Finding::no_cpu;
+    r.fatal = true;
+    r.config = K::kConfig;
+    r.context = Port::context();
+    r.type = "PerCpu", r.call = "here";
+    Port::report(r);
+    internal::die<Port>();
+  }
+
+  // Contexts and cost as the lock's lock(), on a port with a CPU for every task.
+  template <auto kLock, class Tag = NoIrq>
+  Here<kLock, Tag> lock_here(Tag = {},
+                             internal::PlaceOf<K> where = internal::PlaceOf<K>::here()) noexcept {
+    return Here<kLock, Tag>(*this, [&](auto& lock) NESTLOCK_NO_TSA {
+      if constexpr (internal::Core<std::remove_reference_t<decltype(lock)>>)
+        internal::PinnedBefore::lock(lock, where);
+      else
+        lock.lock(where);
+      return true;
+    });
+  }
+
+  // Contexts and cost as the lock's try_lock(). Nothing if refused or if there is no CPU.
+  template <auto kLock, class Tag = NoIrq>
+  Here<kLock, Tag> try_lock_here(
+      Tag = {}, internal::PlaceOf<K> where = internal::PlaceOf<K>::here()) noexcept {
+    return Here<kLock, Tag>(*this, Try{where});
+  }
+
+  // For a short section on a fast path, before a slow one that uses try_lock_here(): as that, but
+  // refused to a task that has not claimed a CPU yet, so that it makes no call and its caller saves
+  // no register for one; and it pins only where a task could leave its CPU.
+  template <auto kLock, class Tag = NoIrq>
+  [[gnu::always_inline]] Here<kLock, Tag, true> try_lock_claimed(
+      Tag = {}, internal::PlaceOf<K> where = internal::PlaceOf<K>::here()) noexcept {
+    return Here<kLock, Tag, true>(*this, Try{where});
+  }
+
+ private:
+  struct Try {
+    [[no_unique_address]] internal::PlaceOf<K> where;
+    template <class Lock>
+    [[gnu::always_inline]] bool operator()(Lock& lock) const noexcept NESTLOCK_NO_TSA {
+      if constexpr (internal::Core<Lock>)
+        return internal::PinnedBefore::try_lock(lock, where);
+      else
+        return lock.try_lock(where);
+    }
+  };
+
+  struct alignas(64) Slot {  // a cache line each, or CPUs would slow one another
+    T value;
+  };
+  Slot slot_[Port::kMaxCpus];
+};
+
+}  // namespace nestlock

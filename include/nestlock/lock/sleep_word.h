@@ -1,0 +1,27 @@
+// The PREEMPT_RT lock word: the port's priority-inheriting lock, behind the RT gate.
+#pragma once
+
+#include "nestlock/lock/words.h"
+
+namespace nestlock::internal {
+
+template <Kernel K>
+class SleepWord {
+ public:
+  static constexpr bool kSleeps = true;
+
+  SleepResult acquire() noexcept { return lock_.lock(); }
+
+  // The gate: in hardirq the interrupted task, perhaps itself waiting for a lock, would become the
+  // owner; in NMI the lock's own slow path may be what was interrupted. Refused, untouched.
+  bool try_acquire() noexcept { return K::Port::context() < Context::hardirq && lock_.try_lock(); }
+  void release() noexcept { lock_.unlock(); }
+  bool held() const noexcept { return lock_.is_locked(); }
+  bool contended() const noexcept { return lock_.is_contended(); }
+  bool held_by_caller() const noexcept { return lock_.held_by_caller(); }
+
+ private:
+  typename K::Port::SleepLock lock_;
+};
+
+}  // namespace nestlock::internal

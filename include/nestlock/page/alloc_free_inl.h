@@ -1,0 +1,146 @@
+// Allocation and free, from a spinning caller and from any context. Included by page.h.
+#pragma once
+
+#include "nestlock/lock/guard.h"
+#include "nestlock/page.h"
+
+namespace nestlock {
+
+template <Kernel K, LockPolicy L>
+BasicPage<K>* BasicPageAllocator<K, L>::alloc_slow(gfp flags, unsigned order, int node,
+                                                   Place where) noexcept {
+  if (order > kMaxOrder || !has_node(node)) return nullptr;
+  if (attention_.load(internal::kRelaxed)) {
+    if (attention_.load(internal::kRelaxed) & kNotSetUp) return nullptr;
+    // zero, comp and thisnode are about the result, not about what may be done to get it.
+    constexpr gfp kResult = gfp::zero | gfp::comp | gfp::thisnode;
+    flags = flags & (static_cast<gfp>(allowed_.load(internal::kRelaxed)) | kResult);
+    if (fails_now(order)) return internal::bump(first_zone(node)->counters.failures), nullptr;
+  }
+  Zone* const home = first_zone(node);
+  const unsigned last = has(flags, gfp::thisnode) ? 1 : nodes_;
+  auto zone_at = [&](unsigned i) -> Zone& {
+    return zone_[(static_cast<unsigned>(home - zone_) + i) % nodes_];
+  };
+  for (int round = 0; round < 3; ++round) {
+    for (unsigned i = 0; i < last; ++i) {
+      Zone& z = zone_at(i);
+      if (order < kPcpOrders && z.parked.empty())
+        if (Page* const p = pop_or_note(z, order)) return prepare(p, flags, order, where);
+      if (Page* const p = refill(z, order, flags)) return prepare(p, flags, order, where);
+      if (has(flags, gfp::wake) && grow(z, order))
+        if (Page* const p = refill(z, order, flags)) return prepare(p, flags, order, where);
+    }
+    if (!has(flags, gfp::reclaim)) break;
+    if (round == 0) drain_all_pages();  // what other CPUs keep is better used than lacking
+  }
+  internal::bump(home->counters.failures);
+  return nullptr;
+}
+
+// True, for a jump.
+template <Kernel K, LockPolicy L>
+[[gnu::noinline]] bool BasicPageAllocator<K, L>::free_slow(Zone& z, Page* page,
+                                                           unsigned order) noexcept {
+  const Index p = index(page);
+  Guard g(z.lock, irq_save);
+  unpark_locked(z);
+  give_locked(z, p, order);
+  return true;
+}
+
+// This CPU's list is busy, or the fast path saw no CPU.
+template <Kernel K, LockPolicy L>
+[[gnu::noinline]] bool BasicPageAllocator<K, L>::free_refused(Zone& z, Page* page,
+                                                              unsigned order) noexcept {
+  switch (push_here<false>(z, page, order)) {
+    case Push::done:
+      return true;
+    case Push::over:
+      return drain_over_high(z);
+    case Push::refused:
+      break;
+  }
+  if constexpr (kPcp) note_busy(z, true);
+  return free_slow(z, page, order);
+}
+
+template <Kernel K, LockPolicy L>
+BasicPage<K>* BasicPageAllocator<K, L>::alloc_pages_nolock(gfp flags, unsigned order, int node,
+                                                           PageRefusal* why, Place where) noexcept {
+  Zone* const home = first_zone(node);
+  auto refuse = [&](PageRefusal r) -> Page* {
+    internal::bump(home->counters.refusals[static_cast<unsigned>(r)]);
+    if (why) *why = r;
+    return nullptr;
+  };
+  constexpr gfp kTaken = gfp::zero | gfp::comp | gfp::nowarn | gfp::thisnode;
+  if (K::kConfig.debug && (flags & ~kTaken) != gfp::none)
+    report(Finding::wrong_gfp, "alloc_pages_nolock", nullptr, nullptr, where);
+  if (order >= kPcpOrders || !has_node(node)) return refuse(PageRefusal::order);
+  if (!L::may_try()) return refuse(PageRefusal::gate);
+  if (attention_.load(internal::kRelaxed)) {
+    if (attention_.load(internal::kRelaxed) & kNotSetUp) return refuse(PageRefusal::no_memory);
+    if (fails_now(order)) return refuse(PageRefusal::injected);
+  }
+  PageRefusal reason = PageRefusal::no_memory;
+  const unsigned last = has(flags, gfp::thisnode) ? 1 : nodes_;
+  for (unsigned i = 0; i < last; ++i) {
+    Zone& z = zone_[(static_cast<unsigned>(home - zone_) + i) % nodes_];
+    bool pcp_busy = !kPcp;
+    if (Page* const p = pop_or_note(z, order, &pcp_busy)) return prepare(p, flags, order, where);
+    {
+      TryGuard g(z.lock, irq_save);
+      if (g) {
+        z.lock.assert_held();
+        if (Page* const p = take_locked(z, order, z.min)) return prepare(p, flags, order, where);
+        continue;
+      }
+    }
+    note_busy(z, false);
+    reason = pcp_busy ? PageRefusal::zone_held_no_pcp : PageRefusal::zone_held;
+  }
+  return refuse(reason);
+}
+
+template <Kernel K, LockPolicy L>
+bool BasicPageAllocator<K, L>::free_pages_nolock(Page* page, unsigned order, Place where) noexcept {
+  if (!is_ours(page) || !page->is(PageState::used, order)) [[unlikely]]
+    return bad_free(page, "free_pages_nolock", where);
+  Zone& z = zone_of(*page);
+  retire(page, order, where);
+  if (L::may_try()) {
+    const bool isolated =
+        z.isolated_blocks.load(internal::kRelaxed) && block_isolated(z, index(page));
+    if (order < kPcpOrders && !isolated) {
+      // Over `high` or not: what drains is for calls that may spin.
+      if (push_here<false>(z, page, order) != Push::refused) return true;
+      if constexpr (kPcp) note_busy(z, true);
+    }
+    // The gate stands here, at the lock: a block that no pcp takes comes this way, too.
+    TryGuard g(z.lock, irq_save);
+    if (g) {
+      z.lock.assert_held();
+      give_locked(z, index(page), order);
+      return true;
+    }
+    note_busy(z, false);
+  }
+  page->set(PageState::parked, order);
+  internal::bump(z.counters.parked, std::uintptr_t{1} << order);
+  internal::bump(z.counters.parked_total);
+  z.parked.push(index(page), next_of());
+  return true;
+}
+
+template <Kernel K, LockPolicy L>
+bool BasicPageAllocator<K, L>::free_at(void* at, unsigned order, Place where) noexcept {
+  Page* const page = page_of(at);
+  if (!page || address(page) != at) {
+    report(Finding::foreign_pointer, "free_at", nullptr, at, where);
+    return false;
+  }
+  return free_pages(page, order, where);
+}
+
+}  // namespace nestlock

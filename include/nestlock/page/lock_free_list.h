@@ -1,0 +1,37 @@
+// A list that any context may push to and one holder of a lock empties: what interrupting contexts
+// leave behind. Push is a compare-exchange loop (an interrupter in between makes it turn once more:
+// lock-free), take_all an exchange. Only whole lists are taken, so there is no ABA.
+#pragma once
+
+#include <cstdint>
+
+#include "nestlock/lock/words.h"
+
+namespace nestlock::internal {
+
+// Nodes are named by 32-bit numbers; `next(n)` is where node n keeps its successor.
+template <Kernel K>
+class LockFreeList {
+ public:
+  static constexpr std::uint32_t kNil = ~std::uint32_t{0};
+
+  bool empty() const noexcept { return head_.load(kRelaxed) == kNil; }
+
+  // Any context. True if the list was empty.
+  template <class Next>
+  bool push(std::uint32_t node, Next next) noexcept {
+    std::uint32_t first = head_.load(kRelaxed);
+    // release: pairs with take_all(); the taker sees the node's contents.
+    do next(node) = first;
+    while (!head_.compare_exchange_weak(first, node, std::memory_order_release, kRelaxed));
+    return first == kNil;
+  }
+
+  // The first node, kNil if none; the caller owns the chain.
+  std::uint32_t take_all() noexcept { return head_.exchange(kNil, std::memory_order_acquire); }
+
+ private:
+  typename K::Port::template Atomic<std::uint32_t> head_{kNil};
+};
+
+}  // namespace nestlock::internal

@@ -1,0 +1,253 @@
+// Set-up, memory, drains, isolation, statistics. Included by page.h.
+#pragma once
+
+#include <cstring>
+
+#include "nestlock/lock/guard.h"
+#include "nestlock/page.h"
+
+namespace nestlock {
+
+template <Kernel K, LockPolicy L>
+PageSetup BasicPageAllocator<K, L>::set_up(const PageMemory& m) noexcept {
+  if (!(attention_.load(internal::kRelaxed) & kNotSetUp)) return PageSetup::already;
+  if (m.nodes < 1 || m.nodes > kMaxNodes) return PageSetup::bad_nodes;
+  const auto start = reinterpret_cast<std::uintptr_t>(m.start);
+  std::uintptr_t begin = (start + kPageSize - 1) >> kPageShift;
+  const std::uintptr_t end = (start + m.size) >> kPageShift;
+  if (!m.start || end <= begin) return PageSetup::too_small;
+  void* descriptors = m.descriptors;
+  if (!descriptors) {
+    const std::size_t need =
+        ((end - begin) * sizeof(Page) + sizeof(Page) + kPageSize - 1) >> kPageShift;
+    if (need >= end - begin) return PageSetup::too_small;
+    descriptors = reinterpret_cast<void*>(begin << kPageShift);
+    if (m.commit && !m.commit(descriptors, need << kPageShift)) return PageSetup::commit_failed;
+    internal::asan_unpoison(descriptors, need << kPageShift);
+    std::memset(descriptors, 0, need << kPageShift);
+    begin += need;
+  }
+  const std::uintptr_t aligned =
+      (reinterpret_cast<std::uintptr_t>(descriptors) + alignof(Page) - 1) & ~(alignof(Page) - 1);
+  if (end - begin < m.nodes || end - begin > kNil - (2u << kMaxOrder)) return PageSetup::too_small;
+  // Zero-filled is a valid absent page, except that its links are 0 and not kNil: both are only
+  // looked at on a list. So a reserved range of any size is not touched here.
+  all_ = reinterpret_cast<Page*>(aligned);
+  first_pfn_ = begin;
+  pages_ = end - begin;
+  nodes_ = m.nodes;
+  commit_ = m.commit;
+  std::uintptr_t at = 0;
+  for (unsigned n = 0; n < nodes_; ++n) {
+    Zone& z = zone_[n];
+    z.begin = static_cast<Index>(at);
+    at = n + 1 == nodes_ ? pages_ : at + pages_ / nodes_;
+    z.end = static_cast<Index>(at);
+    const std::uint32_t size = z.end - z.begin;
+    z.min = size / 256 < 256 ? size / 256 : 256;
+    z.low = z.min + z.min / 4;
+    z.high = z.min + z.min / 2;
+    const std::uint32_t batch = size / 256 < 4 ? 4 : size / 256 < 63 ? size / 256 : 63;
+    z.pcp_batch.store(batch, internal::kRelaxed);
+    z.pcp_high.store(6 * batch, internal::kRelaxed);
+    z.buddy.set_up(all_, first_pfn_, z.begin, z.end);
+    z.committed.store(commit_ ? z.begin : z.end, internal::kRelaxed);
+    if (!commit_) add_memory(z, z.begin, z.end);
+  }
+  // release: pairs with nothing stronger than the caller's own hand-over of the allocator.
+  attention_.fetch_and(~std::uint32_t{kNotSetUp}, std::memory_order_release);
+  return PageSetup::ok;
+}
+
+// Usable pages into the buddy, as the largest aligned blocks.
+template <Kernel K, LockPolicy L>
+void BasicPageAllocator<K, L>::add_memory(Zone& z, Index begin, Index end) noexcept {
+  for (Index p = begin; p < end; ++p) all_[p].zone_id = static_cast<std::uint8_t>(&z - zone_);
+  internal::asan_unpoison(address(all_ + begin), std::size_t{end - begin} << kPageShift);
+  Guard g(z.lock, irq_save);
+  for (Index p = begin; p < end;) {
+    unsigned order = kMaxOrder;
+    while (((first_pfn_ + p) & ((std::uintptr_t{1} << order) - 1)) || end - p < (1u << order))
+      --order;
+    z.buddy.give(p, order, z.isolated_blocks.load(internal::kRelaxed) && block_isolated(z, p));
+    p += 1u << order;
+  }
+}
+
+// Commits the next 2 MiB, or what a larger block needs. False: none left, or out of memory. A range
+// whose commit failed is put back if nobody claimed the next one meanwhile, else it stays unused.
+template <Kernel K, LockPolicy L>
+bool BasicPageAllocator<K, L>::grow(Zone& z, unsigned order) noexcept {
+  if (!commit_) return false;
+  constexpr std::uint32_t kStep = (std::uint32_t{2} << 20) >> kPageShift;
+  std::uint32_t at = z.committed.load(internal::kRelaxed), upto;
+  do {
+    if (at >= z.end) return false;
+    std::uint32_t want = (1u << order) > kStep ? 1u << order : kStep;
+    // up to the next boundary of that size, so that whole blocks come together
+    want += static_cast<std::uint32_t>(-(first_pfn_ + at) & (want - 1));
+    upto = z.end - at < want ? z.end : at + want;
+    // relaxed: the claim orders nothing; the zone lock publishes the memory.
+  } while (!z.committed.compare_exchange_weak(at, upto, internal::kRelaxed, internal::kRelaxed));
+  if (!commit_(address(all_ + at), std::size_t{upto - at} << kPageShift)) {
+    const Index pages = upto - at;
+    if (!z.committed.compare_exchange_strong(upto, at, internal::kRelaxed, internal::kRelaxed))
+      z.unusable.fetch_add(pages, internal::kRelaxed);
+    return false;
+  }
+  add_memory(z, at, upto);
+  return true;
+}
+
+template <Kernel K, LockPolicy L>
+void BasicPageAllocator<K, L>::drain_cpu(unsigned cpu) noexcept {
+  if (cpu >= decltype(Zone::pcp)::size()) return;
+  if (K::kConfig.debug && K::Port::context() != Context::task)
+    report(Finding::wrong_context, "drain_cpu", nullptr, nullptr, Place::here());
+  for (unsigned n = 0; n < nodes_; ++n) {
+    Zone& z = zone_[n];
+    Pcp& pcp = z.pcp.on(cpu);
+    while (pcp.count()) {
+      Index chain = kNil;
+      with_pcp(pcp,
+               [&](Pcp& locked) { chain = detach(locked, z.pcp_batch.load(internal::kRelaxed)); });
+      if (chain == kNil) break;
+      give_chain(z, chain);
+    }
+  }
+}
+
+template <Kernel K, LockPolicy L>
+void BasicPageAllocator<K, L>::drain_all_pages() noexcept {
+  for (unsigned cpu = 0; cpu < decltype(Zone::pcp)::size(); ++cpu) drain_cpu(cpu);
+  unpark_all();
+}
+
+template <Kernel K, LockPolicy L>
+void BasicPageAllocator<K, L>::unpark_all() noexcept {
+  for (unsigned n = 0; n < nodes_; ++n) {
+    Guard g(zone_[n].lock, irq_save);
+    unpark_locked(zone_[n]);
+  }
+}
+
+template <Kernel K, LockPolicy L>
+void BasicPageAllocator<K, L>::isolate_block(Page* p, bool isolated) noexcept {
+  if (!p || index(p) >= pages_) return;
+  unsigned node = 0;
+  while (index(p) >= zone_[node].end) ++node;  // zone_id is set when a page's memory is added
+  Zone& z = zone_[node];
+  const Index block = block_of(index(p), z);
+  {
+    Guard g(z.lock, irq_save);
+    Page& first = all_[block];
+    if ((first.isolation.load(internal::kRelaxed) != 0) == isolated) return;
+    first.isolation.store(isolated, internal::kRelaxed);
+    const std::uint32_t n = z.isolated_blocks.load(internal::kRelaxed);
+    z.isolated_blocks.store(isolated ? n + 1 : n - 1, internal::kRelaxed);
+    isolated ? attention_.fetch_add(kIsolatedOne, internal::kRelaxed)
+             : attention_.fetch_sub(kIsolatedOne, internal::kRelaxed);
+    z.buddy.move(block, block_end(index(p), z), isolated);
+  }
+  if (isolated) drain_all_pages();  // its pages in caches go home to the isolated list
+}
+
+template <Kernel K, LockPolicy L>
+void BasicPageAllocator<K, L>::pcp_disable(unsigned node) noexcept {
+  Zone& z = zone_[node];
+  z.pcp_off.fetch_add(1, internal::kRelaxed);
+  z.pcp_high.store(0, internal::kRelaxed);
+  drain_all_pages();
+}
+
+template <Kernel K, LockPolicy L>
+void BasicPageAllocator<K, L>::pcp_enable(unsigned node) noexcept {
+  Zone& z = zone_[node];
+  if (z.pcp_off.fetch_sub(1, internal::kRelaxed) == 1)
+    z.pcp_high.store(6 * z.pcp_batch.load(internal::kRelaxed), internal::kRelaxed);
+}
+
+template <Kernel K, LockPolicy L>
+void BasicPageAllocator<K, L>::set_allowed(gfp mask) noexcept {
+  allowed_.store(static_cast<std::uint32_t>(mask), internal::kRelaxed);
+  if ((kGfpAll & ~mask) == gfp::none)
+    attention_.fetch_and(~std::uint32_t{kRestricted}, internal::kRelaxed);
+  else
+    attention_.fetch_or(kRestricted, internal::kRelaxed);
+}
+
+template <Kernel K, LockPolicy L>
+void BasicPageAllocator<K, L>::fail_every(std::uint32_t k, std::uint32_t orders) noexcept {
+  fail_orders_.store(orders, internal::kRelaxed);
+  fail_every_.store(k, internal::kRelaxed);
+  if (k)
+    attention_.fetch_or(kFailing, internal::kRelaxed);
+  else
+    attention_.fetch_and(~std::uint32_t{kFailing}, internal::kRelaxed);
+}
+
+template <Kernel K, LockPolicy L>
+PageStats BasicPageAllocator<K, L>::stats(unsigned node) const noexcept {
+  PageStats s{};
+  if (node >= nodes_) return s;
+  const Zone& z = zone_[node];
+  const auto& c = z.counters;
+  auto now = [](const auto& counter) { return std::uintptr_t{counter.load(internal::kRelaxed)}; };
+  s.present = z.end - z.begin, s.committed = now(z.committed) - z.begin - now(z.unusable);
+  s.free = z.buddy.free_pages(), s.isolated = z.buddy.isolated_pages();
+  s.parked = now(c.parked);
+  s.min = z.min, s.low = z.low, s.high = z.high;
+  for (unsigned cpu = 0; cpu < decltype(Zone::pcp)::size(); ++cpu) {
+    const Pcp& pcp = z.pcp.on(cpu);
+    s.cached += pcp.count();
+    s.pcp_allocs += now(pcp.out) - now(pcp.drained), s.pcp_frees += now(pcp.in) - now(pcp.refilled);
+  }
+  s.zone_allocs = now(c.zone_allocs), s.zone_frees = now(c.zone_frees);
+  s.refills = now(c.refills), s.drains = now(c.drains);
+  s.parked_total = now(c.parked_total), s.unparked = now(c.unparked);
+  s.failures = now(c.failures), s.bad_frees = now(c.bad_frees);
+  for (unsigned i = 0; i < kPageRefusals; ++i) s.refusals[i] = now(c.refusals[i]);
+  for (unsigned i = 0; i < 4; ++i)
+    s.pcp_busy[i] = now(c.pcp_busy[i]), s.zone_busy[i] = now(c.zone_busy[i]);
+  return s;
+}
+
+template <Kernel K, LockPolicy L>
+bool BasicPageAllocator<K, L>::consistent() noexcept {
+  for (unsigned n = 0; n < nodes_; ++n) {
+    Zone& z = zone_[n];
+    Guard g(z.lock, irq_save);
+    if (!z.buddy.consistent()) return false;
+    // Every committed page is the head of, or inside, exactly one block.
+    std::uintptr_t count[6] = {};
+    const Index upto = z.committed.load(internal::kRelaxed);
+    for (Index p = z.begin; p < upto;) {
+      const PageState s = all_[p].state();
+      if (s == PageState::tail || (s != PageState::absent && all_[p].zone_id != n)) return false;
+      const unsigned order = all_[p].order();
+      if (order > kMaxOrder || upto - p < (1u << order)) return false;
+      count[static_cast<unsigned>(s)] += 1u << order;
+      p += 1u << order;
+    }
+    const PageStats s = stats(n);
+    if (count[static_cast<unsigned>(PageState::absent)] != z.unusable.load(internal::kRelaxed) ||
+        count[static_cast<unsigned>(PageState::buddy)] != s.free + s.isolated ||
+        count[static_cast<unsigned>(PageState::cached)] != s.cached ||
+        count[static_cast<unsigned>(PageState::parked)] != s.parked)
+      return false;
+    // And a CPU's lists hold what its count says.
+    for (unsigned cpu = 0; cpu < decltype(Zone::pcp)::size(); ++cpu) {
+      const Pcp& pcp = z.pcp.on(cpu);
+      std::uint32_t pages = 0;
+      for (unsigned order = 0; order < kPcpOrders; ++order)
+        for (Index p = pcp.list[order]; p != kNil; p = all_[p].next) {
+          if (p < z.begin || p >= z.end || !all_[p].is(PageState::cached, order)) return false;
+          if ((pages += 1u << order) > s.cached) return false;
+        }
+      if (pages != pcp.count()) return false;
+    }
+  }
+  return true;
+}
+
+}  // namespace nestlock

@@ -1,0 +1,113 @@
+// The zone: the buddy under its lock, parked blocks, refills. Included by page.h.
+#pragma once
+
+#include "nestlock/lock/guard.h"
+#include "nestlock/page.h"
+
+namespace nestlock {
+
+template <Kernel K, LockPolicy L>
+std::uint32_t BasicPageAllocator<K, L>::mark_for(const Zone& z, gfp flags) const noexcept {
+  if (has(flags, gfp::memalloc)) return 0;
+  return has(flags, gfp::high) ? z.min / 2 : z.min;
+}
+
+template <Kernel K, LockPolicy L>
+BasicPage<K>* BasicPageAllocator<K, L>::take_locked(Zone& z, unsigned order,
+                                                    std::uint32_t mark) noexcept {
+  if (z.buddy.free_pages() < mark + (1u << order)) return nullptr;
+  const Index p = z.buddy.take(order);
+  if (p == kNil) return nullptr;
+  internal::bump_locked(z.counters.zone_allocs);
+  return all_ + p;
+}
+
+template <Kernel K, LockPolicy L>
+void BasicPageAllocator<K, L>::give_locked(Zone& z, Index p, unsigned order) noexcept {
+  internal::bump_locked(z.counters.zone_frees);
+  z.buddy.give(p, order, z.isolated_blocks.load(internal::kRelaxed) && block_isolated(z, p));
+}
+
+template <Kernel K, LockPolicy L>
+void BasicPageAllocator<K, L>::give_chain(Zone& z, Index chain) noexcept {
+  Guard g(z.lock, irq_save);
+  internal::bump_locked(z.counters.drains);
+  while (chain != kNil) {
+    const Index p = chain;
+    chain = all_[p].next;
+    give_locked(z, p, all_[p].order());
+  }
+}
+
+template <Kernel K, LockPolicy L>
+void BasicPageAllocator<K, L>::unpark_locked(Zone& z) noexcept {
+  if (z.parked.empty()) [[likely]]
+    return;
+  std::uintptr_t blocks = 0;
+  for (Index p = z.parked.take_all(); p != kNil; ++blocks) {
+    const Index next = all_[p].next;
+    const unsigned order = all_[p].order();
+    z.counters.parked.fetch_sub(std::uintptr_t{1} << order, internal::kRelaxed);
+    give_locked(z, p, order);
+    p = next;
+  }
+  internal::bump_locked(z.counters.unparked, blocks);
+}
+
+// The first page of the block of 2^kMaxOrder pages around p, or of the zone; and the one after it.
+template <Kernel K, LockPolicy L>
+std::uint32_t BasicPageAllocator<K, L>::block_of(Index p, const Zone& z) const noexcept {
+  const std::uintptr_t pfn = (first_pfn_ + p) & ~((std::uintptr_t{1} << kMaxOrder) - 1);
+  return pfn < first_pfn_ + z.begin ? z.begin : static_cast<Index>(pfn - first_pfn_);
+}
+template <Kernel K, LockPolicy L>
+std::uint32_t BasicPageAllocator<K, L>::block_end(Index p, const Zone& z) const noexcept {
+  const std::uintptr_t pfn = ((first_pfn_ + p) | ((std::uintptr_t{1} << kMaxOrder) - 1)) + 1;
+  return pfn > first_pfn_ + z.end ? z.end : static_cast<Index>(pfn - first_pfn_);
+}
+template <Kernel K, LockPolicy L>
+bool BasicPageAllocator<K, L>::block_isolated(const Zone& z, Index p) const noexcept {
+  return all_[block_of(p, z)].isolation.load(internal::kRelaxed) != 0;
+}
+
+// One block for the caller, and a batch for this CPU's list. Null: not enough memory here.
+template <Kernel K, LockPolicy L>
+BasicPage<K>* BasicPageAllocator<K, L>::refill(Zone& z, unsigned order, gfp flags) noexcept {
+  Page* first = nullptr;
+  Index chain = kNil;
+  std::uint32_t got = 0;
+  {
+    Guard g(z.lock, irq_save);
+    unpark_locked(z);
+    first = take_locked(z, order, mark_for(z, flags));
+    if (!first || order >= kPcpOrders || !kPcp || z.pcp_off.load(internal::kRelaxed)) return first;
+    // The reserve between min and low is not for caches.
+    const std::uint32_t batch = z.pcp_batch.load(internal::kRelaxed) >> order;
+    for (; got < batch; ++got) {
+      Page* const p = take_locked(z, order, z.low);
+      if (!p) break;
+      p->set(PageState::cached, order);
+      p->next = chain;
+      chain = index(p);
+    }
+    internal::bump_locked(z.counters.refills);
+  }
+  if (chain == kNil) return first;
+  {
+    auto pcp = z.pcp.template try_lock_here<&Pcp::lock>(typename L::PcpTag{});
+    if (pcp) {
+      Index last = chain;
+      while (all_[last].next != kNil) last = all_[last].next;
+      all_[last].next = pcp->list[order];
+      pcp->list[order] = chain;
+      internal::bump_locked(pcp->in, std::uintptr_t{got} << order);
+      internal::bump_locked(pcp->refilled, std::uintptr_t{got} << order);
+      return first;
+    }
+  }
+  note_busy(z, true);
+  give_chain(z, chain);
+  return first;
+}
+
+}  // namespace nestlock

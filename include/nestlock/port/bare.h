@@ -1,0 +1,52 @@
+// The bare-metal port: the embedder's functions, nothing else.
+//
+// Put a header `nestlock_bare.h` on the include path that declares, in namespace nestlock_bare,
+// these inline functions (state before and after in brackets); examples/cortex_m is a worked one.
+//
+//   using IrqState = ...;                what irq_save() returns, e.g. the PRIMASK register
+//   IrqState irq_save();                 [any] -> [irqs masked]; NMIs are not maskable
+//   void irq_restore(IrqState);          [masked] -> [as before the matching irq_save()]
+//   void preempt_disable();              [any] -> [no other task runs here]; empty without an RTOS
+//   void preempt_enable();               the reverse; nests
+//   nestlock::Context context();         e.g. from IPSR: 0 task, 2 nmi, else hardirq
+//   unsigned cpu_id();                   0 on one CPU
+//   void pause();                        one turn of a spin loop; may be empty
+//   void report(const nestlock::Report&) a finding; may stop the machine, may return
+//   inline constexpr unsigned kMaxCpus
+//
+// A compiler barrier in irq_save(), irq_restore() and both preempt functions is the embedder's
+// duty: asm volatile("" ::: "memory") at least. The lock-free words are std::atomic; a
+// uniprocessor configuration uses loads and stores alone, so a core without exclusives
+// (Cortex-M0) links.
+#pragma once
+
+#include <atomic>
+
+#include "nestlock/port/port.h"
+#include "nestlock_bare.h"
+
+namespace nestlock {
+
+template <Config kC>
+struct BarePort {
+  static constexpr Config kConfig = kC;
+  static constexpr unsigned kMaxCpus = nestlock_bare::kMaxCpus;
+  static_assert(kC.smp || kMaxCpus == 1, "a uniprocessor configuration has one CPU");
+  template <class T>
+  using Atomic = std::atomic<T>;
+  using IrqState = nestlock_bare::IrqState;
+
+  static IrqState irq_save() noexcept { return nestlock_bare::irq_save(); }
+  static void irq_restore(IrqState s) noexcept { nestlock_bare::irq_restore(s); }
+  static void preempt_disable() noexcept { nestlock_bare::preempt_disable(); }
+  static void preempt_enable() noexcept { nestlock_bare::preempt_enable(); }
+  static Context context() noexcept { return nestlock_bare::context(); }
+  static unsigned cpu_id() noexcept { return nestlock_bare::cpu_id(); }
+  static void pause() noexcept { nestlock_bare::pause(); }
+  static void report(const Report& r) noexcept { nestlock_bare::report(r); }
+};
+
+template <Config kC>
+using DefaultPort = BarePort<kC>;
+
+}  // namespace nestlock

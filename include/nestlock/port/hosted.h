@@ -1,0 +1,246 @@
+// The hosted port: Linux user space. A thread is a CPU's task, a signal handler its interrupt.
+//
+// irq signals are masked lazily: irq_save() is two loads and a store, no system call. A signal that
+// arrives while masked is held back by the library's trampoline (lib/port/signals.cc) and replayed
+// by the irq_restore() that unmasks. nmi signals are never masked. Registration is in
+// nestlock/signals.h and needs lib/port; this header alone needs nothing.
+//
+// preempt_disable() counts and excludes nobody: no other task runs on this thread's virtual CPU.
+// So swapcontext(), like sleeping, is forbidden in a section.
+#pragma once
+
+#include <sched.h>
+#include <signal.h>
+#include <unistd.h>
+
+#include <cstdlib>
+
+#include "nestlock/port/hosted_pi.h"
+#include "nestlock/port/hosted_thread.h"
+#include "nestlock/port/hosted_tsan.h"
+#include "nestlock/port/port.h"
+
+namespace nestlock {
+
+namespace hosted {
+
+using ReportSink = void (*)(const Report&) noexcept;
+
+// The default sink: text to standard error.
+inline void print_report(const Report& r) noexcept {
+  char text[768];
+  const int saved = errno;
+  const std::size_t n = to_text(r, text, sizeof text);
+  [[maybe_unused]] const auto written = write(STDERR_FILENO, text, n);
+  errno = saved;
+}
+inline constinit std::atomic<ReportSink> report_sink{print_report};
+
+// Any context. Returns the sink before. `sink` must be callable from a signal handler.
+inline ReportSink set_report_sink(ReportSink sink) noexcept {
+  return report_sink.exchange(sink ? sink : print_report, std::memory_order_acq_rel);
+}
+
+inline Context context() noexcept {
+  return static_cast<Context>(std::bit_width(self.context.load(kRelaxed)));
+}
+
+[[gnu::always_inline]] inline void count_up(Word& w) noexcept {
+  w.store(w.load(kRelaxed) + 1, kRelaxed), fence();
+}
+[[gnu::always_inline]] inline void count_down(Word& w) noexcept {
+  fence(), w.store(w.load(kRelaxed) - 1, kRelaxed);
+}
+
+// The rules R1..R10 of the lazy mask are stated and argued in lib/port/README.md.
+//
+// R2: (soft 0, held 1) exists only inside irq_restore(), between its store and its look. Whoever
+// sees it has interrupted that irq_restore() and must leave the unmasking to it: a handler's
+// sigreturn would undo it. So held counts as masked.
+[[gnu::always_inline]] inline std::uint32_t irq_save() noexcept {
+  const std::uint32_t masked = self.soft.load(kRelaxed) | self.held.load(kRelaxed);
+  self.soft.store(1, kRelaxed);
+  fence();  // the section's accesses stay behind the mask
+  tsan_irqs_off();
+  return masked;
+}
+
+[[gnu::always_inline]] inline void irq_restore(std::uint32_t masked) noexcept {
+  tsan_irqs_on();
+  fence();             // the section's accesses stay before the unmasking
+  if (masked) return;  // it was 1 and is 1; storing it again would chain through memory
+  self.soft.store(0, kRelaxed);
+  fence();  // first enable, then look: an arrival in between runs directly, none is overlooked
+  if (self.held.load(kRelaxed)) [[unlikely]]
+    replay_hook.load(std::memory_order_acquire)();
+}
+
+// Softirqs that were raised and could not run yet. With irqs masked the irq_restore() that unmasks
+// them runs them: marking `held` makes it look.
+inline void run_raised_softirqs() noexcept {
+  if (self.bh.load(kRelaxed) || self.context.load(kRelaxed)) return;  // an outer level will
+  if (self.soft.load(kRelaxed) | self.held.load(kRelaxed))
+    self.held.store(1, kRelaxed);
+  else
+    replay_hook.load(std::memory_order_acquire)();
+}
+
+inline bool on_alternate_stack() noexcept {
+  stack_t now;
+  return sigaltstack(nullptr, &now) == 0 && (now.ss_flags & SS_ONSTACK);
+}
+
+}  // namespace hosted
+
+template <Config kC>
+struct HostedPort {
+  static constexpr Config kConfig = kC;
+  static constexpr unsigned kMaxCpus = kC.smp ? kHostedMaxCpus : 1;
+  template <class T>
+  using Atomic = std::atomic<T>;
+  using SleepLock = hosted::PiLock;
+
+  // ---- irqs. Debug packs the nesting depth above the mask bit, to check the restore ----
+  using IrqState = std::uint32_t;
+
+  static IrqState irq_save() noexcept {
+    const std::uint32_t masked = hosted::irq_save();
+    if constexpr (!kC.debug) return masked;
+    const std::uint32_t depth = hosted::self.depth.load(hosted::kRelaxed);
+    hosted::self.depth.store(depth + 1, hosted::kRelaxed);
+    return depth << 1 | masked;
+  }
+
+  static void irq_restore(IrqState s) noexcept {
+    if constexpr (kC.debug) return restore_checked(s);
+    hosted::irq_restore(s);
+  }
+
+  // Masks, whatever it was before; irq_enable() unmasks, also inside a nested section.
+  static void irq_disable() noexcept {
+    hosted::self.soft.store(1, hosted::kRelaxed);
+    hosted::fence();
+    hosted::tsan_irqs_off();
+  }
+  // Not in NMI: nothing happens there (reported in debug).
+  static void irq_enable() noexcept {
+    if (hosted::context() == Context::nmi) [[unlikely]] {
+      if constexpr (kC.debug) misuse(Finding::irq_enable_in_nmi, "irq_enable");
+      return;
+    }
+    hosted::irq_restore(0);
+  }
+  static bool irqs_disabled() noexcept {
+    return hosted::self.soft.load(hosted::kRelaxed) | hosted::self.held.load(hosted::kRelaxed);
+  }
+
+  // A thread is its CPU: nothing moves it, and no other thread comes between.
+  static constexpr bool kTaskIsCpu = true;
+
+  // ---- preemption, migration, bottom halves: counts ----
+  static void preempt_disable() noexcept { hosted::count_up(hosted::self.preempt); }
+  static void preempt_enable() noexcept { leave(hosted::self.preempt, "preempt_enable"); }
+  static std::uint32_t preempt_count() noexcept {
+    return hosted::self.preempt.load(hosted::kRelaxed);
+  }
+  static void migrate_disable() noexcept { hosted::count_up(hosted::self.migrate); }
+  static void migrate_enable() noexcept { leave(hosted::self.migrate, "migrate_enable"); }
+  static std::uint32_t migrate_count() noexcept {
+    return hosted::self.migrate.load(hosted::kRelaxed);
+  }
+  static void bh_disable() noexcept {
+    hosted::count_up(hosted::self.bh);
+    hosted::tsan_bh_off();
+  }
+  static void bh_enable() noexcept {
+    hosted::tsan_bh_on();
+    leave(hosted::self.bh, "bh_enable");
+    if (hosted::self.softirqs.load(hosted::kRelaxed)) [[unlikely]]
+      hosted::run_raised_softirqs();
+  }
+  static bool bh_disabled() noexcept {
+    return hosted::self.bh.load(hosted::kRelaxed) || context() == Context::softirq;
+  }
+
+  // ---- who and where ----
+  static Context context() noexcept { return hosted::context(); }
+  static unsigned cpu_id() noexcept {
+    if constexpr (!kC.smp) return 0;
+    return hosted::cpu_id();
+  }
+  // The same, but kMaxCpus or more for a thread that has claimed none yet: a load, no call.
+  static unsigned claimed_cpu() noexcept {
+    if constexpr (!kC.smp) return 0;
+    return hosted::self.cpu.load(hosted::kRelaxed) - 1;
+  }
+  // One per thread, the same in its handlers.
+  static std::uintptr_t self() noexcept { return reinterpret_cast<std::uintptr_t>(&hosted::self); }
+  static void pause() noexcept { hosted::pause(); }
+  static void yield() noexcept { sched_yield(); }
+
+  // ---- findings ----
+  static void report(const Report& r) noexcept {
+    hosted::report_sink.load(std::memory_order_acquire)(r);
+  }
+  [[noreturn]] static void die() noexcept { std::abort(); }
+
+  // Debug: whether a handler was left by a jump, so that the context word is stale; repairs it.
+  // Each trampoline records its frame and the stack it runs on; a call that comes from outside
+  // what lies below that frame cannot be the handler's.
+  static void check_abandoned() noexcept {
+    const std::uint32_t n = hosted::self.levels.load(hosted::kRelaxed);
+    if (!n) [[likely]]
+      return;
+    hosted::Level& top = hosted::self.level[n - 1];
+    const std::uintptr_t frame = top.frame.load(hosted::kRelaxed);
+    const std::uintptr_t floor = top.stack_floor.load(hosted::kRelaxed);
+    if (!frame) return;  // just being entered or left
+    const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+    if (here < frame && here >= floor) return;
+    if (!floor && hosted::on_alternate_stack()) return;  // a probe: above, but elsewhere
+    top.frame.store(0, hosted::kRelaxed);
+    hosted::self.levels.store(n - 1, hosted::kRelaxed);
+    hosted::self.context.store(top.context.load(hosted::kRelaxed), hosted::kRelaxed);
+    hosted::self.soft.store(top.soft.load(hosted::kRelaxed), hosted::kRelaxed);
+    hosted::self.preempt.store(top.preempt.load(hosted::kRelaxed), hosted::kRelaxed);
+    hosted::self.bh.store(top.bh.load(hosted::kRelaxed), hosted::kRelaxed);
+    misuse(Finding::holder_abandoned, "check_abandoned");
+    check_abandoned();
+  }
+
+ private:
+  static void restore_checked(IrqState s) noexcept {
+    const std::uint32_t depth = hosted::self.depth.load(hosted::kRelaxed);
+    if (depth == 0 || s >> 1 != depth - 1) {
+      misuse(Finding::irq_unbalanced, "irq_restore");
+      if (depth == 0) return;
+    }
+    if (!(s & 1) && context() == Context::nmi) {
+      misuse(Finding::irq_enable_in_nmi, "irq_restore");
+      s |= 1;
+    }
+    hosted::self.depth.store(s >> 1, hosted::kRelaxed);
+    hosted::irq_restore(s & 1);
+  }
+
+  static void leave(hosted::Word& count, const char* call) noexcept {
+    if constexpr (kC.debug)
+      if (count.load(hosted::kRelaxed) == 0) return misuse(Finding::preempt_unbalanced, call);
+    hosted::count_down(count);
+  }
+
+  static void misuse(Finding f, const char* call) noexcept {
+    Report r;
+    r.finding = f;
+    r.config = kC;
+    r.context = context();
+    r.cpu = cpu_id();
+    r.call = call;
+    report(r);
+  }
+};
+
+template <Config kC>
+using DefaultPort = HostedPort<kC>;
+
+}  // namespace nestlock

@@ -1,0 +1,58 @@
+// A kernel: configuration + port + observer, the one template argument of every lock.
+#pragma once
+
+#include "nestlock/config/config.h"
+#include "nestlock/port/port.h"
+
+namespace nestlock {
+
+enum class LockType : std::uint8_t { raw_spin, spin, try_spin, shared_try_spin, local, local_try };
+inline constexpr LockType kLockTypes[] = {LockType::raw_spin, LockType::spin,
+                                          LockType::try_spin, LockType::shared_try_spin,
+                                          LockType::local,    LockType::local_try};
+
+constexpr const char* name_of(LockType t) noexcept {
+  constexpr const char* names[] = {"RawSpinLock",       "SpinLock",  "TrySpinLock",
+                                   "SharedTrySpinLock", "LocalLock", "LocalTryLock"};
+  return names[static_cast<unsigned>(t)];
+}
+
+// What an observer is told of a lock. `where` is empty unless the configuration has debug.
+struct LockRef {
+  const void* lock;
+  LockType type;
+  Place where;  // of the call
+  Place born;   // of the initialisation: the lock's class
+};
+
+// An observer (a lock validator, a profiler) of every lock of one kernel. Called in the caller's
+// context with the lock held (acquired, releasing) or not (acquiring, refused); must not take a
+// lock of the same kernel, and must be callable from NMI.
+template <class O>
+concept Observer = requires(const LockRef& l) {
+  { O::acquiring(l) } noexcept;  // lock() was called, and may wait
+  { O::acquired(l, /*by_try=*/true) } noexcept;
+  { O::refused(l) } noexcept;    // try_lock() returned false
+  { O::releasing(l) } noexcept;  // unlock() was called; still held
+};
+
+struct NullObserver {
+  static constexpr void acquiring(const LockRef&) noexcept {}
+  static constexpr void acquired(const LockRef&, bool) noexcept {}
+  static constexpr void refused(const LockRef&) noexcept {}
+  static constexpr void releasing(const LockRef&) noexcept {}
+};
+
+template <Config kC, class P, Observer O = NullObserver>
+struct KernelOf {
+  static constexpr Config kConfig = kC;
+  using Port = P;
+  using Observer = O;
+};
+
+template <class K>
+concept Kernel =
+    std::same_as<decltype(K::kConfig), const Config> && Port<typename K::Port> &&
+    Observer<typename K::Observer> && (!K::kConfig.preempt_rt || SleepingPort<typename K::Port>);
+
+}  // namespace nestlock

@@ -1,0 +1,133 @@
+// The port: what the library asks of the machine it runs on, as concepts in grades.
+//
+// A uniprocessor firmware writes the eight functions of `Port` (see nestlock/port/bare.h for the plain
+// functions an embedder fills in). What a port leaves out is asked for only by the lock or tag
+// that needs it, and the compiler then names the missing member.
+#pragma once
+
+#include <concepts>
+#include <cstdint>
+
+#include "nestlock/port/report.h"
+
+namespace nestlock {
+
+template <class P>
+concept Port = requires(typename P::IrqState s, const Report& r) {
+  // Masks irqs on this CPU (never NMIs) and returns what irq_restore() needs. Nests.
+  { P::irq_save() } noexcept -> std::same_as<typename P::IrqState>;
+  // Back to the state before the matching irq_save(); pending irqs run before it returns.
+  { P::irq_restore(s) } noexcept -> std::same_as<void>;
+  // Between the two, no other task runs on this CPU. Counted; interrupts still come.
+  { P::preempt_disable() } noexcept -> std::same_as<void>;
+  { P::preempt_enable() } noexcept -> std::same_as<void>;
+  // The innermost interrupt level; a probe reports the level it interrupted.
+  { P::context() } noexcept -> std::same_as<Context>;
+  // 0 .. kMaxCpus-1, valid while pinned (preemption or migration off, or in an interrupt);
+  // kMaxCpus where the port has no CPU for this task.
+  { P::cpu_id() } noexcept -> std::same_as<unsigned>;
+  // One turn of a spin loop.
+  { P::pause() } noexcept -> std::same_as<void>;
+  // The report sink: any context, NMI included; may return. See report.h.
+  { P::report(r) } noexcept -> std::same_as<void>;
+  // std::atomic, except in a simulator.
+  typename P::template Atomic<std::uint32_t>;
+  requires P::kMaxCpus >= 1;
+};
+
+// Unconditional forms, for the tag irq_disable and the kernel's _irq spellings.
+template <class P>
+concept IrqSwitchPort = Port<P> && requires {
+  { P::irq_disable() } noexcept;
+  { P::irq_enable() } noexcept;
+  { P::irqs_disabled() } noexcept -> std::same_as<bool>;
+};
+
+// Bottom halves (softirqs): run when an irq handler exits or when they are enabled again.
+template <class P>
+concept SoftirqPort = Port<P> && requires {
+  { P::bh_disable() } noexcept;
+  { P::bh_enable() } noexcept;
+  { P::bh_disabled() } noexcept -> std::same_as<bool>;
+};
+
+// What a sleeping lock answers to lock(). Only the first two leave the caller holding it. Of those
+// who wait for each other in a cycle at least one is told `deadlock`; it may be all of them.
+enum class SleepResult : std::uint8_t { acquired, owner_died, deadlock, owner_gone };
+
+// PREEMPT_RT only: a priority-inheriting lock. `try_lock` on a held lock writes nothing.
+template <class S>
+concept SleepLock = requires(S s, const S c) {
+  { s.lock() } noexcept -> std::same_as<SleepResult>;
+  { s.try_lock() } noexcept -> std::same_as<bool>;
+  { s.unlock() } noexcept;
+  { c.is_locked() } noexcept -> std::same_as<bool>;
+  { c.is_contended() } noexcept -> std::same_as<bool>;
+  { c.held_by_caller() } noexcept -> std::same_as<bool>;
+};
+
+template <class P>
+concept SleepingPort = Port<P> && SleepLock<typename P::SleepLock> && requires {
+  { P::migrate_disable() } noexcept;
+  { P::migrate_enable() } noexcept;
+};
+
+// A cross call: runs function(argument) on `cpu` in irq context; false if that CPU is not online.
+template <class P>
+concept CrossCallPort = Port<P> && requires(unsigned cpu, void (*f)(void*), void* a) {
+  { P::run_on(cpu, f, a) } noexcept -> std::same_as<bool>;
+};
+
+namespace internal {
+
+// Who is running, for ownership checks: the port's self(), else its CPU.
+template <Port P>
+std::uintptr_t self_of() noexcept {
+  if constexpr (requires { P::self(); })
+    return P::self();
+  else
+    return P::cpu_id() + 1;
+}
+
+// cpu_id() for a fast path with a slow one behind it: where the port claims CPUs for its tasks one
+// by one (claimed_cpu()), a number of kMaxCpus or more for a task that has none yet.
+template <Port P>
+unsigned claimed_cpu() noexcept {
+  if constexpr (requires { P::claimed_cpu(); })
+    return P::claimed_cpu();
+  else
+    return P::cpu_id();
+}
+
+// Whether a task has a CPU of its own for good (kTaskIsCpu): there a section that ends before its
+// caller does anything else needs no pin.
+template <Port P>
+constexpr bool task_is_cpu() noexcept {
+  if constexpr (requires { P::kTaskIsCpu; })
+    return P::kTaskIsCpu;
+  else
+    return false;
+}
+
+// One turn of waiting for another CPU. Where a holder can be preempted (a port with yield()), a
+// waiter spins for a bounded time and then gives its processor away: with more threads than
+// processors, pure spinning waits for whole time slices.
+inline constexpr unsigned kSpinsBeforeYield = 128;
+
+template <Port P>
+void wait_turn(unsigned& turns) noexcept {
+  if constexpr (requires { P::yield(); }) {
+    if (++turns > kSpinsBeforeYield) return P::yield();
+  }
+  P::pause();
+}
+
+// After a fatal report: never returns.
+template <Port P>
+[[noreturn]] void die() noexcept {
+  if constexpr (requires { P::die(); }) P::die();
+  __builtin_trap();
+}
+
+}  // namespace internal
+}  // namespace nestlock

@@ -1,0 +1,280 @@
+// Slabs and their list: single objects, new slabs, orphans, deferred frees. Included by slab.h.
+#pragma once
+
+#include "nestlock/lock/guard.h"
+#include "nestlock/slab.h"
+
+namespace nestlock {
+
+// A slab's objects are linked in the order of their addresses, and only as they are wanted: what a
+// call may have to do is bounded by kLinkedAtOnce, not by the size of the slab, and memory that
+// nobody wants is not touched. The free list is empty only where no object is free.
+template <Kernel K, LockPolicy L>
+void BasicKmemCache<K, L>::link_more(Page& p) noexcept {
+  const unsigned all = objects(p);
+  unsigned i = linked(p);
+  if (i == all) return;
+  const std::size_t stride = stride_;
+  Object* link = link_of(static_cast<char*>(pages_->address(&p)) + lead_ + i * stride);
+  set_freelist(p, link);
+  for (++i; i != all && i % kLinkedAtOnce != 0; ++i) {
+    auto* const next = reinterpret_cast<Object*>(reinterpret_cast<char*>(link) + stride);
+    link->next = next;
+    link = next;
+  }
+  link->next = nullptr;
+  linked(p) = static_cast<std::uint16_t>(i);
+}
+
+// There is one. Whoever has the slab: under the list's lock, or while nobody else knows it.
+template <Kernel K, LockPolicy L>
+void* BasicKmemCache<K, L>::take_object(Page& p) noexcept {
+  Object* const link = freelist(p);
+  set_freelist(p, link->next);
+  ++inuse(p);
+  if (!link->next) link_more(p);
+  return object_of(link);
+}
+
+template <Kernel K, LockPolicy L>
+void* BasicKmemCache<K, L>::take_locked(Node& n) noexcept {
+  Page& p = *pages_->page_at(n.partial.first());
+  void* const object = take_object(p);
+  if (!freelist(p)) {
+    n.partial.remove(pages_->descriptors(), n.partial.first());
+    on_list(p) = kOff;
+    --n.nr_partial;
+  }
+  return object;
+}
+
+// The last object of a slab beyond min_partial takes the slab off; it is chained to `empty`, for
+// discard() after the lock.
+template <Kernel K, LockPolicy L>
+void BasicKmemCache<K, L>::give_locked(Node& n, Page& p, void* object, Page*& empty) noexcept {
+  Object* const link = link_of(object);
+  link->next = freelist(p);
+  set_freelist(p, link);
+  --inuse(p);
+  if (on_list(p) == kOrphan) return;  // whoever settles it looks again
+  if (inuse(p) == 0 && n.nr_partial >= min_partial_) {
+    if (on_list(p) == kPartial) {
+      n.partial.remove(pages_->descriptors(), pages_->index_of(&p));
+      --n.nr_partial;
+    }
+    on_list(p) = kOff;
+    chain_empty(p, empty);
+  } else if (on_list(p) == kOff) {
+    add_slab_locked(n, p);
+  }
+}
+
+template <Kernel K, LockPolicy L>
+void BasicKmemCache<K, L>::add_slab_locked(Node& n, Page& p) noexcept {
+  n.partial.push(pages_->descriptors(), pages_->index_of(&p));
+  on_list(p) = kPartial;
+  ++n.nr_partial;
+}
+
+// One object of the first partial slab. A nolock request tries the lock once.
+template <Kernel K, LockPolicy L>
+void* BasicKmemCache<K, L>::alloc_from_list(const Request& r, SlabRefusal& why) noexcept {
+  const unsigned last = has(r.flags, gfp::thisnode) ? 1 : pages_->nodes();
+  const auto first = static_cast<unsigned>(&home(r.node) - node_);
+  for (unsigned i = 0; i < last; ++i) {
+    Node& n = node_[(first + i) % pages_->nodes()];
+    // Another node is tried only: its memory is a convenience.
+    if (r.may_spin() && i == 0) {
+      Guard g(n.list_lock, irq_save);
+      if (!n.partial.empty()) return internal::bump(counters_.list_allocs), take_locked(n);
+      continue;
+    }
+    TryGuard g(n.list_lock, irq_save);
+    if (!g) {
+      internal::bump(counters_.list_busy);
+      why = SlabRefusal::list_busy;
+      continue;
+    }
+    n.list_lock.assert_held();
+    if (!n.partial.empty()) return internal::bump(counters_.list_allocs), take_locked(n);
+  }
+  return nullptr;
+}
+
+// The first object of a new slab. The rest goes on the list; a nolock request that finds the list
+// busy puts what it can into this CPU's sheaf, so that the next such requests need no new slab, and
+// leaves the slab as an orphan to the next spinning call. Orphans are bounded; beyond, the slab is
+// discarded and the request refused.
+template <Kernel K, LockPolicy L>
+void* BasicKmemCache<K, L>::alloc_from_new_slab(const Request& r, SlabRefusal& why) noexcept {
+  Page* const p = new_slab(r);
+  if (!p) {
+    if (why == SlabRefusal::none) why = SlabRefusal::no_pages;
+    return nullptr;
+  }
+  void* const object = take_object(*p);
+  Node& n = node_of(*p);
+  if (!freelist(*p)) return object;
+  if (r.may_spin()) {
+    Guard g(n.list_lock, irq_save);
+    add_slab_locked(n, *p);
+    return object;
+  }
+  {
+    TryGuard g(n.list_lock, irq_save);
+    if (g) {
+      n.list_lock.assert_held();
+      add_slab_locked(n, *p);
+      return object;
+    }
+  }
+  internal::bump(counters_.list_busy);
+  if (n.nr_orphans.fetch_add(1, internal::kRelaxed) >= kMaxOrphans) {
+    n.nr_orphans.fetch_sub(1, internal::kRelaxed);
+    set_freelist(*p, nullptr);
+    discard(p, false);
+    why = SlabRefusal::list_busy;
+    return nullptr;
+  }
+  bool orphan = false;
+  {
+    auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
+    if (c && sheaf_source_ && pages_->nodes() == 1)
+      while (freelist(*p) && c->main->size < c->main->capacity)
+        c->main->object()[c->main->size++] = take_object(*p);
+    // While nobody can have these objects yet: who frees one leaves an orphan where it is.
+    orphan = freelist(*p) != nullptr;
+    on_list(*p) = orphan ? kOrphan : kOff;
+  }
+  if (!orphan) return n.nr_orphans.fetch_sub(1, internal::kRelaxed), object;
+  internal::bump(counters_.orphans);
+  n.orphans.push(pages_->index_of(p), pages_->links());
+  // release: pairs with settle(), which clears the mark; it must then see the orphan.
+  attention_.fetch_or(kUnsettled, std::memory_order_release);
+  return object;
+}
+
+// All objects free, on no list, known to nobody yet. The preferred order, else the smallest.
+template <Kernel K, LockPolicy L>
+BasicPage<K>* BasicKmemCache<K, L>::new_slab(const Request& r) noexcept {
+  const gfp flags = (r.flags & ~gfp::zero) | gfp::comp;
+  auto pages = [&](unsigned order) -> Page* {
+    return r.may_spin() ? pages_->alloc_pages(flags, order, r.node)
+                        : pages_->alloc_pages_nolock(
+                              flags & (gfp::comp | gfp::nowarn | gfp::thisnode), order, r.node);
+  };
+  Page* p = pages(order_);
+  if (!p && order_ != min_order_) p = pages(min_order_);
+  if (!p) return nullptr;
+  const unsigned order = p->order();
+  for (unsigned i = 0; i < (1u << order); ++i) {
+    p[i].owner = this;
+    p[i].kind = kSlab;
+  }
+  inuse(*p) = 0;
+  on_list(*p) = kOff;
+  objects(*p) = static_cast<std::uint16_t>((kPageSize << order) / stride_);
+  linked(*p) = 0;
+  if (debugged() || ctor_ || internal::kWithAsan) {
+    char* object = static_cast<char*>(pages_->address(p)) + lead_;
+    for (unsigned i = 0; i < objects(*p); ++i, object += stride_) {
+      if (debugged()) debug_new(object);
+      if (ctor_) ctor_(object);
+      if (internal::kWithAsan && !debugged()) internal::asan_poison(object, link_offset_);
+    }
+  }
+  link_more(*p);
+  internal::bump(counters_.new_slabs);
+  return p;
+}
+
+template <Kernel K, LockPolicy L>
+bool BasicKmemCache<K, L>::free_to_slab(void* object, bool may_spin) noexcept {
+  Page& p = slab_of(object);
+  Node& n = node_of(p);
+  Page* empty = nullptr;
+  if (may_spin) {
+    Guard g(n.list_lock, irq_save);
+    give_locked(n, p, object, empty);
+  } else {
+    TryGuard g(n.list_lock, irq_save);
+    if (!g) return internal::bump(counters_.list_busy), false;
+    n.list_lock.assert_held();
+    give_locked(n, p, object, empty);
+  }
+  internal::bump(counters_.list_frees);
+  discard(empty, may_spin);
+  return true;
+}
+
+// Gives empty slabs back to the page floor; they are on no list. No lock held.
+template <Kernel K, LockPolicy L>
+void BasicKmemCache<K, L>::discard(Page* chain, bool may_spin) noexcept {
+  while (chain) {
+    Page* const p = chain;
+    chain = next_empty(*p);
+    const unsigned order = p->order();
+    for (unsigned i = 0; i < (1u << order); ++i) p[i].kind = 0;
+    internal::asan_unpoison(pages_->address(p), kPageSize << order);
+    internal::bump(counters_.discarded_slabs);
+    if (may_spin)
+      pages_->free_pages(p, order);
+    else
+      pages_->free_pages_nolock(p, order);
+  }
+}
+
+template <Kernel K, LockPolicy L>
+void BasicKmemCache<K, L>::defer(void* object) noexcept {
+  Object* const link = link_of(object);
+  Object* first = deferred_.load(internal::kRelaxed);
+  // release: pairs with the exchange in settle(); the drainer sees the link.
+  do link->next = first;
+  while (
+      !deferred_.compare_exchange_weak(first, link, std::memory_order_release, internal::kRelaxed));
+  internal::bump(counters_.deferred);
+  // release: as an orphan's mark. No checker shows it to be needed here: who clears the mark takes
+  // the list by a read-modify-write, which in no model comes before what it read.
+  attention_.fetch_or(kUnsettled, std::memory_order_release);
+}
+
+// What nolock calls left behind: deferred objects and orphaned slabs. May spin.
+template <Kernel K, LockPolicy L>
+void BasicKmemCache<K, L>::settle() noexcept {
+  if (!(attention_.load(internal::kRelaxed) & kUnsettled)) [[likely]]
+    return;
+  // First the mark, then the lists: what comes in between marks again.
+  attention_.fetch_and(~std::uint32_t{kUnsettled}, std::memory_order_acquire);
+  for (Object* link = deferred_.exchange(nullptr, std::memory_order_acquire); link;) {
+    void* const object = object_of(link);
+    link = link->next;
+    internal::bump(counters_.settled);
+    free_to_slab(object, true);
+  }
+  for (unsigned i = 0; i < pages_->nodes(); ++i) {
+    Page* empty = nullptr;
+    {
+      Guard g(node_[i].list_lock, irq_save);
+      settle_locked(node_[i], empty);
+    }
+    discard(empty, true);
+  }
+}
+
+template <Kernel K, LockPolicy L>
+void BasicKmemCache<K, L>::settle_locked(Node& n, Page*& empty) noexcept {
+  if (n.orphans.empty()) return;
+  for (auto i = n.orphans.take_all(); i != Page::kNil;) {
+    Page& p = *pages_->page_at(i);
+    i = p.next;
+    n.nr_orphans.fetch_sub(1, internal::kRelaxed);
+    on_list(p) = kOff;
+    if (inuse(p) == 0 && n.nr_partial >= min_partial_) {
+      chain_empty(p, empty);
+    } else {
+      add_slab_locked(n, p);
+    }
+  }
+}
+
+}  // namespace nestlock

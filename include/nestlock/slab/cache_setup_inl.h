@@ -1,0 +1,205 @@
+// Life and upkeep of a cache: set-up, flush, shrink, statistics. Included by slab.h.
+#pragma once
+
+#include "nestlock/lock/guard.h"
+#include "nestlock/slab.h"
+
+namespace nestlock {
+
+template <Kernel K, LockPolicy L>
+bool BasicKmemCache<K, L>::set_up(Slabs& slabs, const char* name, std::size_t size,
+                                  std::size_t align, slab flags, Constructor ctor,
+                                  unsigned capacity) noexcept {
+  if (size == 0 || size > (kPageSize << 3) || (align & (align - 1)) || align > kMaxKmalloc)
+    return false;
+  if (align < alignof(void*)) align = alignof(void*);
+  slabs_ = &slabs;
+  pages_ = slabs.pages_;
+  if (pages_->nodes() > 1) attention_.fetch_or(kManyNodes, internal::kRelaxed);
+  name_ = name;
+  ctor_ = ctor;
+  object_size_ = static_cast<std::uint32_t>(size);
+  // A constructed object keeps its contents while it is free: its link lies behind it. So does the
+  // link of one that AddressSanitizer watches: all of it is poisoned.
+  const bool behind = ctor || internal::kWithAsan;
+  link_offset_ = behind ? static_cast<std::uint32_t>((size + 7) & ~std::size_t{7}) : 0;
+  if (internal::kWithAsan) link_offset_ += 8;  // never anyone's: the byte past the end is found
+  std::size_t whole = behind ? link_offset_ + sizeof(Object) : size;
+  if (flags == slab::debug) {
+    // [red zone][object][red zone][link][track], the object aligned.
+    lead_ = static_cast<std::uint32_t>(align < 16 ? 16 : align);
+    link_offset_ = static_cast<std::uint32_t>((size + 15) & ~std::size_t{7});
+    whole = lead_ + link_offset_ + sizeof(Object) + sizeof(Track);
+    attention_.fetch_or(kDebugged, internal::kRelaxed);
+  }
+  stride_ = static_cast<std::uint32_t>((whole + align - 1) & ~(align - 1));
+  min_order_ = 0;
+  while ((kPageSize << min_order_) < stride_) ++min_order_;
+  order_ = min_order_;
+  while (order_ < 3 && (kPageSize << order_) / stride_ < 8) ++order_;
+  if (flags == slab::none) {
+    if (!capacity) capacity = size >= 1024 ? 14 : size >= 256 ? 30 : 62;
+    const unsigned which = capacity <= 14 ? 0 : capacity <= 30 ? 1 : 2;
+    sheaf_source_ = &slabs.sheaf_caches_[which];
+    capacity_ = which == 0 ? 14 : which == 1 ? 30 : 62;
+  }
+  return true;
+}
+
+template <Kernel K, LockPolicy L>
+void BasicKmemCache<K, L>::flush_cpu() noexcept {
+  Sheaf* mine[2] = {nullptr, nullptr};
+  {
+    auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
+    if (!c) return;
+    mine[0] = c->main == &internal::no_sheaf ? nullptr : c->main;
+    mine[1] = c->spare;
+    c->main = &internal::no_sheaf;
+    c->spare = nullptr;
+  }
+  Node& n = home(kAnyNode);
+  for (Sheaf* const s : mine) {
+    if (!s) continue;
+    if (s->size && n.nr_full.load(internal::kRelaxed) < kMaxFull) {
+      put_full(n, s);
+      continue;
+    }
+    if (s->size) flush(*s);
+    put_empty(n, s);
+  }
+}
+
+// This CPU's and the barn's sheaves are emptied and given back; empty slabs go, too.
+template <Kernel K, LockPolicy L>
+void BasicKmemCache<K, L>::shrink() noexcept {
+  Sheaf* chain = nullptr;
+  auto add = [&](Sheaf* s) {
+    if (!s || s == &internal::no_sheaf) return;
+    s->next = chain;
+    chain = s;
+  };
+  {
+    auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
+    if (c) {
+      add(c->spare), add(c->main);
+      c->spare = nullptr;
+      c->main = &internal::no_sheaf;
+    }
+  }
+  for (unsigned i = 0; i < pages_->nodes(); ++i) {
+    Node& n = node_[i];
+    Guard g(n.barn_lock, irq_save);
+    for (Sheaf** const list : {&n.full, &n.empty}) {
+      for (Sheaf* s = *list; s;) {
+        Sheaf* const next = s->next;
+        add(s);
+        s = next;
+      }
+      *list = nullptr;
+    }
+    n.nr_full.store(0, internal::kRelaxed);
+    n.nr_empty.store(0, internal::kRelaxed);
+  }
+  while (chain) {
+    Sheaf* const s = chain;
+    chain = s->next;
+    if (s->size) flush(*s);
+    sheaf_source_->free_to_slab(s, true);
+  }
+  settle();
+  for (unsigned i = 0; i < pages_->nodes(); ++i) {
+    Node& n = node_[i];
+    Page* empty = nullptr;
+    {
+      Guard g(n.list_lock, irq_save);
+      for (auto at = n.partial.first(); at != Page::kNil;) {
+        Page& p = *pages_->page_at(at);
+        const auto next = p.next;
+        if (inuse(p) == 0) {
+          n.partial.remove(pages_->descriptors(), at);
+          --n.nr_partial;
+          on_list(p) = kOff;
+          chain_empty(p, empty);
+        }
+        at = next;
+      }
+    }
+    discard(empty, true);
+  }
+}
+
+template <Kernel K, LockPolicy L>
+bool BasicKmemCache<K, L>::interrupted() const noexcept {
+  const unsigned cpu = internal::claimed_cpu<typename K::Port>();
+  if (cpu < decltype(cpu_)::size() && cpu_.on(cpu).lock.is_locked()) return true;
+  for (unsigned i = 0; i < pages_->nodes(); ++i)
+    if (node_[i].barn_lock.is_locked() || node_[i].list_lock.is_locked()) return true;
+  return false;
+}
+
+template <Kernel K, LockPolicy L>
+SlabStats BasicKmemCache<K, L>::stats() const noexcept {
+  SlabStats s{};
+  const auto& c = counters_;
+  auto now = [](const auto& counter) { return std::uintptr_t{counter.load(internal::kRelaxed)}; };
+  for (unsigned i = 0; i < decltype(cpu_)::size(); ++i)
+    s.fast_allocs += now(cpu_.on(i).allocs), s.fast_frees += now(cpu_.on(i).frees);
+  s.list_allocs = now(c.list_allocs), s.list_frees = now(c.list_frees);
+  s.refill_allocs = now(c.refill_allocs), s.new_slab_allocs = now(c.new_slab_allocs);
+  s.refills = now(c.refills), s.flushes = now(c.flushes);
+  s.spare_swaps = now(c.spare_swaps), s.barn_gets = now(c.barn_gets);
+  s.barn_puts = now(c.barn_puts), s.sheaf_allocs = now(c.sheaf_allocs);
+  s.new_slabs = now(c.new_slabs), s.discarded_slabs = now(c.discarded_slabs);
+  s.orphans = now(c.orphans), s.deferred = now(c.deferred), s.settled = now(c.settled);
+  s.failures = now(c.failures), s.injected = now(c.injected), s.bad_frees = now(c.bad_frees);
+  s.gated_frees = now(c.gated_frees);
+  for (unsigned i = 0; i < kSlabRefusals; ++i) s.refusals[i] = now(c.refusals[i]);
+  s.local_busy = now(c.local_busy), s.barn_busy = now(c.barn_busy), s.list_busy = now(c.list_busy);
+  s.slabs = s.new_slabs - s.discarded_slabs;
+  return s;
+}
+
+template <Kernel K, LockPolicy L>
+bool BasicKmemCache<K, L>::consistent(std::uintptr_t* objects_out) noexcept {
+  settle();
+  std::uintptr_t cached = 0, used = 0, slabs_seen = 0;
+  auto count = [&](Sheaf* s) {
+    for (; s && s != &internal::no_sheaf; s = s->next) {
+      if (s->size > s->capacity) return false;
+      cached += s->size;
+    }
+    return true;
+  };
+  for (unsigned i = 0; i < decltype(cpu_)::size(); ++i) {
+    Sheaf* const m = cpu_.on(i).main;
+    Sheaf* const s = cpu_.on(i).spare;
+    if (m->size > m->capacity || (s && s->size > s->capacity)) return false;
+    cached += m->size + (s ? s->size : 0);
+  }
+  for (unsigned i = 0; i < pages_->nodes(); ++i) {
+    Node& n = node_[i];
+    if (!count(n.full) || !count(n.empty)) return false;
+    std::uint32_t nr = 0;
+    for (auto at = n.partial.first(); at != Page::kNil; at = pages_->page_at(at)->next)
+      if (++nr > n.nr_partial || on_list(*pages_->page_at(at)) != kPartial) return false;
+    if (nr != n.nr_partial) return false;
+  }
+  for (std::uintptr_t i = 0; i < pages_->pages(); ++i) {
+    Page& p = *pages_->page_at(static_cast<std::uint32_t>(i));
+    if (p.kind != kSlab || p.owner != this || p.state() != PageState::used) continue;
+    ++slabs_seen;
+    used += inuse(p);
+    std::uintptr_t n = inuse(p);
+    for (Object* o = freelist(p); o; o = o->next) {
+      Page* const of = pages_->head_of(pages_->page_of(o));
+      if (of != &p || ++n > linked(p)) return false;
+    }
+    if (n != linked(p) || n > objects(p)) return false;
+    if (!freelist(p) && n != objects(p)) return false;
+  }
+  if (slabs_seen != stats().slabs || used < cached) return false;
+  if (objects_out) *objects_out = used - cached;
+  return true;
+}
+
+}  // namespace nestlock

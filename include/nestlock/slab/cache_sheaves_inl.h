@@ -1,0 +1,246 @@
+// Sheaves and the barn: refills, flushes, swaps, prefilled sheaves. Included by slab.h.
+#pragma once
+
+#include <new>
+#include <utility>
+
+#include "nestlock/lock/guard.h"
+#include "nestlock/slab.h"
+
+namespace nestlock {
+
+// A sheaf with at least one object, or null. No lock is held on entry or while memory is asked for.
+template <Kernel K, LockPolicy L>
+internal::Sheaf* BasicKmemCache<K, L>::refilled_sheaf(Node& n, const Request& r) noexcept {
+  Sheaf* const s = empty_sheaf(n);
+  if (!s) return nullptr;
+  // New slabs only until half is there: a cache should not grow because a sheaf could be fuller.
+  s->size = refill(n, r, s->object(), s->capacity, (s->capacity + 1) / 2);
+  if (s->size) return internal::bump(counters_.refills), s;
+  put_empty(n, s);
+  return nullptr;
+}
+
+template <Kernel K, LockPolicy L>
+unsigned BasicKmemCache<K, L>::refill(Node& n, const Request& r, void** out, unsigned want,
+                                      unsigned least) noexcept {
+  unsigned got = 0;
+  {
+    Guard g(n.list_lock, irq_save);
+    while (got < want && !n.partial.empty()) out[got++] = take_locked(n);
+  }
+  while (got < least) {
+    Page* const p = new_slab(r);
+    if (!p) break;
+    while (got < want && freelist(*p)) out[got++] = take_object(*p);
+    if (!freelist(*p)) continue;
+    Guard g(node_of(*p).list_lock, irq_save);
+    add_slab_locked(node_of(*p), *p);
+  }
+  return got;
+}
+
+// A sheaf with objects becomes this CPU's; interrupts and other tasks may have changed its sheaves
+// since, and it may be another CPU. Limits of the barn are not looked at here.
+template <Kernel K, LockPolicy L>
+void BasicKmemCache<K, L>::install_full(Node& n, Sheaf* s) noexcept {
+  {
+    auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
+    if (c) {
+      if (c->main->size == 0) {
+        std::swap(c->main, s);
+        if (s == &internal::no_sheaf) return;
+        if (!c->spare) {
+          c->spare = s;
+          return;
+        }
+      } else if (!c->spare) {
+        c->spare = s;
+        return;
+      } else if (c->spare->size == 0) {
+        std::swap(c->spare, s);
+      }
+    }
+  }
+  if (s->size == 0)
+    put_empty(n, s);
+  else
+    put_full(n, s);
+}
+
+// Main is full, or was: spare, barn, an empty sheaf in its place. False: nothing of that worked.
+template <Kernel K, LockPolicy L>
+bool BasicKmemCache<K, L>::free_to_sheaf(void* object, bool may_spin) noexcept {
+  Sheaf* to_flush = nullptr;
+  {
+    auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
+    if (!c) return internal::bump(counters_.local_busy), false;
+    Node& n = home(kAnyNode);
+    if (c->main->size == c->main->capacity) {
+      if (c->spare && c->spare->size < c->spare->capacity) {
+        std::swap(c->main, c->spare);
+        internal::bump(counters_.spare_swaps);
+      } else if (Sheaf* const s = barn_swap(n, c->main, Want::empty, may_spin)) {
+        c->main = s;
+      } else if (may_spin && c->spare) {
+        to_flush = c->spare;
+        c->spare = nullptr;
+      }
+    }
+    if (c->main->size < c->main->capacity) {
+      internal::bump_locked(c->frees);
+      c->main->object()[c->main->size++] = object;
+      return true;
+    }
+  }
+  if (!may_spin) return false;
+  Node& n = home(kAnyNode);
+  if (to_flush) flush(*to_flush);
+  Sheaf* empty = to_flush ? to_flush : empty_sheaf(n);
+  if (!empty) return false;
+  bool done = false;
+  {
+    auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
+    if (c) {
+      if (c->main->size == c->main->capacity && (!c->spare || c->main == &internal::no_sheaf)) {
+        if (c->main != &internal::no_sheaf) c->spare = c->main;
+        c->main = empty;
+        empty = nullptr;
+      }
+      if (c->main->size < c->main->capacity) {
+        internal::bump_locked(c->frees);
+        c->main->object()[c->main->size++] = object;
+        done = true;
+      }
+    }
+  }
+  if (empty) put_empty(n, empty);
+  return done;
+}
+
+// Objects back to their slabs; nobody else has the sheaf. May spin.
+template <Kernel K, LockPolicy L>
+void BasicKmemCache<K, L>::flush(Sheaf& s) noexcept {
+  internal::bump(counters_.flushes);
+  for (unsigned i = 0; i < pages_->nodes(); ++i) {
+    Node& n = node_[i];
+    Page* empty = nullptr;
+    {
+      Guard g(n.list_lock, irq_save);
+      for (unsigned k = 0; k < s.size; ++k) {
+        Page& p = slab_of(s.object()[k]);
+        if (&node_of(p) == &n) give_locked(n, p, s.object()[k], empty);
+      }
+    }
+    discard(empty, true);
+  }
+  s.size = 0;
+}
+
+// Gives `have` (an empty one for a full one, or the reverse) and returns the other; null if the
+// barn has none, or no room, or is busy. The local lock is held.
+template <Kernel K, LockPolicy L>
+internal::Sheaf* BasicKmemCache<K, L>::barn_swap(Node& n, Sheaf* have, Want want,
+                                                 bool may_spin) noexcept NESTLOCK_NO_TSA {
+  Sheaf*& from = want == Want::full ? n.full : n.empty;
+  Sheaf*& to = want == Want::full ? n.empty : n.full;
+  auto& nr_from = want == Want::full ? n.nr_full : n.nr_empty;
+  auto& nr_to = want == Want::full ? n.nr_empty : n.nr_full;
+  if (nr_from.load(internal::kRelaxed) == 0) return nullptr;  // a look without the lock
+  auto swap = [&]() -> Sheaf* {
+    if (!from || (want == Want::empty && nr_to.load(internal::kRelaxed) >= kMaxFull))
+      return nullptr;
+    Sheaf* const s = from;
+    from = s->next;
+    nr_from.store(nr_from.load(internal::kRelaxed) - 1, internal::kRelaxed);
+    if (have != &internal::no_sheaf) {
+      have->next = to;
+      to = have;
+      nr_to.store(nr_to.load(internal::kRelaxed) + 1, internal::kRelaxed);
+    }
+    internal::bump(want == Want::full ? counters_.barn_gets : counters_.barn_puts);
+    return s;
+  };
+  if (may_spin) {
+    Guard g(n.barn_lock, irq_save);
+    return swap();
+  }
+  TryGuard g(n.barn_lock, irq_save);
+  if (!g) return internal::bump(counters_.barn_busy), nullptr;
+  return swap();
+}
+
+template <Kernel K, LockPolicy L>
+void BasicKmemCache<K, L>::put_empty(Node& n, Sheaf* s) noexcept {
+  Guard g(n.barn_lock, irq_save);
+  s->next = n.empty;
+  n.empty = s;
+  n.nr_empty.store(n.nr_empty.load(internal::kRelaxed) + 1, internal::kRelaxed);
+}
+
+template <Kernel K, LockPolicy L>
+void BasicKmemCache<K, L>::put_full(Node& n, Sheaf* s) noexcept {
+  Guard g(n.barn_lock, irq_save);
+  s->next = n.full;
+  n.full = s;
+  n.nr_full.store(n.nr_full.load(internal::kRelaxed) + 1, internal::kRelaxed);
+}
+
+// From the barn, or new memory. No lock held; may spin.
+template <Kernel K, LockPolicy L>
+internal::Sheaf* BasicKmemCache<K, L>::empty_sheaf(Node& n) noexcept {
+  if (n.nr_empty.load(internal::kRelaxed)) {
+    Guard g(n.barn_lock, irq_save);
+    if (Sheaf* const s = n.empty) {
+      n.empty = s->next;
+      n.nr_empty.store(n.nr_empty.load(internal::kRelaxed) - 1, internal::kRelaxed);
+      return s;
+    }
+  }
+  SlabRefusal why{};
+  void* const memory = sheaf_source_->alloc_slow(
+      {gfp::nowait | gfp::nowarn, SlabAlloc::SLAB_ALLOC_NO_RECURSE, kAnyNode}, &why);
+  if (!memory) return nullptr;
+  internal::bump(counters_.sheaf_allocs);
+  return ::new (sheaf_source_->given(memory)) Sheaf{0, capacity_, nullptr};
+}
+
+template <Kernel K, LockPolicy L>
+internal::Sheaf* BasicKmemCache<K, L>::prefill_sheaf(gfp flags, unsigned n) noexcept {
+  const Request r{flags, SlabAlloc::SLAB_ALLOC_DEFAULT, kAnyNode};
+  Node& node = home(kAnyNode);
+  Sheaf* s = nullptr;
+  if (n <= capacity_) {
+    s = empty_sheaf(node);
+  } else if (void* const memory = slabs_->kmalloc(sizeof(Sheaf) + n * sizeof(void*), flags)) {
+    s = ::new (memory) Sheaf{0, n, nullptr};
+  }
+  if (!s) return nullptr;
+  s->size = refill(node, r, s->object(), s->capacity, n);
+  if (s->size >= n) return s;
+  return_sheaf(s);
+  return nullptr;
+}
+
+template <Kernel K, LockPolicy L>
+void* BasicKmemCache<K, L>::alloc_from_sheaf(Sheaf* s, gfp flags) noexcept {
+  if (s->size == 0) return nullptr;
+  internal::bump(counters_.refill_allocs);
+  void* const o = given(s->object()[--s->size]);
+  return finish(debugged() ? debug_alloc(o, object_size_, "alloc_from_sheaf", Place::here()) : o,
+                object_size_, flags);
+}
+
+template <Kernel K, LockPolicy L>
+void BasicKmemCache<K, L>::return_sheaf(Sheaf* s) noexcept {
+  Node& n = home(kAnyNode);
+  const bool ours = s->capacity == capacity_;
+  if (ours && s->size && n.nr_full.load(internal::kRelaxed) < kMaxFull) return put_full(n, s);
+  if (s->size) flush(*s);
+  if (ours)
+    put_empty(n, s);
+  else
+    slabs_->kfree(s);
+}
+
+}  // namespace nestlock

@@ -1,0 +1,118 @@
+// The small types of the slab floor.
+#pragma once
+
+#include <cstdint>
+
+#include "nestlock/lock/words.h"
+
+namespace nestlock {
+
+// How an allocation behaves, apart from gfp and internal to slab: named so in the kernel.
+enum class SlabAlloc : std::uint32_t {
+  SLAB_ALLOC_DEFAULT = 0x00,     // may spin
+  SLAB_ALLOC_NOLOCK = 0x01,      // no spinning lock at all, and no retry of a refused one
+  SLAB_ALLOC_NO_RECURSE = 0x04,  // for a sheaf: must not want a sheaf itself
+};
+constexpr bool alloc_flags_allow_sheaves(SlabAlloc f) noexcept {
+  return !(static_cast<std::uint32_t>(f) &
+           static_cast<std::uint32_t>(SlabAlloc::SLAB_ALLOC_NO_RECURSE));
+}
+constexpr bool alloc_flags_allow_spinning(SlabAlloc f) noexcept {
+  return !(static_cast<std::uint32_t>(f) &
+           static_cast<std::uint32_t>(SlabAlloc::SLAB_ALLOC_NOLOCK));
+}
+
+// Why a nolock allocation was refused.
+enum class SlabRefusal : std::uint8_t {
+  none,
+  gate,       // this context may not try (RT: hardirq, NMI; a policy's own gate)
+  size,       // larger than kMaxKmalloc
+  list_busy,  // the list's lock was held, and a new slab's rest found no place
+  no_pages,   // no partial slab, and the page floor refused
+  injected,   // fail_every()
+};
+inline constexpr unsigned kSlabRefusals = 6;
+
+constexpr const char* name_of(SlabRefusal r) noexcept {
+  constexpr const char* names[kSlabRefusals] = {"none",      "gate",     "size",
+                                                "list busy", "no pages", "injected"};
+  return names[static_cast<unsigned>(r)];
+}
+
+struct SlabStats {
+  std::uintptr_t fast_allocs, fast_frees;  // through this or that CPU's sheaves
+  std::uintptr_t list_allocs, list_frees;  // single objects, by the list
+  std::uintptr_t refill_allocs;            // of a sheaf that was filled for it
+  std::uintptr_t new_slab_allocs;          // the first object of a new slab
+  std::uintptr_t refills, flushes;         // sheaves filled and emptied
+  std::uintptr_t spare_swaps, barn_gets, barn_puts, sheaf_allocs;
+  std::uintptr_t new_slabs, discarded_slabs, orphans;
+  // Objects. Of those deferred the gate refused `gated_frees`; the others found the list busy.
+  std::uintptr_t deferred, settled, gated_frees;
+  std::uintptr_t
+      failures;  // spinning calls that gave null: `injected` by fail_every(), or no pages
+  std::uintptr_t injected, bad_frees;
+  std::uintptr_t refusals[kSlabRefusals];
+  std::uintptr_t local_busy, barn_busy, list_busy;  // refused try_locks
+  std::uintptr_t slabs;                             // now
+
+  // Calls that gave an object and calls that took one: they differ by what is out.
+  std::uintptr_t allocs() const noexcept {
+    return fast_allocs + list_allocs + refill_allocs + new_slab_allocs;
+  }
+  // (A deferred object passes the list when it is settled.)
+  std::uintptr_t frees() const noexcept { return fast_frees + list_frees + deferred - settled; }
+};
+
+namespace internal {
+
+template <Kernel K>
+struct SlabCounters {
+  using Counter = typename K::Port::template Atomic<std::uintptr_t>;
+  Counter list_allocs{0}, list_frees{0}, refill_allocs{0}, new_slab_allocs{0}, refills{0},
+      flushes{0}, spare_swaps{0}, barn_gets{0}, barn_puts{0}, sheaf_allocs{0}, new_slabs{0},
+      discarded_slabs{0}, orphans{0}, deferred{0}, settled{0}, gated_frees{0}, failures{0},
+      injected{0}, bad_frees{0}, refusals[kSlabRefusals]{}, local_busy{0}, barn_busy{0},
+      list_busy{0};
+};
+
+// Of each object of a debug cache, behind it.
+template <Kernel K>
+struct SlabTrack {
+  enum State : std::uint32_t { kFree = 0x66726565, kOut = 0x6f757421 };
+  typename K::Port::template Atomic<std::uint32_t> state{kFree};
+  std::uint32_t asked = 0;  // bytes, of kmalloc() perhaps fewer than its class has; by its owner
+  Context freed_in = Context::task;
+  Place allocated, freed;
+};
+
+struct FreeObject {
+  FreeObject* next;
+};
+
+// An array of free objects; its memory is `capacity` pointers longer.
+struct Sheaf {
+  std::uint32_t size, capacity;
+  Sheaf* next;  // in a barn
+  void** object() noexcept { return reinterpret_cast<void**>(this + 1); }
+};
+// Empty and full at once: where a CPU has no sheaf yet both fast paths leave, without a null test.
+inline constinit Sheaf no_sheaf{0, 0, nullptr};
+
+// kmalloc class of (size - 1) / 8, for sizes to 1024: a table, for a branch by size is guessed
+// wrong where sizes vary.
+struct SmallClasses {
+  std::uint8_t of[128]{};
+  constexpr SmallClasses() {
+    constexpr unsigned sizes[] = {8, 16, 32, 64, 96, 128, 192, 256, 512, 1024};
+    std::uint8_t c = 0;
+    for (unsigned i = 0; i < 128; ++i) {
+      if ((i + 1) * 8 > sizes[c]) ++c;
+      of[i] = c;
+    }
+  }
+};
+inline constexpr SmallClasses kSmallClasses{};
+
+}  // namespace internal
+}  // namespace nestlock

@@ -1,4 +1,0 @@
-// FLAGS:
-// CONTROL: -DNESTLOCK_CONFIG=up
-// EXPECT: Nestlock: choose a configuration: depend on //:nestlock.<name>
-#include "nestlock/config.h"

@@ -1,4 +1,0 @@
-// FLAGS: -DNESTLOCK_CONFIG=up_fast
-// CONTROL: -DNESTLOCK_CONFIG=up
-// EXPECT: up_fast
-#include "nestlock/config.h"

@@ -1,0 +1,287 @@
+// The locks between threads: exclusion, order, the kernel's priority-inheriting queue, and memory
+// that goes away with the lock. Under ThreadSanitizer, too.
+#include <linux/futex.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "test/support/findings.h"
+#include "test/support/interrupts.h"
+#include "test/support/locks.h"
+
+namespace nestlock::test_support {
+namespace {
+
+constexpr unsigned kLess = nestlock::internal::kWithTsan ? 5 : 1;  // TSan's atomics are slow
+
+void wait_until(auto condition) {
+  while (!condition()) sched_yield();
+}
+
+// The lock words, as bytes: what is in them is part of each lock's documentation.
+std::uint8_t fifo_byte(const AnyLock& lock, unsigned at) {
+  return __atomic_load_n(static_cast<const std::uint8_t*>(lock.address()) + at, __ATOMIC_RELAXED);
+}
+std::uint32_t pi_word(const AnyLock& lock) {
+  return __atomic_load_n(static_cast<const std::uint32_t*>(lock.address()), __ATOMIC_RELAXED);
+}
+// Waiters that have a place in the queue.
+unsigned waiters(const AnyLock& lock) {
+  return static_cast<std::uint8_t>(fifo_byte(lock, 2) - fifo_byte(lock, 3));
+}
+
+bool between_threads(const LockCalls& c) {
+  return c.lock &&
+         (c.sleeps || (c.config.smp && c.type != LockType::local && c.type != LockType::local_try));
+}
+bool is_fifo(const LockCalls& c) { return between_threads(c) && !c.sleeps; }
+
+// ---- all that threads may share -----------------------------------------------------------------
+
+class BetweenThreads : public ::testing::TestWithParam<const LockCalls*> {};
+INSTANTIATE_TEST_SUITE_P(All, BetweenThreads, ::testing::ValuesIn(locks_where(between_threads)),
+                         name_of_lock);
+
+TEST_P(BetweenThreads, OneAtATime) {
+  AnyLock lock(*GetParam());
+  constexpr unsigned kThreads = 4;
+  // Where the threads outnumber the processors, a turn in a queue may cost a time slice.
+  const unsigned rounds = (is_fifo(*GetParam()) ? 400 : 20000) / kLess;
+  const bool tries = GetParam()->try_lock;
+  unsigned long counter = 0;  // no atomic: TSan checks the order, the sum checks exclusion
+  std::atomic<unsigned> by_try{0};
+  std::vector<std::thread> threads;
+  for (unsigned t = 0; t < kThreads; ++t)
+    threads.emplace_back([&, t] {
+      for (unsigned i = 0; i < rounds; ++i) {
+        if (tries && (i + t) % 4 == 0 && lock.try_lock())
+          by_try.fetch_add(1);
+        else
+          lock.lock();
+        ++counter;
+        lock.unlock();
+      }
+    });
+  for (std::thread& t : threads) t.join();
+  EXPECT_EQ(counter, kThreads * rounds);
+  EXPECT_EQ(by_try.load() > 0, tries);
+  EXPECT_FALSE(lock.is_locked());
+}
+
+TEST_P(BetweenThreads, ALosingTryOfAnotherThreadChangesNothing) {
+  if (!GetParam()->try_lock) return;
+  AnyLock lock(*GetParam());
+  lock.lock();
+  const AnyLock::Bytes bytes = lock.bytes();
+  std::thread([&] {
+    const ThreadCounts before = counts();
+    EXPECT_FALSE(lock.try_lock());
+    EXPECT_EQ(counts(), before);
+  }).join();
+  EXPECT_EQ(lock.bytes(), bytes);
+  lock.unlock();
+  std::thread([&] {
+    EXPECT_TRUE(lock.try_lock());
+    lock.unlock();
+  }).join();
+}
+
+// R10: the next owner may free the memory the lock is in as soon as it has given it back; the
+// former owner's unlock() must not look at it again.
+TEST_P(BetweenThreads, UnlockDoesNotTouchTheLockAfterIt) {
+  const std::size_t size = static_cast<std::size_t>(sysconf(_SC_PAGESIZE));
+  for (unsigned i = 0; i < 30 / kLess; ++i) {
+    void* const page =
+        mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    ASSERT_NE(page, MAP_FAILED);
+    GetParam()->make(page, Place::here());
+    GetParam()->lock(page, Place::here());
+    std::atomic<bool> waiting{false};
+    std::thread next([&] {
+      waiting.store(true);
+      GetParam()->lock(page, Place::here());
+      GetParam()->unlock(page, Place::here());
+      munmap(page, size);
+    });
+    wait_until([&] { return waiting.load(); });
+    if (i % 2) std::this_thread::sleep_for(std::chrono::microseconds(200));
+    GetParam()->unlock(page, Place::here());
+    next.join();
+  }
+}
+
+// ---- SMP: first come, first served --------------------------------------------------------------
+
+class Fifo : public ::testing::TestWithParam<const LockCalls*> {};
+INSTANTIATE_TEST_SUITE_P(All, Fifo, ::testing::ValuesIn(locks_where(is_fifo)), name_of_lock);
+
+TEST_P(Fifo, WaitersAreServedInTheOrderTheyCame) {
+  AnyLock lock(*GetParam());
+  std::vector<unsigned> served, expected;
+  std::vector<std::thread> threads;
+  lock.lock();
+  for (unsigned t = 0; t < 8; ++t) {
+    threads.emplace_back([&, t] {
+      lock.lock();
+      served.push_back(t);
+      lock.unlock();
+    });
+    wait_until([&] { return waiters(lock) == t + 1; });
+    expected.push_back(t);
+  }
+  EXPECT_TRUE(GetParam()->is_locked(lock.address()));
+  lock.unlock();
+  for (std::thread& t : threads) t.join();
+  EXPECT_EQ(served, expected);
+  EXPECT_EQ(waiters(lock), 0u);
+}
+
+// Only between the holder's release and the head's take is a lock free that somebody waits for: a
+// try there would overtake the queue.
+TEST_P(Fifo, TryDoesNotOvertakeTheQueue) {
+  AnyLock lock(*GetParam());
+  std::atomic<bool> stop{false};
+  std::atomic<unsigned> overtaken{0}, refused{0};
+  // A queue that is never empty until the end: two threads that each wait for the other's section.
+  std::vector<std::thread> queue;
+  lock.lock();
+  for (unsigned t = 0; t < 2; ++t)
+    queue.emplace_back([&] {
+      while (!stop.load()) {
+        lock.lock();
+        wait_until([&] { return waiters(lock) >= 1 || stop.load(); });
+        lock.unlock();
+      }
+    });
+  wait_until([&] { return waiters(lock) == 2; });
+  lock.unlock();
+  for (unsigned i = 0; i < 2000 / kLess; ++i) {
+    if (lock.try_lock()) {
+      overtaken.fetch_add(1);
+      lock.unlock();
+    } else {
+      refused.fetch_add(1);
+    }
+  }
+  EXPECT_EQ(overtaken.load(), 0u);
+  EXPECT_GT(refused.load(), 0u);
+  stop.store(true);
+  for (std::thread& t : queue) t.join();
+}
+
+// One byte counts the tickets: more waiters than it can count cost order, neither exclusion nor
+// progress. All have the same word, so two kernels' will do.
+class FifoCrowd : public Fifo {};
+INSTANTIATE_TEST_SUITE_P(Some, FifoCrowd, ::testing::ValuesIn(locks_where([](const LockCalls& c) {
+                           return is_fifo(c) && c.type == LockType::raw_spin &&
+                                  !c.config.preempt_rt;
+                         })),
+                         name_of_lock);
+
+TEST_P(FifoCrowd, MoreWaitersThanTickets) {
+  AnyLock lock(*GetParam());
+  constexpr unsigned kThreads = 280, kRounds = kLess > 1 ? 1 : 3;
+  unsigned long counter = 0;
+  std::atomic<unsigned> started{0};
+  std::vector<std::thread> threads;
+  lock.lock();
+  for (unsigned t = 0; t < kThreads; ++t)
+    threads.emplace_back([&] {
+      started.fetch_add(1);
+      for (unsigned i = 0; i < kRounds; ++i) {
+        lock.lock();
+        ++counter;
+        lock.unlock();
+      }
+    });
+  wait_until([&] { return started.load() == kThreads; });
+  std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  lock.unlock();
+  for (std::thread& t : threads) t.join();
+  EXPECT_EQ(counter, 1ul * kRounds * kThreads);
+  EXPECT_EQ(waiters(lock), 0u);
+  EXPECT_FALSE(lock.is_locked());
+}
+
+// ---- RT: the kernel's priority-inheriting queue -------------------------------------------------
+
+bool is_sleeping(const LockCalls& c) { return c.sleeps && c.lock; }
+class Sleeping : public InterruptTest, public ::testing::WithParamInterface<const LockCalls*> {};
+INSTANTIATE_TEST_SUITE_P(All, Sleeping, ::testing::ValuesIn(locks_where(is_sleeping)),
+                         name_of_lock);
+
+// A holder, and a waiter that sleeps in the kernel until the holder lets go.
+class SleepingPair {
+ public:
+  explicit SleepingPair(AnyLock& lock) : lock_(lock) {
+    const std::uint64_t entries = hosted::pi_lock_entries.load();
+    lock_.lock();
+    waiter_ = std::thread([this] {
+      waiter_tid_.store(hosted::thread_id());
+      lock_.lock();
+      owned_by_waiter_ = pi_word(lock_) & FUTEX_TID_MASK;
+      lock_.unlock();
+    });
+    wait_until([&] { return pi_word(lock_) & FUTEX_WAITERS; });
+    entered_ = hosted::pi_lock_entries.load() - entries;
+  }
+  void release() {
+    lock_.unlock();
+    waiter_.join();
+  }
+  std::uint64_t entered() const { return entered_; }
+  std::uint32_t owned_by_waiter() const { return owned_by_waiter_; }
+  std::uint32_t waiter_tid() const { return waiter_tid_.load(); }
+  pthread_t waiter() { return waiter_.native_handle(); }
+
+ private:
+  AnyLock& lock_;
+  std::thread waiter_;
+  std::atomic<std::uint32_t> waiter_tid_{0};
+  std::uint32_t owned_by_waiter_ = 0;
+  std::uint64_t entered_ = 0;
+};
+
+TEST_P(Sleeping, AWaiterSleepsInTheKernelAndTheWordNamesTheOwner) {
+  AnyLock lock(*GetParam());
+  SleepingPair pair(lock);
+  EXPECT_GT(pair.entered(), 0u);
+  EXPECT_EQ(pi_word(lock), hosted::thread_id() | FUTEX_WAITERS);
+  EXPECT_TRUE(lock.is_contended());
+  pair.release();
+  EXPECT_EQ(pair.owned_by_waiter(), pair.waiter_tid());
+  EXPECT_EQ(pi_word(lock), 0u);
+}
+
+// R2: an nmi that arrives while its own thread is inside the lock's slow path, in the kernel. The
+// gate refuses before the lock is touched; so it does in the thread that holds it.
+std::atomic<AnyLock*> tried_by_nmi{nullptr};
+std::atomic<unsigned> nmis_refused{0}, nmis_granted{0};
+
+TEST_P(Sleeping, R2_AnNmiInTheSlowPathIsRefusedAndTouchesNothing) {
+  if (!contexts::promised(GetParam()->type)) return;
+  AnyLock lock(*GetParam());
+  SleepingPair pair(lock);
+  const AnyLock::Bytes bytes = lock.bytes();
+  nmis_refused = nmis_granted = 0;
+  tried_by_nmi = &lock;
+  set_default(Where::nmi,
+              [] { (tried_by_nmi.load()->try_lock() ? nmis_granted : nmis_refused).fetch_add(1); });
+  for (unsigned i = 1; i <= 5; ++i) {
+    pthread_kill(pair.waiter(), detail::kNmiSignal);
+    wait_until([&] { return nmis_refused + nmis_granted == i; });
+  }
+  interrupt(Where::nmi, [&] { EXPECT_FALSE(lock.try_lock()); });
+  set_default(Where::nmi, nullptr);
+  EXPECT_EQ(nmis_refused.load(), 5u);
+  EXPECT_EQ(lock.bytes(), bytes);
+  pair.release();
+}
+
+}  // namespace
+}  // namespace nestlock::test_support

@@ -1,0 +1,398 @@
+// The page allocator's upkeep, in all eight kernels: setting up, growing, draining, isolating,
+// restricting and failing on purpose, and what it tells about itself.
+#include <atomic>
+#include <condition_variable>
+#include <mutex>
+#include <thread>
+
+#include "test/support/page_memory.h"
+
+namespace nestlock::test_support {
+namespace {
+
+class Upkeep : public PagesTest {
+ protected:
+  void take_all(Owned& owned, gfp flags, unsigned order) {
+    while (void* const p = a->alloc(flags, order)) ASSERT_TRUE(owned.add(p, order));
+  }
+  void give_back(Owned& owned) {
+    while (!owned.empty()) {
+      const Owned::Block b = owned.take_first();
+      EXPECT_TRUE(a->free(b.at, b.order));
+    }
+    EXPECT_EQ(owned.trouble(), "");
+  }
+};
+INSTANTIATE_TEST_SUITE_P(All, Upkeep, ::testing::ValuesIn(all_pages()),
+                         name_of_case<::testing::TestParamInfo<PagesCase>>);
+// What needs a second CPU.
+class UpkeepOnCpus : public Upkeep {};
+INSTANTIATE_TEST_SUITE_P(All, UpkeepOnCpus, ::testing::ValuesIn(on_cpus(all_pages())),
+                         name_of_case<::testing::TestParamInfo<PagesCase>>);
+
+// ---- setting up ---------------------------------------------------------------------------------
+
+TEST_P(Upkeep, EveryCallBeforeSetUpRefuses) {
+  char byte;
+  PageRefusal why{};
+  EXPECT_EQ(a->alloc(gfp::kernel, 0), nullptr);
+  EXPECT_EQ(a->alloc(gfp::atomic | gfp::memalloc, 9), nullptr);
+  EXPECT_EQ(a->alloc_nolock(gfp::none, 0, kAnyNode, &why), nullptr);
+  EXPECT_EQ(why, PageRefusal::no_memory);
+  EXPECT_FALSE(a->free(&byte, 0));
+  EXPECT_FALSE(a->free_nolock(&byte, 0));
+  EXPECT_FALSE(a->free_at(&byte, 0));
+  EXPECT_FALSE(a->managed(&byte));
+  a->drain_cpu(0), a->drain_all(), a->unpark_all();
+  a->isolate(&byte, true);
+  EXPECT_EQ(a->stats().present, 0u);
+  EXPECT_EQ(a->pages(), 0u);
+  EXPECT_EQ(take_findings().size(), config().debug ? 3u : 0u) << "the frees";
+  set_up(512);
+  EXPECT_NE(a->alloc(gfp::kernel, 0), nullptr);
+}
+
+TEST_P(Upkeep, SetUpSaysWhatItCannotUse) {
+  const PageMemory good = memory(512);
+  PageMemory m = good;
+  m.nodes = 0;
+  EXPECT_EQ(a->set_up(m), PageSetup::bad_nodes);
+  m.nodes = kMaxNodes + 1;
+  EXPECT_EQ(a->set_up(m), PageSetup::bad_nodes);
+  m = good;
+  m.start = nullptr;
+  EXPECT_EQ(a->set_up(m), PageSetup::too_small);
+  m = good;
+  m.size = 0;
+  EXPECT_EQ(a->set_up(m), PageSetup::too_small);
+  m.size = kPageSize;
+  m.start = Arena::memory() + 1;  // no whole page in it
+  EXPECT_EQ(a->set_up(m), PageSetup::too_small);
+  m.start = Arena::memory();
+  m.nodes = 2;
+  EXPECT_EQ(a->set_up(m), PageSetup::too_small) << "a page for each node";
+  m.nodes = 1;
+  m.descriptors = nullptr;
+  EXPECT_EQ(a->set_up(m), PageSetup::too_small) << "none left beside the descriptors";
+  m.size = 64 * kPageSize;
+  m.commit = [](void*, std::size_t) noexcept { return false; };
+  EXPECT_EQ(a->set_up(m), PageSetup::commit_failed);
+  EXPECT_EQ(a->alloc(gfp::kernel, 0), nullptr);
+
+  EXPECT_EQ(a->set_up(good), PageSetup::ok);
+  EXPECT_EQ(a->set_up(good), PageSetup::already);
+  EXPECT_EQ(a->stats().free, 512u);
+}
+
+TEST_P(Upkeep, DescriptorsInsideTheRangeAreNotPages) {
+  std::memset(Arena::memory(), 0xff, 512 * kPageSize);
+  PageMemory m = memory(512);
+  m.descriptors = nullptr;
+  ASSERT_EQ(a->set_up(m), PageSetup::ok);
+  const std::uintptr_t pages = a->pages();
+  EXPECT_LT(pages, 512u);
+  EXPECT_GE(pages, 512 - (a->descriptor_bytes(m.size) + kPageSize - 1) / kPageSize);
+  EXPECT_EQ(a->page(pages - 1), Arena::memory() + 511 * kPageSize);
+  EXPECT_FALSE(a->managed(Arena::memory()));
+  Owned owned;  // writes all over what it gets
+  take_all(owned, gfp::memalloc, 0);
+  EXPECT_EQ(owned.pages(), pages);
+  EXPECT_TRUE(a->consistent());
+  give_back(owned);
+  expect_all_free();
+}
+
+TEST_P(Upkeep, DescriptorsNeedNotBeAligned) {
+  PageMemory m = memory(300);
+  m.descriptors = static_cast<char*>(m.descriptors) + 40;
+  ASSERT_EQ(a->set_up(m), PageSetup::ok);
+  Owned owned;
+  take_all(owned, gfp::memalloc, 2);
+  EXPECT_EQ(owned.pages(), 300u);
+  give_back(owned);
+  expect_all_free();
+}
+
+// ---- growing ------------------------------------------------------------------------------------
+
+struct Commit {
+  char* start;
+  std::size_t size;
+};
+struct Committing {
+  std::vector<Commit> done;
+  bool fail = false;
+  std::function<void()> meanwhile;
+  AnyPages* a = nullptr;
+} committing;
+
+bool commit(void* start, std::size_t size) noexcept {
+  if (committing.meanwhile) std::exchange(committing.meanwhile, nullptr)();
+  EXPECT_FALSE(committing.a && committing.a->zone_locked(0)) << "outside all locks";
+  EXPECT_EQ(counts().masked, 0u);
+  if (committing.fail) return false;
+  committing.done.push_back({static_cast<char*>(start), size});
+  return true;
+}
+
+class Growing : public Upkeep {
+ protected:
+  static constexpr std::size_t kStep = std::size_t{2} << 20;
+  void SetUp() override {
+    Upkeep::SetUp();
+    committing = {};
+    committing.a = a.get();
+  }
+  void set_up_growing(std::size_t pages, unsigned nodes = 1) {
+    PageMemory m = memory(pages, nodes);
+    m.commit = commit;
+    ASSERT_EQ(a->set_up(m), PageSetup::ok);
+  }
+};
+INSTANTIATE_TEST_SUITE_P(All, Growing, ::testing::ValuesIn(all_pages()),
+                         name_of_case<::testing::TestParamInfo<PagesCase>>);
+
+TEST_P(Growing, CommitsInStepsAsItNeedsMemory) {
+  set_up_growing(16 * 512 - 100);
+  EXPECT_TRUE(committing.done.empty());
+  EXPECT_EQ(a->stats().committed, 0u);
+  PageRefusal why{};
+  EXPECT_EQ(a->alloc_nolock(gfp::none, 0, kAnyNode, &why), nullptr);
+  EXPECT_EQ(why, PageRefusal::no_memory);
+  EXPECT_EQ(a->alloc(gfp::memalloc, 0), nullptr) << "without gfp::wake";
+  EXPECT_TRUE(committing.done.empty()) << "a nolock call never commits";
+
+  Owned owned;
+  void* p = a->alloc(gfp::nowait, 0);
+  ASSERT_TRUE(p && owned.add(p, 0));
+  ASSERT_EQ(committing.done.size(), 1u);
+  EXPECT_EQ(committing.done[0].start, Arena::memory());
+  EXPECT_EQ(committing.done[0].size, kStep);
+  p = a->alloc_nolock(gfp::none, 0);
+  ASSERT_TRUE(p && owned.add(p, 0));
+  for (int i = 0; i < 30; ++i) {
+    p = a->alloc(gfp::kernel, 3);
+    ASSERT_TRUE(p && owned.add(p, 3));
+  }
+  EXPECT_EQ(committing.done.size(), 1u) << "there is enough of it";
+  p = a->alloc(gfp::kernel, kMaxOrder);
+  ASSERT_TRUE(p && owned.add(p, kMaxOrder)) << "a larger block gets a larger step";
+  ASSERT_EQ(committing.done.size(), 2u);
+
+  take_all(owned, gfp::kernel, 0);
+  take_all(owned, gfp::kernel | gfp::memalloc, 0);
+  EXPECT_EQ(owned.pages(), a->pages());
+  char* at = Arena::memory();
+  for (const Commit& c : committing.done) {
+    EXPECT_EQ(c.start, at) << "in order, without gaps";
+    EXPECT_TRUE(c.size >= kStep || &c == &committing.done.back());
+    at = c.start + c.size;
+  }
+  EXPECT_EQ(at, Arena::memory() + a->pages() * kPageSize);
+  give_back(owned);
+  expect_all_free();
+}
+
+TEST_P(Growing, AFailedCommitIsOutOfMemoryForNow) {
+  set_up_growing(4 * 512);
+  committing.fail = true;
+  EXPECT_EQ(a->alloc(gfp::kernel, 0), nullptr);
+  EXPECT_EQ(a->alloc(gfp::atomic, 9), nullptr);
+  EXPECT_EQ(a->stats().committed, 0u);
+  EXPECT_EQ(a->stats().failures, 2u);
+  EXPECT_TRUE(a->consistent());
+  committing.fail = false;
+  void* const p = a->alloc(gfp::atomic, 0);
+  EXPECT_EQ(p ? committing.done.front().start : nullptr, Arena::memory()) << "the same step again";
+  EXPECT_TRUE(a->free(p, 0));
+  expect_all_free();
+}
+
+// While one commit goes on, an interrupt needs memory, too, and gets the step behind it; then the
+// first one fails.
+TEST_P(Growing, AFailedCommitBesideAnotherLeavesAHole) {
+  set_up_growing(4 * 512);
+  void* inner = nullptr;
+  committing.meanwhile = [&] {
+    inner = a->alloc(gfp::nowait, 9);
+    committing.fail = true;
+  };
+  EXPECT_EQ(a->alloc(gfp::nowait | gfp::thisnode, 9), nullptr);
+  committing.fail = false;
+  ASSERT_EQ(committing.done.size(), 1u);
+  EXPECT_EQ(committing.done[0].start, Arena::memory() + kStep);
+  EXPECT_EQ(inner, nullptr) << "512 pages would leave no reserve";
+  EXPECT_EQ(a->stats().committed, 512u);
+  EXPECT_TRUE(a->consistent());
+  Owned owned;
+  take_all(owned, gfp::kernel | gfp::memalloc, 0);
+  EXPECT_EQ(owned.pages(), 3 * 512u);
+  for (std::uintptr_t i = 0; i < 512; ++i) EXPECT_EQ(a->state(a->page(i)), PageState::absent);
+  give_back(owned);
+  expect_all_free();
+}
+
+TEST_P(Growing, EachNodeGrowsByItself) {
+  set_up_growing(2 * 1024, 2);
+  void* const p = a->alloc(gfp::kernel | gfp::thisnode, 0, 1);
+  ASSERT_EQ(committing.done.size(), 1u);
+  EXPECT_EQ(committing.done[0].start, a->page(1024));
+  EXPECT_EQ(a->stats(0).committed, 0u);
+  EXPECT_TRUE(a->free(p, 0));
+}
+
+// ---- caches -------------------------------------------------------------------------------------
+
+TEST_P(Upkeep, ACpusCacheIsBoundedAndDrains) {
+  set_up(4096);
+  const unsigned cpu = a->cpu_id();
+  Owned owned;
+  for (int i = 0; i < 400; ++i) ASSERT_TRUE(owned.add(a->alloc(gfp::kernel, i % 4), i % 4));
+  give_back(owned);
+  const PageStats s = a->stats();
+  EXPECT_GT(a->cached(0, cpu), 0u);
+  EXPECT_LE(a->cached(0, cpu), 6 * 16u) << "high, at this size of a zone";
+  EXPECT_EQ(s.cached, a->cached(0, cpu));
+  EXPECT_GT(s.drains, 0u);
+  EXPECT_GT(s.refills, 0u);
+  a->drain_cpu(a->stats().present);  // no such CPU
+  EXPECT_EQ(a->cached(0, cpu), s.cached);
+  a->drain_cpu(cpu);
+  EXPECT_EQ(a->cached(0, cpu), 0u);
+  expect_all_free();
+}
+
+TEST_P(Upkeep, DisabledCachesStayEmptyUntilTheLastEnable) {
+  set_up(1024, 2);
+  void* p = a->alloc(gfp::kernel, 0, 0);
+  EXPECT_TRUE(a->free(p, 0));
+  EXPECT_GT(a->stats(0).cached, 0u);
+  a->pcp_disable(0);
+  a->pcp_disable(0);
+  a->pcp_enable(0);
+  for (unsigned order = 0; order < 4; ++order) {
+    p = a->alloc(gfp::kernel, order, 0);
+    EXPECT_EQ(a->stats(0).cached, 0u);
+    EXPECT_TRUE(a->free(p, order));
+    EXPECT_EQ(a->stats(0).cached, 0u) << "order " << order;
+  }
+  p = a->alloc(gfp::kernel, 0, 1);
+  EXPECT_TRUE(a->free(p, 0));
+  EXPECT_GT(a->stats(1).cached, 0u) << "the other node's go on";
+  a->pcp_enable(0);
+  p = a->alloc(gfp::kernel, 0, 0);
+  EXPECT_TRUE(a->free(p, 0));
+  EXPECT_GT(a->stats(0).cached, 0u);
+  expect_all_free(0);
+}
+
+TEST_P(UpkeepOnCpus, DrainAllReachesEveryCpu) {
+  set_up(2048);
+  a->cpu_id();
+  constexpr unsigned kThreads = 3;
+  std::atomic<unsigned> ready{0};
+  std::atomic<bool> drained{false};
+  std::vector<std::thread> threads;
+  for (unsigned i = 0; i < kThreads; ++i)
+    threads.emplace_back([&] {
+      EXPECT_TRUE(a->free(a->alloc(gfp::kernel, 0), 0));
+      EXPECT_GT(a->cached(0, a->cpu_id()), 0u);
+      ++ready;
+      while (!drained) std::this_thread::yield();
+      EXPECT_EQ(a->cached(0, a->cpu_id()), 0u);
+    });
+  while (ready != kThreads) std::this_thread::yield();
+  EXPECT_TRUE(a->free(a->alloc(gfp::kernel, 0), 0));
+  a->drain_all();
+  EXPECT_EQ(a->stats().cached, 0u);
+  drained = true;
+  for (std::thread& t : threads) t.join();
+  expect_all_free();
+}
+
+// ---- thread and CPU -----------------------------------------------------------------------------
+
+// Lives for ever, as the port wants it.
+struct DrainOffline : hosted::OfflineHook {
+  std::atomic<AnyPages*> pages{nullptr};
+  std::atomic<unsigned> drained{0};
+};
+DrainOffline& drain_offline() {
+  static DrainOffline& hook = [&]() -> DrainOffline& {
+    auto* const h = new DrainOffline;
+    h->run = [](hosted::OfflineHook& self, unsigned cpu) noexcept {
+      auto& mine = static_cast<DrainOffline&>(self);
+      AnyPages* const pages = mine.pages;
+      if (!pages) return;
+      mine.drained += pages->cached(0, cpu);
+      pages->drain_cpu(cpu);
+    };
+    hosted::on_cpu_offline(*h);
+    return *h;
+  }();
+  return hook;
+}
+
+TEST_P(UpkeepOnCpus, AThreadsExitFlushesItsCpu) {
+  set_up(1024);
+  a->cpu_id();
+  DrainOffline& hook = drain_offline();
+  hook.pages = a.get(), hook.drained = 0;
+  unsigned cpu = 0;
+  std::thread([&] {
+    EXPECT_TRUE(a->free(a->alloc(gfp::kernel, 2), 2));
+    cpu = a->cpu_id();
+    EXPECT_GT(a->cached(0, cpu), 0u);
+  }).join();
+  hook.pages = nullptr;
+  EXPECT_GT(hook.drained, 0u);
+  EXPECT_EQ(a->cached(0, cpu), 0u);
+  EXPECT_EQ(a->stats().cached, 0u);
+  expect_all_free();
+}
+
+// More threads than virtual CPUs: those without one work past the caches.
+TEST_P(UpkeepOnCpus, AThreadWithoutACpuGoesToTheBuddy) {
+  set_up(1024);
+  std::mutex mutex;
+  std::condition_variable changed;
+  unsigned claimed = 0;
+  bool done = false;
+  std::vector<std::thread> threads;
+  for (unsigned i = 0; i < kHostedMaxCpus; ++i)
+    threads.emplace_back([&] {
+      a->cpu_id();
+      std::unique_lock l(mutex);
+      ++claimed, changed.notify_all();
+      changed.wait(l, [&] { return done; });
+    });
+  {
+    std::unique_lock l(mutex);
+    changed.wait(l, [&] { return claimed == kHostedMaxCpus; });
+  }
+  std::thread([&] {
+    EXPECT_EQ(a->cpu_id(), kHostedMaxCpus);
+    Owned owned;
+    for (unsigned order : {0u, 1u, 3u, 5u}) {
+      EXPECT_TRUE(owned.add(a->alloc(gfp::kernel, order), order));
+      if (order > 3) continue;
+      EXPECT_TRUE(owned.add(a->alloc_nolock(gfp::none, order), order));
+    }
+    EXPECT_EQ(a->stats().cached, 0u);
+    for (bool nolock = false; !owned.empty(); nolock = !nolock) {
+      const Owned::Block b = owned.take_first();
+      EXPECT_TRUE(nolock ? a->free_nolock(b.at, b.order) : a->free(b.at, b.order));
+    }
+    EXPECT_EQ(a->stats().cached, 0u);
+    EXPECT_EQ(owned.trouble(), "");
+  }).join();
+  {
+    std::unique_lock l(mutex);
+    done = true, changed.notify_all();
+  }
+  for (std::thread& t : threads) t.join();
+  expect_all_free();
+}
+
+}  // namespace
+}  // namespace nestlock::test_support
