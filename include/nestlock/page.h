@@ -49,7 +49,7 @@ struct PageMemory {
   unsigned nodes = 1;  // the range is split evenly among them
 };
 
-// In whose locked section the code is that a handler interrupted.
+// The floor whose lock the code held that a handler interrupted.
 enum class Floor : std::uint8_t { none, page, slab };
 
 enum class PageSetup : std::uint8_t { ok, already, too_small, bad_nodes, commit_failed };
@@ -208,8 +208,8 @@ class BasicPageAllocator {
     internal::LockFreeList<K> parked;
     Index begin = 0, end = 0;
     std::uint32_t min = 0, low = 0, high = 0;  // watermarks, pages
-    Atomic<std::uint32_t> committed{0};        // pages [begin, committed) are usable, but for ...
-    Atomic<std::uint32_t> unusable{0};         // ... so many whose commit failed (see grow())
+    Atomic<std::uint32_t> committed{0};  // the end of the usable pages, which begin at `begin`
+    Atomic<std::uint32_t> unusable{0};   // pages below it whose commit failed (see grow())
     Atomic<std::uint32_t> pcp_batch{1}, pcp_high{0};       // pages
     Atomic<std::uint32_t> pcp_off{0}, isolated_blocks{0};  // depths
     internal::PageCounters<K> counters;

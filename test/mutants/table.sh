@@ -227,15 +227,15 @@ mutant no_inheritance pi_lock_test.smp_debug 'PiLockTest.TheOwnerInheritsThePrio
 
 mutant stateless_try lock_scenarios_test.smp_debug 'All/Promised.T1_T5_L2_*' \
   'the historic bug: on one CPU a trylock is granted to whoever interrupts the holder' \
-  $words 's/    if (held()) return false;\n    byte_/    byte_/'
+  $words 's/    if (held()) return false;\n    flag_/    flag_/'
 
 mutant stateless_class_try lock_scenarios_test.smp_debug 'All/Promised.T2_T3_L1_*' \
   'the same for the class word' \
-  $words 's/    if (held()) return false;\n    word_/    word_/'
+  $words 's/return word_.try_acquire();/return word_.try_acquire(), true;/'
 
 mutant byte_try_refuses lock_contract_test.smp_debug 'Cells/TryLock.OnAFreeLock/*' \
   'truth both ways: a free lock is granted' \
-  $words 's/    if (held()) return false;\n    byte_/    return false;\n    byte_/'
+  $words 's/    if (held()) return false;\n    flag_/    return false;\n    flag_/'
 
 mutant fifo_try_refuses lock_contract_test.smp_debug 'Cells/TryLock.OnAFreeLock/*' \
   'the same on SMP' \
@@ -247,11 +247,11 @@ mutant losing_try_draws_a_ticket lock_contract_test.smp_debug 'Cells/TryLock.OnA
 
 mutant losing_try_writes lock_contract_test.smp_debug 'Cells/TryLock.OnALockHeldBy*' \
   'the same on one CPU' \
-  $words 's/    if (held()) return false;\n    byte_/    if (held()) return byte_.store(2, kRelaxed), false;\n    byte_/'
+  $words 's/    if (held()) return false;\n    flag_/    if (held()) return flag_.store(2, kRelaxed), false;\n    flag_/'
 
 mutant byte_never_released lock_scenarios_test.smp_debug 'All/Promised.T10_L5_*' \
   'unlock() gives the lock back' \
-  $words 's/    byte_.store(0, kRelaxed);\n//'
+  $words 's/    flag_.store(0, kRelaxed);\n//'
 
 mutant fifo_never_released lock_contract_test.smp_debug 'Cells/TryLock.OnAFreeLock/*' \
   'the same on SMP' \

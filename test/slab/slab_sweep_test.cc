@@ -13,6 +13,7 @@
 #include <random>
 
 #include "gtest/gtest.h"
+#include "nestlock/testing/proposed_policies.h"
 #include "nestlock/testing/unpromised_policies.h"
 #include "test/support/findings.h"
 #include "test/support/kernels.h"

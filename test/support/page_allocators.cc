@@ -1,6 +1,7 @@
 #include "page_allocators.h"
 
 #include "kernels.h"
+#include "nestlock/testing/proposed_policies.h"
 #include "nestlock/testing/unpromised_policies.h"
 #include "page_allocators_impl.h"
 

@@ -12,7 +12,7 @@ namespace {
 // In early boot that is every call.
 template <Kernel K>
 struct DecidesByGfp : policy::PerLockByte<K> {
-  static bool may_spin(gfp flags) noexcept { return has(flags & allowed, gfp::wake); }
+  static bool may_spin(gfp flags, bool) noexcept { return has(flags & allowed, gfp::wake); }
   static inline gfp allowed = kGfpAll;
 };
 

@@ -1,5 +1,6 @@
 // One word for all locks of a class.
 #include "nestlock/page/lock_policies.h"
+#include "nestlock/testing/proposed_policies.h"
 #include "tools/shared/floors_on.h"
 
 namespace nestlock {

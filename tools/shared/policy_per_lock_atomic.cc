@@ -1,5 +1,6 @@
 // The SMP lock kept on UP.
 #include "nestlock/page/lock_policies.h"
+#include "nestlock/testing/proposed_policies.h"
 #include "tools/shared/floors_on.h"
 
 namespace nestlock {

@@ -16,14 +16,11 @@
 #define NESTLOCK_CAPABILITY(name) NESTLOCK_INTERNAL_TSA(capability(name))
 #define NESTLOCK_SCOPED_CAPABILITY NESTLOCK_INTERNAL_TSA(scoped_lockable)
 #define NESTLOCK_GUARDED_BY(x) NESTLOCK_INTERNAL_TSA(guarded_by(x))
-#define NESTLOCK_PT_GUARDED_BY(x) NESTLOCK_INTERNAL_TSA(pt_guarded_by(x))
 #define NESTLOCK_ACQUIRE(...) NESTLOCK_INTERNAL_TSA(acquire_capability(__VA_ARGS__))
 #define NESTLOCK_RELEASE(...) NESTLOCK_INTERNAL_TSA(release_capability(__VA_ARGS__))
 #define NESTLOCK_TRY_ACQUIRE(...) NESTLOCK_INTERNAL_TSA(try_acquire_capability(__VA_ARGS__))
 #define NESTLOCK_REQUIRES(...) NESTLOCK_INTERNAL_TSA(requires_capability(__VA_ARGS__))
-#define NESTLOCK_EXCLUDES(...) NESTLOCK_INTERNAL_TSA(locks_excluded(__VA_ARGS__))
 #define NESTLOCK_ASSERT_HELD(...) NESTLOCK_INTERNAL_TSA(assert_capability(__VA_ARGS__))
-#define NESTLOCK_RETURN_CAPABILITY(x) NESTLOCK_INTERNAL_TSA(lock_returned(x))
 #define NESTLOCK_NO_TSA NESTLOCK_INTERNAL_TSA(no_thread_safety_analysis)
 
 // ThreadSanitizer. Annotated are only locks without atomics of their own (stateless, uniprocessor)
@@ -71,7 +68,7 @@ namespace nestlock::internal {
 inline constexpr bool kWithTsan = NESTLOCK_WITH_TSAN;
 inline constexpr bool kWithAsan = NESTLOCK_WITH_ASAN;
 
-// Nobody may touch these bytes, or they may again. Nothing without AddressSanitizer.
+// Tells AddressSanitizer that [at, at + size) must not be touched, or may be again; else nothing.
 inline void asan_poison([[maybe_unused]] const void* at,
                         [[maybe_unused]] std::size_t size) noexcept {
 #if NESTLOCK_WITH_ASAN

@@ -1,7 +1,7 @@
 // Where each lock function may be called, and what it answers: the contexts table, as data.
 //
 // From this one table come the table in README.md, the debug configurations' assertions and one
-// generated test a cell (test/contexts_test.cc): change a cell and a test fails.
+// generated test for each cell (test/lock/lock_contract_test.cc): change a cell and a test fails.
 #pragma once
 
 #include <cstdint>

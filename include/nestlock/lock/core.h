@@ -1,5 +1,6 @@
-// What all locks share: pin, check, observe, take the word; and back. A lock is this class over
-// one word (see words.h) with its functions named in its own header.
+// What all locks share: pin the task, check the call, tell the observer, take the word; and back. A
+// lock is this class over one word (concept LockWord, words.h), with its functions named in its own
+// header.
 #pragma once
 
 #include <concepts>
@@ -27,9 +28,9 @@ struct NoPin {
   static void leave() noexcept {}
 };
 
-// Takes and gives back a lock whose taker has pinned before it knew which lock that is: one pin,
-// not two. A count up and down is what an uncontended section costs most, for each waits for the
-// one before. `Core`: any lock of ours.
+// For callers that pin first, to pick the CPU's lock: takes and gives back the lock without a second
+// pin. The pin's count, up and down, is what an uncontended section costs most, since each of the two
+// waits for the one before. `Core` is any lock that LockCore makes.
 template <class Lock>
 concept Core = requires { Lock::kLockType; };
 struct PinnedBefore {
@@ -47,7 +48,7 @@ struct PinnedBefore {
   }
 };
 
-template <Kernel K, LockType kType, class Word>
+template <Kernel K, LockType kType, TryLockWord Word>
 class NESTLOCK_CAPABILITY("lock") LockCore {
  public:
   using Kernel = K;

@@ -84,7 +84,8 @@ class DebugChecks {
   template <class Word>
   bool before_try(const void* lock, const Word& word, Place where) noexcept {
     if (!common(lock, contexts::Call::try_lock, where)) return false;
-    // The truth that a plain lock tells here is owed to this debug form alone.
+    // Only debug builds can give this answer for a plain lock; it is reported, so that release builds,
+    // which have no state to ask, do not surprise.
     if (!contexts::promised(kType) && !K::kConfig.smp && word.held() && mine() &&
         taken_in() < K::Port::context())
       tell(Finding::not_promised, lock, "try_lock", where);
@@ -125,7 +126,7 @@ class DebugChecks {
 
   // The checks that every call starts with. False: not allowed here.
   bool common(const void* lock, contexts::Call call, Place where) const noexcept {
-    if constexpr (requires { K::Port::check_abandoned(); }) K::Port::check_abandoned();
+    if constexpr (AbandonmentPort<typename K::Port>) K::Port::check_abandoned();
     if (magic_ != kMagic) tell(Finding::uninitialised, lock, name_of(call), where, /*fatal=*/true);
     if (contexts::cell(kType, call, K::kConfig, K::Port::context()).allowed) return true;
     tell(Finding::wrong_context, lock, name_of(call), where);

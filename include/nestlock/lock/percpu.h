@@ -81,7 +81,7 @@ class BasicPerCpu {
     const unsigned cpu = Port::cpu_id();
     return cpu < size() ? &slot_[cpu].value : nullptr;
   }
-  // The same, but null also for a task that has not yet claimed the CPU that it could have.
+  // As try_here(), but null also until this task has claimed a CPU. For a fast path: it calls nothing.
   T* claimed_here() noexcept {
     const unsigned cpu = internal::claimed_cpu<Port>();
     return cpu < size() ? &slot_[cpu].value : nullptr;

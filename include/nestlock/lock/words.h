@@ -1,15 +1,10 @@
 // The lock words that are one short struct each. A word is what a lock's state is made of in one
-// configuration; all have the same members, and each lock header picks one by a conditional type.
-//
-//   acquire()      waits; says whether it can ever succeed
-//   try_acquire()  one attempt, writes nothing if it fails
-//   release()      by the holder
-//   held(), contended()   a snapshot, no ordering
-//
-// The longer ones have a file each: fifo_word.h (SMP), sleep_word.h (PREEMPT_RT).
+// configuration; concept LockWord below says what each must have, and each lock header picks one by a
+// conditional type. The longer ones have a file each: fifo_word.h (SMP), sleep_word.h (PREEMPT_RT).
 #pragma once
 
 #include <atomic>
+#include <concepts>
 #include <cstdint>
 
 #include "nestlock/config/annotations.h"
@@ -18,6 +13,32 @@
 namespace nestlock::internal {
 
 inline constexpr auto kRelaxed = std::memory_order_relaxed;
+
+// What a lock's state must offer. A word of your own that satisfies it makes a lock by LockCore
+// (core.h); docs/your_own_lock_word.md does it in three steps.
+//
+//   kSleeps        whether acquire() may sleep: then the section is not pinned by preempt_disable()
+//   acquire()      waits until the caller holds the word, or says why it never can
+//   try_acquire()  one attempt: true if the caller holds it now; else it has written nothing
+//   release()      by the holder only
+//   held()         whether anyone holds it: a snapshot without ordering
+//   contended()    whether anyone waits for it: likewise
+//
+// acquire() and a try_acquire() that succeeds must be acquire operations, and release() a release
+// operation: a section sees all that the section before it did. A word without acquire() can only
+// be tried (TryLockWord).
+template <class W>
+concept TryLockWord = requires(W w, const W c) {
+  { W::kSleeps } -> std::convertible_to<bool>;
+  { w.try_acquire() } noexcept -> std::same_as<bool>;
+  { w.release() } noexcept -> std::same_as<void>;
+  { c.held() } noexcept -> std::same_as<bool>;
+  { c.contended() } noexcept -> std::same_as<bool>;
+};
+template <class W>
+concept LockWord = TryLockWord<W> && requires(W w) {
+  { w.acquire() } noexcept -> std::same_as<SleepResult>;
+};
 
 // No state: on one CPU, disabled preemption is the whole lock. try_acquire() cannot fail, whoever
 // asks: the historic bug, kept where nobody may ask from an interrupting context.
@@ -31,69 +52,66 @@ struct NoWord {
   bool contended() const noexcept { return false; }
 };
 
-// One byte on one CPU, by plain load and store.
+// A flag that the contexts of one CPU set and clear by plain load and store.
+//
+//     0  free        1  held
 //
 // Why no atomic read-modify-write is needed: with preemption off, the contexts of one CPU nest
 // last-in-first-out, and each gives back what it took before it returns. Say T is interrupted
 // between its load (0) and its store (1). The interrupter finds 0, may take the lock, and must
-// release it before T goes on: T's store finds the byte as its load found it. If T's load saw 1,
+// release it before T goes on: T's store finds the flag as its load found it. If T's load saw 1,
 // the holder is a context that T interrupted; it cannot run before T returns, so refusing is the
 // truth. After T's store an interrupter sees 1 and is refused. Relaxed order suffices, because both
 // sides are one CPU, which sees its own accesses in program order; the signal fences keep the
 // compiler from moving the section's accesses out. (A context that leaves a handler by siglongjmp
 // breaks the premise; the debug configurations detect it.)
-template <Kernel K>
-class ByteWord {
+template <Kernel K, class T>
+class FlagWord {
  public:
   static constexpr bool kSleeps = false;
 
   bool try_acquire() noexcept {
     if (held()) return false;
-    byte_.store(1, kRelaxed);
+    flag_.store(1, kRelaxed);
     std::atomic_signal_fence(std::memory_order_acquire);
-    tsan_acquire(&byte_);  // TSan cannot see order without atomics' order
+    tsan_acquire(&flag_);  // TSan cannot see order without atomics' order
     return true;
   }
-  // A byte that is set was set by a context below this one, which cannot run: waiting is for ever.
+  // A flag that is set was set by a context that the caller interrupted. It cannot run until the
+  // caller returns, so waiting would never end.
   SleepResult acquire() noexcept {
     return try_acquire() ? SleepResult::acquired : SleepResult::deadlock;
   }
   void release() noexcept {
-    tsan_release(&byte_);
+    tsan_release(&flag_);
     std::atomic_signal_fence(std::memory_order_release);
-    byte_.store(0, kRelaxed);
+    flag_.store(0, kRelaxed);
   }
-  bool held() const noexcept { return byte_.load(kRelaxed) != 0; }
+  bool held() const noexcept { return flag_.load(kRelaxed) != 0; }
   bool contended() const noexcept { return false; }
 
  private:
-  typename K::Port::template Atomic<std::uint8_t> byte_{0};
+  typename K::Port::template Atomic<T> flag_{0};
 };
 
-// One word for all locks of a class, 4 bytes in all: the mail's "one atomic for every pcp lock".
-// The argument is ByteWord's; a sibling that is held refuses too, so callers need a fallback.
+// One byte for each lock.
+template <Kernel K>
+using ByteWord = FlagWord<K, std::uint8_t>;
+
+// One word for all locks of a class, 4 bytes in all: what was proposed on the kernel's mailing list
+// as one atomic for the locks of all per-CPU pages. A sibling that is held refuses, too, so callers
+// need a fallback; and there is no acquire(), which with a sibling held could never return.
 template <Kernel K, class Class>
 class ClassWord {
  public:
   static constexpr bool kSleeps = false;
-
-  bool try_acquire() noexcept {
-    if (held()) return false;
-    word_.store(1, kRelaxed);
-    std::atomic_signal_fence(std::memory_order_acquire);
-    tsan_acquire(&word_);
-    return true;
-  }
-  void release() noexcept {
-    tsan_release(&word_);
-    std::atomic_signal_fence(std::memory_order_release);
-    word_.store(0, kRelaxed);
-  }
-  bool held() const noexcept { return word_.load(kRelaxed) != 0; }
+  bool try_acquire() noexcept { return word_.try_acquire(); }
+  void release() noexcept { word_.release(); }
+  bool held() const noexcept { return word_.held(); }
   bool contended() const noexcept { return false; }
 
  private:
-  static inline constinit typename K::Port::template Atomic<std::uint32_t> word_{0};
+  static inline constinit FlagWord<K, std::uint32_t> word_{};
 };
 
 }  // namespace nestlock::internal

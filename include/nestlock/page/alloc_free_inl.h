@@ -38,7 +38,7 @@ BasicPage<K>* BasicPageAllocator<K, L>::alloc_slow(gfp flags, unsigned order, in
   return nullptr;
 }
 
-// True, for a jump.
+// Always true, so that callers can tail-call it.
 template <Kernel K, LockPolicy L>
 [[gnu::noinline]] bool BasicPageAllocator<K, L>::free_slow(Zone& z, Page* page,
                                                            unsigned order) noexcept {

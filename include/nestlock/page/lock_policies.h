@@ -1,20 +1,23 @@
-// The locks that an allocator stands on, as a policy: one struct a proposal of the list.
+// The locks that an allocator stands on, as a policy: a struct that names them.
 //
-// The page and slab floors take a policy; the default is the library's own locks. Only locks that
-// promise their try_lock() to every context are accepted; testing/unpromised_policies.h wraps the
-// others, to show what they do.
+// The page and slab floors take a policy as a parameter; the default is the library's own locks. Only
+// locks that promise their try_lock() to every context are accepted. The designs that were proposed
+// on the kernel's mailing list, to be compared, are policies in testing/proposed_policies.h and, as
+// far as their locks do not promise it, in testing/unpromised_policies.h.
 //
 //   Pcp, Zone          lock types of the page floor
 //   Local, Barn, List  of the slab floor: a CPU's sheaves, a node's barn, a node's partial slabs
-//   PcpTag      what is masked around the per-CPU lock
-//   kPcp        whether per-CPU pages are used at all
-//   may_try()   the gate of the *_nolock calls
+//   PcpTag             what is masked around the per-CPU lock
+//   kPcp               whether per-CPU pages are used at all
+//   may_try()          whether the *_nolock calls may try a lock in the present context
+//   may_spin()         whether a slab call may spin, given its gfp flags and whether the call is one
+//                      that may (it is not a *_nolock one); ours is what the call is
 #pragma once
 
-#include "nestlock/lock/fifo_word.h"
 #include "nestlock/lock/irq.h"
 #include "nestlock/lock/lock_concepts.h"
 #include "nestlock/nestlock.h"
+#include "nestlock/page/gfp.h"
 
 namespace nestlock {
 
@@ -32,64 +35,7 @@ struct PerLockByte {
   using PcpTag = NoIrq;
   static constexpr bool kPcp = true;
   static bool may_try() noexcept { return can_spin_trylock<K>(); }
-};
-
-// The SMP lock kept on UP: a compare-exchange where a store would do.
-template <Kernel K>
-class NESTLOCK_CAPABILITY("AtomicTrySpinLock") AtomicTrySpinLock
-    : public internal::LockCore<K, LockType::try_spin,
-                                internal::SleepOrWord<K, internal::FifoWord<K>>> {
-  using Place = internal::PlaceOf<K>;
-
- public:
-  constexpr AtomicTrySpinLock(Place born = Place::here()) noexcept
-      : AtomicTrySpinLock::LockCore(born) {}
-  void lock(Place where = Place::here()) noexcept NESTLOCK_ACQUIRE() {
-    this->template lock_with<internal::Pin<K, AtomicTrySpinLock::kSleeps>>(contexts::Call::lock,
-                                                                           where);
-  }
-  [[nodiscard]] bool try_lock(Place where = Place::here()) noexcept NESTLOCK_TRY_ACQUIRE(true) {
-    return this->try_with(where);
-  }
-};
-
-template <Kernel K>
-struct PerLockAtomic : PerLockByte<K> {
-  static constexpr const char* kName = "per-lock atomic";
-  using Pcp = AtomicTrySpinLock<K>;
-  using Zone = AtomicTrySpinLock<K>;
-  using Local = AtomicTrySpinLock<K>;
-  using Barn = AtomicTrySpinLock<K>;
-  using List = AtomicTrySpinLock<K>;
-};
-
-// One word for all locks of a class on UP. The zone's needs a blocking form, which a class lock can
-// only have where no sibling is ever held by the caller or by what it interrupted: zone locks are
-// taken one at a time and with irqs masked.
-template <Kernel K, class Class>
-class NESTLOCK_CAPABILITY("ClassLock") ClassLock : public BasicSharedTrySpinLock<K, Class> {
-  using Place = internal::PlaceOf<K>;
-
- public:
-  constexpr ClassLock(Place born = Place::here()) noexcept
-      : BasicSharedTrySpinLock<K, Class>(born) {}
-  void lock(Place where = Place::here()) noexcept NESTLOCK_ACQUIRE() NESTLOCK_NO_TSA {
-    unsigned turns = 0;
-    while (!this->try_lock(where)) {
-      if constexpr (!K::kConfig.smp && !K::kConfig.preempt_rt) internal::die<typename K::Port>();
-      internal::wait_turn<typename K::Port>(turns);
-    }
-  }
-};
-
-template <Kernel K>
-struct ClassAtomic : PerLockByte<K> {
-  static constexpr const char* kName = "class atomic";
-  using Pcp = BasicSharedTrySpinLock<K, struct PcpClass>;
-  using Zone = ClassLock<K, struct ZoneClass>;
-  using Local = BasicSharedTrySpinLock<K, struct LocalClass>;
-  using Barn = ClassLock<K, struct BarnClass>;
-  using List = ClassLock<K, struct ListClass>;
+  static constexpr bool may_spin(gfp, bool call_may) noexcept { return call_may; }
 };
 
 }  // namespace policy
@@ -106,6 +52,7 @@ template <class L>
 concept LockPolicy =
     requires {
       { L::may_try() } noexcept -> std::same_as<bool>;
+      { L::may_spin(gfp{}, true) } noexcept -> std::same_as<bool>;
       typename L::PcpTag;
       requires TryLockable<typename L::Pcp> && TryLockable<typename L::Local>;
       requires internal::FullyLockable<typename L::Zone, typename L::Barn, typename L::List>;

@@ -44,7 +44,8 @@ template <bool kFast>
 
 // In batches, each detached under the pcp lock and given to the zone outside it; a lock lost in
 // between (to an interrupt, to a remote drain) ends it. So does the number of batches that the
-// cache held at first: what interrupts this may free pages as fast as it drains. True, for a jump.
+// cache held at first: what interrupts this may free pages as fast as it drains. Always true, so that
+// callers can tail-call it.
 template <Kernel K, LockPolicy L>
 [[gnu::noinline]] bool BasicPageAllocator<K, L>::drain_over_high(Zone& z) noexcept {
   const std::uint32_t batch = z.pcp_batch.load(internal::kRelaxed);

@@ -240,6 +240,12 @@ struct HostedPort {
   }
 };
 
+// What it offers of the optional members (port.h): a misspelt one would be left out without a word.
+static_assert(SelfPort<HostedPort<configs::smp>> && ClaimingPort<HostedPort<configs::smp>> &&
+              TaskCpuPort<HostedPort<configs::smp>> && YieldingPort<HostedPort<configs::smp>> &&
+              AbandonmentPort<HostedPort<configs::smp>> &&
+              PreemptCountPort<HostedPort<configs::smp>>);
+
 template <Config kC>
 using DefaultPort = HostedPort<kC>;
 

@@ -78,32 +78,70 @@ concept CrossCallPort = Port<P> && requires(unsigned cpu, void (*f)(void*), void
   { P::run_on(cpu, f, a) } noexcept -> std::same_as<bool>;
 };
 
+// What a port may offer besides. Without a member its users do without, as each line says; so a
+// misspelt one would be left out without a word. A port that means to have one asserts it:
+//
+//   static_assert(YieldingPort<MyPort>);
+
+// Tells tasks apart that share a CPU, for ownership checks. Else: the CPU is the owner.
+template <class P>
+concept SelfPort = Port<P> && requires {
+  { P::self() } noexcept -> std::same_as<std::uintptr_t>;
+};
+// Claims CPUs for its tasks one by one; this is cpu_id() without a claim: kMaxCpus or more for a task
+// that has none yet. Else: every task has a CPU.
+template <class P>
+concept ClaimingPort = Port<P> && requires {
+  { P::claimed_cpu() } noexcept -> std::same_as<unsigned>;
+};
+// A task has its CPU for good (kTaskIsCpu is true): a section that ends before its caller does
+// anything else needs no pin. Else: it is pinned.
+template <class P>
+concept TaskCpuPort = Port<P> && requires {
+  { P::kTaskIsCpu } -> std::convertible_to<bool>;
+};
+// Gives the processor away while a preempted holder is waited for. Else: waiting is pause().
+template <class P>
+concept YieldingPort = Port<P> && requires {
+  { P::yield() } noexcept -> std::same_as<void>;
+};
+// What happens after a fatal report; does not return. Else: a trap instruction.
+template <class P>
+concept DyingPort = Port<P> && requires { P::die(); };
+// Debug: finds out whether a handler was left by a jump. Else: it is not looked for.
+template <class P>
+concept AbandonmentPort = Port<P> && requires {
+  { P::check_abandoned() } noexcept -> std::same_as<void>;
+};
+// How often preemption is off, for the debug check that RT code may sleep. Else: it is not checked.
+template <class P>
+concept PreemptCountPort = Port<P> && requires {
+  { P::preempt_count() } noexcept -> std::same_as<std::uint32_t>;
+};
+
 namespace internal {
 
-// Who is running, for ownership checks: the port's self(), else its CPU.
+// Who is running, for ownership checks.
 template <Port P>
 std::uintptr_t self_of() noexcept {
-  if constexpr (requires { P::self(); })
+  if constexpr (SelfPort<P>)
     return P::self();
   else
     return P::cpu_id() + 1;
 }
 
-// cpu_id() for a fast path with a slow one behind it: where the port claims CPUs for its tasks one
-// by one (claimed_cpu()), a number of kMaxCpus or more for a task that has none yet.
+// cpu_id() for a fast path with a slow one behind it: kMaxCpus or more for a task without a CPU.
 template <Port P>
 unsigned claimed_cpu() noexcept {
-  if constexpr (requires { P::claimed_cpu(); })
+  if constexpr (ClaimingPort<P>)
     return P::claimed_cpu();
   else
     return P::cpu_id();
 }
 
-// Whether a task has a CPU of its own for good (kTaskIsCpu): there a section that ends before its
-// caller does anything else needs no pin.
 template <Port P>
 constexpr bool task_is_cpu() noexcept {
-  if constexpr (requires { P::kTaskIsCpu; })
+  if constexpr (TaskCpuPort<P>)
     return P::kTaskIsCpu;
   else
     return false;
@@ -116,7 +154,7 @@ inline constexpr unsigned kSpinsBeforeYield = 128;
 
 template <Port P>
 void wait_turn(unsigned& turns) noexcept {
-  if constexpr (requires { P::yield(); }) {
+  if constexpr (YieldingPort<P>) {
     if (++turns > kSpinsBeforeYield) return P::yield();
   }
   P::pause();
@@ -125,7 +163,7 @@ void wait_turn(unsigned& turns) noexcept {
 // After a fatal report: never returns.
 template <Port P>
 [[noreturn]] void die() noexcept {
-  if constexpr (requires { P::die(); }) P::die();
+  if constexpr (DyingPort<P>) P::die();
   __builtin_trap();
 }
 

@@ -133,8 +133,10 @@ BasicKmemCache<K, L>* BasicSlabAllocator<K, L>::create(const char* name, std::si
   void* const memory = alloc_large(sizeof(Cache), gfp::kernel, Place::here());
   if (!memory) return nullptr;
   Cache* const c = ::new (memory) Cache;
-  if (!c->set_up(*this, name, size, align, flags, ctor, sheaf_capacity))
-    return kfree(memory), nullptr;
+  if (!c->set_up(*this, name, size, align, flags, ctor, sheaf_capacity)) {
+    kfree(memory);
+    return nullptr;
+  }
   enlist(*c);
   return c;
 }
@@ -174,7 +176,8 @@ bool BasicSlabAllocator<K, L>::destroy(Cache* cache) noexcept {
   if (cache->stats().slabs) {
     if (cache->debugged()) cache->report_leaks("destroy");
     cache->min_partial_ = min_partial;
-    return enlist(*cache), false;
+    enlist(*cache);
+    return false;
   }
   return kfree(cache);
 }

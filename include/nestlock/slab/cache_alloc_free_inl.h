@@ -55,12 +55,12 @@ template <Kernel K, LockPolicy L>
   return alloc_spinning(size, flags, node, where);
 }
 
-// Apart and by a jump, so that the fast path saves no register for it.
+// Out of line and tail-called, so that the fast path saves no registers.
 template <Kernel K, LockPolicy L>
 [[gnu::noinline]] void* BasicKmemCache<K, L>::alloc_spinning(std::size_t size, gfp flags, int node,
                                                              Place where) noexcept {
   SlabRefusal why{};
-  void* const o = given(alloc_slow({flags, SlabAlloc::SLAB_ALLOC_DEFAULT, node}, &why));
+  void* const o = given(alloc_slow({flags, SlabAlloc::spinning, node}, &why));
   if (!debugged()) return finish(o, object_size_, flags);
   return finish(debug_alloc(o, size, "alloc", where), size, flags);
 }
@@ -88,7 +88,7 @@ template <Kernel K, LockPolicy L>
   else if (fails_now())
     reason = SlabRefusal::injected;
   else
-    o = given(alloc_slow({flags, SlabAlloc::SLAB_ALLOC_NOLOCK, node}, &reason));
+    o = given(alloc_slow({flags, SlabAlloc::nolock, node}, &reason));
   if (!o) internal::bump(counters_.refusals[static_cast<unsigned>(reason)]);
   if (why) *why = o ? SlabRefusal::none : reason;
   if (!debugged()) return finish(o, object_size_, flags);
@@ -203,7 +203,7 @@ template <Kernel K, LockPolicy L>
   return free_spinning(p, object, call, where);
 }
 
-// Apart and by a jump, as alloc_spinning().
+// Out of line and tail-called, as alloc_spinning() is.
 template <Kernel K, LockPolicy L>
 [[gnu::noinline]] bool BasicKmemCache<K, L>::free_spinning(Page& p, void* object, const char* call,
                                                            Place where) noexcept {
@@ -279,7 +279,7 @@ void BasicKmemCache<K, L>::fail_every(std::uint32_t k) noexcept {
 // not to be made to wait is alloc_nolock(), not some combination of gfp flags.)
 template <Kernel K, LockPolicy L>
 inline void BasicKmemCache<K, L>::check_may_sleep(const char* call, Place where) noexcept {
-  if constexpr (K::kConfig.debug && K::kConfig.preempt_rt && requires { K::Port::preempt_count(); })
+  if constexpr (K::kConfig.debug && K::kConfig.preempt_rt && PreemptCountPort<typename K::Port>)
     if (K::Port::preempt_count()) report(Finding::wrong_context, call, nullptr, where);
 }
 

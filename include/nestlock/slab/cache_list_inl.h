@@ -26,7 +26,8 @@ void BasicKmemCache<K, L>::link_more(Page& p) noexcept {
   linked(p) = static_cast<std::uint16_t>(i);
 }
 
-// There is one. Whoever has the slab: under the list's lock, or while nobody else knows it.
+// Takes one object off the slab. Needs: the slab has a free object, and the caller holds the list's
+// lock or owns a slab that nobody else knows yet.
 template <Kernel K, LockPolicy L>
 void* BasicKmemCache<K, L>::take_object(Page& p) noexcept {
   Object* const link = freelist(p);

@@ -198,8 +198,8 @@ internal::Sheaf* BasicKmemCache<K, L>::empty_sheaf(Node& n) noexcept {
     }
   }
   SlabRefusal why{};
-  void* const memory = sheaf_source_->alloc_slow(
-      {gfp::nowait | gfp::nowarn, SlabAlloc::SLAB_ALLOC_NO_RECURSE, kAnyNode}, &why);
+  void* const memory =
+      sheaf_source_->alloc_slow({gfp::nowait | gfp::nowarn, SlabAlloc::no_recurse, kAnyNode}, &why);
   if (!memory) return nullptr;
   internal::bump(counters_.sheaf_allocs);
   return ::new (sheaf_source_->given(memory)) Sheaf{0, capacity_, nullptr};
@@ -207,7 +207,7 @@ internal::Sheaf* BasicKmemCache<K, L>::empty_sheaf(Node& n) noexcept {
 
 template <Kernel K, LockPolicy L>
 internal::Sheaf* BasicKmemCache<K, L>::prefill_sheaf(gfp flags, unsigned n) noexcept {
-  const Request r{flags, SlabAlloc::SLAB_ALLOC_DEFAULT, kAnyNode};
+  const Request r{flags, SlabAlloc::spinning, kAnyNode};
   Node& node = home(kAnyNode);
   Sheaf* s = nullptr;
   if (n <= capacity_) {

@@ -7,19 +7,17 @@
 
 namespace nestlock {
 
-// How an allocation behaves, apart from gfp and internal to slab: named so in the kernel.
+// How an allocation behaves, apart from gfp and internal to slab. The kernel's names stand beside.
 enum class SlabAlloc : std::uint32_t {
-  SLAB_ALLOC_DEFAULT = 0x00,     // may spin
-  SLAB_ALLOC_NOLOCK = 0x01,      // no spinning lock at all, and no retry of a refused one
-  SLAB_ALLOC_NO_RECURSE = 0x04,  // for a sheaf: must not want a sheaf itself
+  spinning = 0x00,    // SLAB_ALLOC_DEFAULT: may spin
+  nolock = 0x01,      // SLAB_ALLOC_NOLOCK: no spinning lock at all, and no retry of a refused one
+  no_recurse = 0x04,  // SLAB_ALLOC_NO_RECURSE: for a sheaf, which must not want a sheaf itself
 };
 constexpr bool alloc_flags_allow_sheaves(SlabAlloc f) noexcept {
-  return !(static_cast<std::uint32_t>(f) &
-           static_cast<std::uint32_t>(SlabAlloc::SLAB_ALLOC_NO_RECURSE));
+  return !(static_cast<std::uint32_t>(f) & static_cast<std::uint32_t>(SlabAlloc::no_recurse));
 }
 constexpr bool alloc_flags_allow_spinning(SlabAlloc f) noexcept {
-  return !(static_cast<std::uint32_t>(f) &
-           static_cast<std::uint32_t>(SlabAlloc::SLAB_ALLOC_NOLOCK));
+  return !(static_cast<std::uint32_t>(f) & static_cast<std::uint32_t>(SlabAlloc::nolock));
 }
 
 // Why a nolock allocation was refused.
@@ -99,8 +97,8 @@ struct Sheaf {
 // Empty and full at once: where a CPU has no sheaf yet both fast paths leave, without a null test.
 inline constinit Sheaf no_sheaf{0, 0, nullptr};
 
-// kmalloc class of (size - 1) / 8, for sizes to 1024: a table, for a branch by size is guessed
-// wrong where sizes vary.
+// The kmalloc class of a size up to 1024 bytes, at index (size - 1) / 8. A table, because a branch on
+// the size is mispredicted where sizes are mixed.
 struct SmallClasses {
   std::uint8_t of[128]{};
   constexpr SmallClasses() {

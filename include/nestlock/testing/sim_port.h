@@ -222,6 +222,8 @@ struct SimPort {
   }
 };
 
+static_assert(SelfPort<SimPort<configs::smp>>);  // a misspelt optional member would be left out
+
 template <Config kC>
 using SimKernel = KernelOf<kC, SimPort<kC>>;
 

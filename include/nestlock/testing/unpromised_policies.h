@@ -19,6 +19,7 @@ struct Stateless {
   using PcpTag = NoIrq;
   static constexpr bool kPcp = true;
   static bool may_try() noexcept { return can_spin_trylock<K>(); }
+  static constexpr bool may_spin(gfp, bool call_may) noexcept { return call_may; }
 };
 
 // What mainline did for years: irqs masked around the per-CPU lock on UP.

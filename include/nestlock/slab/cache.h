@@ -1,0 +1,241 @@
+// A cache of objects of one size: what the slab allocator (nestlock/slab.h) is made of. How sheaves,
+// barns and slabs relate, and the order of their locks, stands at the head of that header.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "nestlock/page.h"
+#include "nestlock/slab/types.h"
+
+namespace nestlock {
+
+inline constexpr std::size_t kMaxKmalloc = 8192;  // larger ones are pages
+
+// Flags of a cache.
+//   no_sheaves   no per-CPU arrays of free objects: each call goes to the slabs' list
+//   debug        red zones on both sides of each object, poison in free ones, where each was allocated
+//                and freed (places: in debug kernels), checks at each alloc and free; no sheaves.
+//                Detects overruns, use after free, double and invalid frees, and leaks, and reports
+//                them in every kernel. A free that is reported so does nothing.
+enum class slab : std::uint32_t { none = 0, no_sheaves = 1, debug = 2 };
+
+template <Kernel K, LockPolicy L = policy::PerLockByte<K>>
+class BasicSlabAllocator;
+
+// A cache of objects of one size. Made by BasicSlabAllocator::create(), or inside it for kmalloc.
+template <Kernel K, LockPolicy L = policy::PerLockByte<K>>
+class BasicKmemCache {
+ public:
+  using Slabs = BasicSlabAllocator<K, L>;
+  using Pages = BasicPageAllocator<K, L>;
+  using Page = BasicPage<K>;
+  using Place = internal::PlaceOf<K>;
+  using Constructor = void (*)(void*);
+
+  // One object; null if there is no memory. Contexts: those of TrySpinLock::lock(); with
+  // gfp::reclaim task only. Fast path: no atomic read-modify-write, no system call.
+  void* alloc(gfp flags, int node = kAnyNode, Place where = Place::here()) noexcept;
+  // Any context, NMI and probes included; never spins, bounded work. Null: see SlabRefusal.
+  void* alloc_nolock(gfp flags, int node = kAnyNode, SlabRefusal* why = nullptr,
+                     Place where = Place::here()) noexcept;
+  // Back to its cache. False: not an object of this cache; nothing changed (reported in debug).
+  bool free(void* object, Place where = Place::here()) noexcept;
+  // Any context; never fails for lack of a lock: what finds none is deferred to the next spinning
+  // call on this cache, on any CPU.
+  bool free_nolock(void* object, Place where = Place::here()) noexcept;
+  // All `n` or none (0).
+  std::size_t alloc_bulk(gfp flags, std::size_t n, void** objects) noexcept;
+  void free_bulk(std::size_t n, void** objects) noexcept;
+
+  // A sheaf of at least `n` objects for a caller who must not fail later: so many calls of
+  // alloc_from_sheaf() succeed, then null, without a look elsewhere. Null: no memory. More than the
+  // cache's capacity makes a sheaf of its own. Contexts of alloc(); alloc_from_sheaf(): any, by one
+  // at a time.
+  using Sheaf = internal::Sheaf;
+  Sheaf* prefill_sheaf(gfp flags, unsigned n) noexcept;
+  void* alloc_from_sheaf(Sheaf* s, gfp flags) noexcept;
+  void return_sheaf(Sheaf* s) noexcept;
+
+  // Task context: this CPU's sheaves, the barn's and the empty slabs give their memory back.
+  void shrink() noexcept;
+  // This CPU's sheaves to the barn, beyond its limit to the slabs: for the port's offline hook.
+  void flush_cpu() noexcept;
+
+  // Whether the code that this context interrupted is in one of its locked sections. Any context;
+  // with several CPUs it errs to true, for a barn or a list may be another's.
+  bool interrupted() const noexcept;
+
+  const char* name() const noexcept { return name_; }
+  std::size_t object_size() const noexcept { return object_size_; }
+  SlabStats stats() const noexcept;
+  // Every k-th allocation fails (0: none).
+  void fail_every(std::uint32_t k) noexcept;
+  // Task context, nothing else running: lists, counts and free lists agree. `objects` gets the
+  // number of objects that are in the user's hands.
+  bool consistent(std::uintptr_t* objects = nullptr) noexcept;
+
+ private:
+  friend Slabs;
+  using Object = internal::FreeObject;
+  template <class T>
+  using Atomic = typename K::Port::template Atomic<T>;
+
+  struct CpuSheaves {
+    typename L::Local lock;
+    Sheaf* main = &internal::no_sheaf;  // never null; guarded by lock
+    Sheaf* spare = nullptr;             // full, empty or between
+    Atomic<std::uintptr_t> allocs{0}, frees{0};
+  };
+
+  struct Node {
+    typename L::Barn barn_lock;
+    Sheaf* full = nullptr;  // guarded by barn_lock, linked by next
+    Sheaf* empty = nullptr;
+    Atomic<std::uint32_t> nr_full{0}, nr_empty{0};
+    typename L::List list_lock;
+    internal::PageList<K> partial;  // guarded by list_lock
+    std::uint32_t nr_partial = 0;
+    internal::LockFreeList<K> orphans;  // new slabs that found the list busy
+    Atomic<std::uint32_t> nr_orphans{0};
+  };
+
+  struct Request {  // the kernel's slab_alloc_context
+    gfp flags;
+    SlabAlloc alloc_flags;
+    int node;
+    bool may_spin() const noexcept {
+      return L::may_spin(flags, alloc_flags_allow_spinning(alloc_flags));
+    }
+  };
+
+  bool set_up(Slabs& slabs, const char* name, std::size_t size, std::size_t align, slab flags,
+              Constructor ctor, unsigned capacity) noexcept;
+
+  enum Kind : std::uint8_t { kSlab = 1, kLarge = 2 };  // Page::kind
+  enum OnList : std::uintptr_t { kOff = 0, kPartial = 1, kOrphan = 2 };
+  // Bits of attention_.
+  enum Attention : std::uint32_t { kUnsettled = 1, kFailing = 2, kDebugged = 4, kManyNodes = 8 };
+  static constexpr std::uint32_t kMaxFull = 10, kMaxOrphans = 16, kLinkedAtOnce = 32;
+
+  // A slab's own data, in its head page (`owner`, the cache, in each of its pages).
+  static Object* freelist(const Page& p) noexcept { return static_cast<Object*>(p.owner_list); }
+  static void set_freelist(Page& p, Object* first) noexcept { p.owner_list = first; }
+  static std::uintptr_t& inuse(Page& p) noexcept { return p.owner_word[0]; }
+  static std::uintptr_t& on_list(Page& p) noexcept { return p.owner_word[1]; }
+  static std::uint16_t& objects(Page& p) noexcept { return p.owner_half[0]; }
+  // The first so many of them, by address, are in use or linked; the rest was never given out.
+  static std::uint16_t& linked(Page& p) noexcept { return p.owner_half[1]; }
+  // Slabs that were taken off are chained for discard() through their free-list pointer.
+  static Page* next_empty(const Page& p) noexcept { return static_cast<Page*>(p.owner_list); }
+  static void chain_empty(Page& p, Page*& chain) noexcept {
+    p.owner_list = chain;
+    chain = &p;
+  }
+  Object* link_of(void* object) const noexcept {
+    return reinterpret_cast<Object*>(static_cast<char*>(object) + link_offset_);
+  }
+  void* object_of(Object* link) const noexcept {
+    return reinterpret_cast<char*>(link) - link_offset_;
+  }
+
+  void* pop_here() noexcept;
+  // `size`: the bytes that were asked for, which a debug cache watches
+  void* alloc_sized(std::size_t size, gfp flags, int node, Place where) noexcept;
+  void* alloc_nolock_sized(std::size_t size, gfp flags, int node, SlabRefusal* why,
+                           Place where) noexcept;
+  void* alloc_trying(std::size_t size, gfp flags, int node, SlabRefusal* why, Place where) noexcept;
+  void* alloc_spinning(std::size_t size, gfp flags, int node, Place where) noexcept;
+  void* alloc_slow(const Request& r, SlabRefusal* why) noexcept;
+  void* alloc_from_list(const Request& r, SlabRefusal& why) noexcept;
+  void* alloc_from_new_slab(const Request& r, SlabRefusal& why) noexcept;
+  unsigned refill(Node& n, const Request& r, void** out, unsigned want, unsigned least) noexcept;
+  Sheaf* refilled_sheaf(Node& n, const Request& r) noexcept;
+  void install_full(Node& n, Sheaf* s) noexcept;
+  void* finish(void* object, std::size_t size, gfp flags) noexcept;
+
+  bool bad_free(void* object, const char* call, Place where) noexcept;
+  bool free_known(Page& p, void* object, const char* call, Place where) noexcept;
+  bool free_known_nolock(Page& p, void* object, const char* call, Place where) noexcept;
+  bool free_spinning(Page& p, void* object, const char* call, Place where) noexcept;
+  bool free_trying(Page& p, void* object, const char* call, Place where) noexcept;
+  // Whether it goes into this CPU's sheaves: they hold objects of one node.
+  bool is_local(Page& p) noexcept { return pages_->nodes() == 1 || &node_of(p) == &home(kAnyNode); }
+  bool push_here(void* object) noexcept;
+  bool free_to_sheaf(void* object, bool may_spin) noexcept;
+  bool free_to_slab(void* object, bool may_spin) noexcept;
+  void flush(Sheaf& s) noexcept;
+  void defer(void* object) noexcept;
+  void settle() noexcept;
+
+  void* take_object(Page& p) noexcept;
+  void link_more(Page& p) noexcept;
+
+  // list lock held
+  void* take_locked(Node& n) noexcept;
+  void give_locked(Node& n, Page& slab, void* object, Page*& empty) noexcept;
+  void add_slab_locked(Node& n, Page& slab) noexcept;
+  void settle_locked(Node& n, Page*& empty) noexcept;
+  void discard(Page* chain, bool may_spin) noexcept;
+
+  Page* new_slab(const Request& r) noexcept;
+  Page& slab_of(void* object) noexcept;
+  Node& node_of(Page& p) noexcept { return node_[p.zone_id]; }
+  Node& home(int node) noexcept;
+
+  enum class Want : std::uint8_t { full, empty };
+  Sheaf* barn_swap(Node& n, Sheaf* have, Want want, bool may_spin) noexcept;
+  Sheaf* empty_sheaf(Node& n) noexcept;
+  void put_empty(Node& n, Sheaf* s) noexcept;
+  void put_full(Node& n, Sheaf* s) noexcept;
+  bool fails_now() noexcept;
+  void check_may_sleep(const char* call, Place where) noexcept;
+  void report(Finding f, const char* call, const void* object, Place where,
+              const internal::SlabTrack<K>* track = nullptr) noexcept;
+
+  // With AddressSanitizer: an object goes to its user, and comes back. (Debug caches look after
+  // theirs by themselves.) A second free is an access like any other.
+  void* given(void* object) noexcept {
+    if (internal::kWithAsan && object) internal::asan_unpoison(object, object_size_);
+    return object;
+  }
+  void taken(void* object) noexcept {
+    if (!internal::kWithAsan || debugged()) return;
+    (void)*static_cast<volatile char*>(object);
+    internal::asan_poison(object, object_size_);
+  }
+
+  // Debug caches: cache_debug_inl.h
+  using Track = internal::SlabTrack<K>;
+  static constexpr unsigned char kRed = 0xbb, kPoison = 0x6b;
+  Track* track_of(const void* object) noexcept;
+  std::size_t usable(const void* object) noexcept;
+  void debug_new(void* object) noexcept;
+  void* debug_alloc(void* object, std::size_t size, const char* call, Place where) noexcept;
+  bool debug_free(void* object, const char* call, Place where) noexcept;
+  void report_leaks(const char* call) noexcept;
+  bool zones_intact(void* object, std::size_t size) noexcept;
+  void paint_zones(void* object, std::size_t size) noexcept;
+  bool debugged() const noexcept { return attention_.load(internal::kRelaxed) & kDebugged; }
+
+  Slabs* slabs_ = nullptr;
+  Pages* pages_ = nullptr;
+  const char* name_ = nullptr;
+  std::uint32_t object_size_ = 0, stride_ = 0, link_offset_ = 0, capacity_ = 0;
+  std::uint32_t lead_ = 0;  // debug: the red zone before an object
+  std::uint8_t order_ = 0, min_order_ = 0;
+  std::uint32_t min_partial_ = 5;
+  Constructor ctor_ = nullptr;
+  BasicKmemCache* sheaf_source_ = nullptr;  // where its sheaves come from; null: it has none
+  // Not 0: something was deferred, allocations are made to fail, objects are checked, or must be
+  // kept apart by node. Looked at by the fast path.
+  Atomic<std::uint32_t> attention_{0};
+  Atomic<std::uint32_t> fail_every_{0}, fail_turn_{0};
+  Atomic<Object*> deferred_{nullptr};
+  internal::SlabCounters<K> counters_;
+  BasicPerCpu<K, CpuSheaves> cpu_;
+  Node node_[kMaxNodes];
+  BasicKmemCache* next_ = nullptr;  // of the allocator's list
+};
+
+}  // namespace nestlock
