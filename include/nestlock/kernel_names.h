@@ -24,8 +24,7 @@ using local_lock_t = LocalLock;
 using local_trylock_t = LocalTryLock;
 using irqflags_t = BuiltPort::IrqState;
 
-// ---- context
-// -------------------------------------------------------------------------------------
+// ---- context -----------------------------------------------------------------------------------
 
 inline void preempt_disable() noexcept { BuiltPort::preempt_disable(); }
 inline void preempt_enable() noexcept { BuiltPort::preempt_enable(); }
@@ -166,8 +165,7 @@ template <internal::Spin L> void assert_spin_locked(const L* l) noexcept NESTLOC
 
 // clang-format on
 
-// ---- local_lock_t, local_trylock_t
-// ---------------------------------------------------------------
+// ---- local_lock_t, local_trylock_t -------------------------------------------------------------
 
 template <auto kLock, class T>
 T* local_lock(PerCpu<T>& all) noexcept NESTLOCK_NO_TSA {

@@ -14,12 +14,10 @@
 //  - pthread_sigmask() on irq signals and irq-off sections nest, never cross; set_signal_mask()
 //    below may cross.
 //  - No thread is created, and no program executed, in an irq-off section: it would be born with
-//  the
-//    irq class blocked if something was held back.
+//    the irq class blocked if something was held back.
 //  - fork() in an irq-off section is fine: what was held back stays the parent's.
 //  - In an irq-off section an arrival interrupts a blocking system call once (EINTR where
-//  SA_RESTART
-//    does not apply), though its handler runs later. To wait for an irq use wait_irq().
+//    SA_RESTART does not apply), though its handler runs later. To wait for an irq use wait_irq().
 #pragma once
 
 #include <signal.h>

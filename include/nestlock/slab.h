@@ -2,10 +2,10 @@
 //
 // How the objects relate (the newest kernel design, without its per-slab lock-free freelists):
 //
-//   CPU:   [main sheaf] [spare sheaf]    arrays of free objects; taken under the CPU's local
-//   trylock node:  barn: full and empty sheaves  exchanged for a CPU's, under the barn lock
-//          partial list: slabs that have free objects, under the list lock
-//   slab:  2^order pages; its free objects are a list, changed only under the list lock, in bulk
+//   CPU    main sheaf, spare sheaf   arrays of free objects; taken under the CPU's LocalTryLock
+//   node   barn                      full and empty sheaves, exchanged for a CPU's; the barn lock
+//          partial list              the slabs that have free objects; the list lock
+//   slab   2^order pages             its free objects are a list, changed in bulk; the list lock
 //
 // An object in a sheaf is free for the user but taken as far as its slab knows.
 //

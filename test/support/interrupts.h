@@ -148,8 +148,7 @@ void interrupt(Where w, F&& f) {
   EXPECT_EQ(try_interrupt(w, f), 1u) << "the handler did not run: " << name_of(w);
 }
 
-// ---- what a test must leave as it was
-// ------------------------------------------------------------
+// ---- what a test must leave as it was ----------------------------------------------------------
 
 // The thread's counts and masks, in every configuration.
 struct ThreadCounts {

@@ -185,8 +185,7 @@ struct ObjectRun {
   }
 };
 
-// ---- the policy's own lock, asked
-// ----------------------------------------------------------------
+// ---- the policy's own lock, asked --------------------------------------------------------------
 
 template <Kernel K, class P>
 struct PolicyLock {
@@ -215,8 +214,7 @@ struct PolicyLock {
   }
 };
 
-// ---- bytes of lock state
-// -------------------------------------------------------------------------
+// ---- bytes of lock state -----------------------------------------------------------------------
 
 template <class Lock>
 constexpr bool in_a_class() {

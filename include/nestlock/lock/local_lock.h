@@ -2,10 +2,10 @@
 //
 // Lives in a PerCpu<T>; take it by PerCpu::lock_here(), which pins first and then picks the CPU's.
 //
-// | configuration | state                                   | size               |
-// |---------------|-----------------------------------------|--------------------|
-// | not RT        | none: preemption off is the lock        | 0 as a [[no_unique_address]] member |
-// | RT (both)     | per-CPU sleeping lock                   | 4 bytes on hosted  |
+// | configuration | state                            | size                                |
+// |---------------|----------------------------------|-------------------------------------|
+// | not RT        | none: preemption off is the lock | 0 as a [[no_unique_address]] member |
+// | RT (both)     | per-CPU sleeping lock            | 4 bytes on hosted                   |
 //
 // It has no try_lock(): that does not compile, in every configuration (the kernel: only without
 // RT). An interrupt that may use it too needs lock_here(irq_save); NMIs may not use it.

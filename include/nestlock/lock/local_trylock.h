@@ -2,9 +2,9 @@
 //
 // Lives in a PerCpu<T>; take it by PerCpu::lock_here() or try_lock_here().
 //
-// | configuration | state                                      | size               |
-// |---------------|--------------------------------------------|--------------------|
-// | not RT        | one byte, plain load and store, own CPU only | 1 byte           |
+// | configuration | state                                              | size              |
+// |---------------|----------------------------------------------------|-------------------|
+// | not RT        | one byte, plain load and store, own CPU only       | 1 byte            |
 // | RT (both)     | per-CPU sleeping lock; hardirq and NMI are refused | 4 bytes on hosted |
 //
 // The promise is TrySpinLock's: false only if this CPU holds it (or, on RT, in hardirq and NMI),

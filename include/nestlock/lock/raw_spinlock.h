@@ -1,10 +1,10 @@
 // RawSpinLock (the kernel's raw_spinlock_t): spins in every configuration, PREEMPT_RT too.
 //
-// | configuration | state                                   | size          |
-// |---------------|-----------------------------------------|---------------|
-// | UP            | none: preemption off is the lock        | 0 as a [[no_unique_address]] member |
-// | UP debug      | a byte and the debug record             | unspecified   |
-// | SMP           | FIFO word, spins then yields            | 4 bytes       |
+// | configuration | state                            | size                                |
+// |---------------|----------------------------------|-------------------------------------|
+// | UP            | none: preemption off is the lock | 0 as a [[no_unique_address]] member |
+// | UP debug      | a byte and the debug record      | unspecified                         |
+// | SMP           | FIFO word, spins then yields     | 4 bytes                             |
 //
 // A section must not sleep. An interrupt handler may lock() it only if every other user masks that
 // interrupt (Guard with irq_save). try_lock() from a context that interrupted the holder is NOT

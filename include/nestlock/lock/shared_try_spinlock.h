@@ -5,10 +5,10 @@
 // could never return. try_lock() is false also while a sibling is held, so callers must have a
 // fallback; and while one lock of the class is held the same task cannot take another.
 //
-// | configuration | state                    | size                        |
-// |---------------|--------------------------|-----------------------------|
+// | configuration | state                    | size                                          |
+// |---------------|--------------------------|-----------------------------------------------|
 // | UP            | one word for all         | 0 as a [[no_unique_address]] member, 4 in all |
-// | SMP, RT       | as TrySpinLock, per lock | 4 bytes                     |
+// | SMP, RT       | as TrySpinLock, per lock | 4 bytes                                       |
 #pragma once
 
 #include "nestlock/lock/try_spinlock.h"

@@ -1,10 +1,10 @@
 // SpinLock (the kernel's spinlock_t): a RawSpinLock, but on PREEMPT_RT a sleeping lock.
 //
-// | configuration | state                                          | size               |
-// |---------------|------------------------------------------------|--------------------|
-// | UP            | none                                           | 0 as a [[no_unique_address]]
-// member | | SMP           | FIFO word                                      | 4 bytes            |
-// | RT (both)     | owner; waiters inherit priority; irqs stay on  | 4 bytes on hosted  |
+// | configuration | state                            | size                                |
+// |---------------|----------------------------------|-------------------------------------|
+// | UP            | none: preemption off is the lock | 0 as a [[no_unique_address]] member |
+// | SMP           | FIFO word                        | 4 bytes                             |
+// | RT (both)     | owner; waiters inherit priority  | 4 bytes on hosted                   |
 //
 // On RT a section is preemptible but stays on its CPU; the tags irq_save and irq_disable mask
 // nothing, and hardirq and NMI may not touch the lock. try_lock() from a context that interrupted
