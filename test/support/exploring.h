@@ -15,8 +15,8 @@ namespace nestlock::test_support {
 
 using Scenario = std::function<void(testing::Sim&)>;
 
-// PROGRAM --case=... --replay=... (test/main.cc; or by the environment): runs that schedule of that
-// case, shows each step, and ends the program with 1 if it fails, else with 0.
+// PROGRAM --case=... --replay=... (test/support/main.cc; or by the environment): runs that schedule
+// of that case, shows each step, and ends the program with 1 if it fails, else with 0.
 inline void replay_if_asked(const std::string& what, const Scenario& set_up,
                             testing::ExploreOptions options) {
   const char* const schedule = std::getenv("NESTLOCK_REPLAY");

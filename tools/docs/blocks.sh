@@ -1,4 +1,4 @@
-# The code in Markdown pages, compiled and run. Sourced by tools/driver/cmd_docs.sh and by
+# The code in Markdown pages, compiled and run. Sourced by ./nest docs and by
 # test/docs/readme_test.sh; runs in the repository's top folder (or a copy of its sources).
 # Each function prints what is wrong, as PAGE:LINE: text, and nothing when all is well.
 

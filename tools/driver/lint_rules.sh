@@ -105,6 +105,28 @@ rule_floors() { # "every header is on one floor, and includes no higher one"
   ' <(floors) $(sources include/nestlock)
 }
 
+# Every file that git does not ignore, also a new one that is not added yet.
+our_files() {
+  if git rev-parse --git-dir >/dev/null 2>&1; then
+    git ls-files --cached --others --exclude-standard
+  else
+    find . -path ./.nest -prune -o -type f -print | sed 's|^\./||'
+  fi | sort -u | while read -r file; do [ ! -f "$file" ] || printf '%s\n' "$file"; done
+}
+
+# Those of them that have comments, or are pages.
+our_texts() { our_files | grep -E '\.(h|cc|md|sh|awk|bzl|bazel|cmake)$|^nest$|^\.ci/run$'; }
+
+rule_tables() { # "a table has as many cells in each row as in its header"
+  # shellcheck disable=SC2046
+  awk -f "$driver/tables.awk" $(our_texts)
+}
+
+rule_references() { # "what a comment or a page names exists: files, tests, targets"
+  # shellcheck disable=SC2046
+  awk -f "$driver/references.awk" <(our_files) $(our_texts)
+}
+
 # The rules' names, in the order in which they stand above.
 all_rules() { sed -n 's/^rule_\([a-z]*\)() {.*/\1/p' "$driver/lint_rules.sh"; }
 text_of_rule() { sed -n "s/^rule_$1() { # \"\(.*\)\"\$/\1/p" "$driver/lint_rules.sh"; }

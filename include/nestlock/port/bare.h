@@ -1,7 +1,7 @@
 // The bare-metal port: the embedder's functions, nothing else.
 //
 // Put a header `nestlock_bare.h` on the include path that declares, in namespace nestlock_bare,
-// these inline functions (state before and after in brackets); examples/cortex_m is a worked one.
+// these inline functions (state before and after in brackets); test/embed/bare has the smallest.
 //
 //   using IrqState = ...;                what irq_save() returns, e.g. the PRIMASK register
 //   IrqState irq_save();                 [any] -> [irqs masked]; NMIs are not maskable
