@@ -357,11 +357,11 @@ for test in $page_rows $gate_rows; do
   kernels $test "HostedKernel<configs::${test#*.}>"
 done
 
-mutant nolock_free_drains $page_rows 'All/PageRow.P9/*' \
+mutant nolock_free_drains $page_rows 'All/PageRow.P9_*' \
   'P9: a nolock free over the mark does not drain' \
   "$inside" 's/if (push_here<false>(z, page, order) != Push::refused) return true;/const Push pushed = push_here<false>(z, page, order);\n      if (pushed == Push::over) return drain_over_high(z);\n      if (pushed == Push::done) return true;/'
 
-mutant gate_at_the_entry_only $gate_rows 'All/NolockPageRow.P15/*' \
+mutant gate_at_the_entry_only $gate_rows 'All/NolockPageRow.P15_*' \
   'P15: what no pcp takes passes the gate, too' \
   "$inside" 's/  if (L::may_try()) {\n    const bool isolated/  if (true) {\n    const bool isolated/'
 
@@ -372,7 +372,7 @@ sources $rows test/support/page_allocators.cc test/support/page_allocators_obser
   lib/page/page.cc
 kernels $rows 'HostedKernel<configs::up>'
 
-mutant page_nolock_free_unlocks_early $rows 'All/NolockPageRow.P15/*' \
+mutant page_nolock_free_unlocks_early $rows 'All/NolockPageRow.P15_*' \
   'a nolock free gives to the zone under its lock' \
   "$inside" 's/    TryGuard g(z.lock, irq_save);\n    if (g) {\n      z.lock.assert_held();\n      give_locked(z, index(page), order);/    bool got;\n    {\n      TryGuard g(z.lock, irq_save);\n      got = static_cast<bool>(g);\n    }\n    if (got) {\n      give_locked(z, index(page), order);/'
 
@@ -385,7 +385,7 @@ sources $slab_rows test/support/slab_allocators_observed.cc \
   test/support/page_allocators_observed.cc lib/page/page.cc lib/slab/slab.cc
 kernels $slab_rows 'HostedKernel<configs::up>'
 
-mutant slab_nolock_free_unlocks_early $slab_rows 'All/SlabFreeRow.K9/*' \
+mutant slab_nolock_free_unlocks_early $slab_rows 'All/SlabFreeRow.K9_*' \
   'a nolock free gives to a slab under the lock of its list; as page_nolock_free_unlocks_early' \
   "$inside" 's/    TryGuard g(n.list_lock, irq_save);\n    if (!g) return internal::bump(counters_.list_busy), false;\n    n.list_lock.assert_held();/    {\n      TryGuard g(n.list_lock, irq_save);\n      if (!g) return internal::bump(counters_.list_busy), false;\n    }/'
 
@@ -425,10 +425,10 @@ for test in $few $deferring; do
   kernels $test "HostedKernel<configs::${test#*.}>"
 done
 
-mutant nolock_tries_every_class $few 'All/SlabRow.K4/*' \
+mutant nolock_tries_every_class $few 'All/SlabRow.K4_*' \
   'K4: the next class, once' \
   "$inside" 's/  if (p || next == kClasses) return p;\n  return classes_\[next\]\(.alloc_nolock_sized([^;]*)\);/  if (p) return p;\n  for (unsigned k = next; k < kClasses; ++k)\n    if (void* const q = classes_[k]\1) return q;\n  return nullptr;/'
 
-mutant destroyed_before_it_is_settled $deferring 'All/SlabFreeRow.K15/*' \
+mutant destroyed_before_it_is_settled $deferring 'All/SlabFreeRow.K15_*' \
   'K15: what was deferred comes home before the cache goes' \
   "$inside" 's/\(    sheaf_source_->free_to_slab(s, true);\n  }\n\)  settle();\n/\1/'

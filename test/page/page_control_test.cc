@@ -10,12 +10,12 @@ namespace {
 class Control : public PagesTest {
  protected:
   void take_all(Owned& owned, gfp flags, unsigned order) {
-    while (void* const p = a->alloc(flags, order)) ASSERT_TRUE(owned.add(p, order));
+    while (void* const p = allocator->alloc(flags, order)) ASSERT_TRUE(owned.add(p, order));
   }
   void give_back(Owned& owned) {
     while (!owned.empty()) {
       const Owned::Block b = owned.take_first();
-      EXPECT_TRUE(a->free(b.at, b.order));
+      EXPECT_TRUE(allocator->free(b.at, b.order));
     }
     EXPECT_EQ(owned.trouble(), "");
   }
@@ -27,7 +27,9 @@ INSTANTIATE_TEST_SUITE_P(All, Control, ::testing::ValuesIn(all_pages()),
 
 TEST_P(Control, AnIsolatedBlockIsNotAllocatedFrom) {
   set_up(4 * 1024);
-  const auto inside = [&](const void* p) { return p >= a->page(1024) && p < a->page(2 * 1024); };
+  const auto inside = [&](const void* p) {
+    return p >= allocator->page(1024) && p < allocator->page(2 * 1024);
+  };
   Owned owned;
   take_all(owned, gfp::nowait | gfp::memalloc, 0);
   std::vector<void*> held;  // inside, freed while it is isolated
@@ -36,65 +38,65 @@ TEST_P(Control, AnIsolatedBlockIsNotAllocatedFrom) {
     if (inside(b.at) && held.size() < 24)
       held.push_back(b.at);
     else
-      EXPECT_TRUE(a->free(b.at, 0));
+      EXPECT_TRUE(allocator->free(b.at, 0));
   }
-  a->isolate(static_cast<char*>(a->page(1024)) + 77 * kPageSize, true);
-  a->isolate(a->page(1024), true);  // of the same block: it is
-  PageStats s = a->stats();
+  allocator->isolate(static_cast<char*>(allocator->page(1024)) + 77 * kPageSize, true);
+  allocator->isolate(allocator->page(1024), true);  // of the same block: it is
+  PageStats s = allocator->stats();
   EXPECT_EQ(s.cached, 0u) << "caches went home";
   EXPECT_EQ(s.isolated, 1024 - held.size());
   EXPECT_EQ(s.free, 3 * 1024u);
-  EXPECT_TRUE(a->consistent());
+  EXPECT_TRUE(allocator->consistent());
   for (std::size_t i = 0; i < held.size(); ++i)
-    EXPECT_TRUE(i % 2 ? a->free(held[i], 0) : a->free_nolock(held[i], 0));
-  EXPECT_EQ(a->stats().isolated, 1024u) << "past the caches";
-  EXPECT_EQ(a->stats().cached, 0u);
+    EXPECT_TRUE(i % 2 ? allocator->free(held[i], 0) : allocator->free_nolock(held[i], 0));
+  EXPECT_EQ(allocator->stats().isolated, 1024u) << "past the caches";
+  EXPECT_EQ(allocator->stats().cached, 0u);
   for (unsigned order : {0u, 3u, 0u, 6u}) {
     take_all(owned, gfp::kernel | gfp::memalloc, order);
-    while (void* const p = a->alloc_nolock(gfp::none, 0)) ASSERT_TRUE(owned.add(p, 0));
+    while (void* const p = allocator->alloc_nolock(gfp::none, 0)) ASSERT_TRUE(owned.add(p, 0));
     while (!owned.empty()) {
       const Owned::Block b = owned.take_first();
       EXPECT_FALSE(inside(b.at));
-      EXPECT_TRUE(a->free(b.at, b.order));
+      EXPECT_TRUE(allocator->free(b.at, b.order));
     }
   }
-  a->isolate(a->page(2 * 1024 - 1), false);
+  allocator->isolate(allocator->page(2 * 1024 - 1), false);
   expect_all_free();
-  EXPECT_EQ(a->stats().isolated, 0u);
+  EXPECT_EQ(allocator->stats().isolated, 0u);
   EXPECT_EQ(blocks(), (std::vector<unsigned>{0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 4}));
 }
 
 // The block is the aligned one, also where a node begins in the middle of it.
 TEST_P(Control, IsolationStopsAtTheBlocksAndTheNodesEnds) {
   set_up(2 * 1500, 2);
-  a->isolate(a->page(1400), true);  // [1024, 1500) of node 0
-  EXPECT_EQ(a->stats(0).isolated, 1500u - 1024);
-  EXPECT_EQ(a->stats(1).isolated, 0u);
-  a->isolate(a->page(1500), true);  // [1500, 2048) of node 1
-  EXPECT_EQ(a->stats(1).isolated, 2048u - 1500);
-  EXPECT_TRUE(a->consistent());
-  void* const p = a->alloc(gfp::kernel | gfp::thisnode, 0, 1);
-  EXPECT_GE(p, a->page(2048));
-  EXPECT_TRUE(a->free(p, 0));
-  a->isolate(a->page(1024), false);
-  a->isolate(a->page(2047), false);
-  a->isolate(a->page(2047), false);  // it is not
+  allocator->isolate(allocator->page(1400), true);  // [1024, 1500) of node 0
+  EXPECT_EQ(allocator->stats(0).isolated, 1500u - 1024);
+  EXPECT_EQ(allocator->stats(1).isolated, 0u);
+  allocator->isolate(allocator->page(1500), true);  // [1500, 2048) of node 1
+  EXPECT_EQ(allocator->stats(1).isolated, 2048u - 1500);
+  EXPECT_TRUE(allocator->consistent());
+  void* const p = allocator->alloc(gfp::kernel | gfp::thisnode, 0, 1);
+  EXPECT_GE(p, allocator->page(2048));
+  EXPECT_TRUE(allocator->free(p, 0));
+  allocator->isolate(allocator->page(1024), false);
+  allocator->isolate(allocator->page(2047), false);
+  allocator->isolate(allocator->page(2047), false);  // it is not
   expect_all_free(0);
   expect_all_free(1);
-  EXPECT_EQ(a->stats(0).isolated + a->stats(1).isolated, 0u);
+  EXPECT_EQ(allocator->stats(0).isolated + allocator->stats(1).isolated, 0u);
 }
 
 TEST_P(Control, IsolatedBeforeItsMemoryComes) {
   PageMemory m = memory(4 * 1024, 2);
   m.commit = [](void*, std::size_t) noexcept { return true; };
-  ASSERT_EQ(a->set_up(m), PageSetup::ok);
-  a->isolate(a->page(2048), true);  // the first block of node 1
-  void* const p = a->alloc(gfp::kernel | gfp::memalloc | gfp::thisnode, 10, 1);
-  EXPECT_EQ(p, a->page(3072));
-  EXPECT_EQ(a->stats(1).isolated, 1024u);
-  a->isolate(a->page(2048), false);
-  EXPECT_EQ(a->stats(1).isolated, 0u);
-  EXPECT_TRUE(a->free(p, 10));
+  ASSERT_EQ(allocator->set_up(m), PageSetup::ok);
+  allocator->isolate(allocator->page(2048), true);  // the first block of node 1
+  void* const p = allocator->alloc(gfp::kernel | gfp::memalloc | gfp::thisnode, 10, 1);
+  EXPECT_EQ(p, allocator->page(3072));
+  EXPECT_EQ(allocator->stats(1).isolated, 1024u);
+  allocator->isolate(allocator->page(2048), false);
+  EXPECT_EQ(allocator->stats(1).isolated, 0u);
+  EXPECT_TRUE(allocator->free(p, 10));
   expect_all_free(1);
 }
 
@@ -108,32 +110,33 @@ TEST_P(Control, TheAllowedFlagsTakeAwayButNotTheResult) {
     asked = true;
     return true;
   };
-  ASSERT_EQ(a->set_up(m), PageSetup::ok);
-  a->set_allowed(gfp::high);
-  EXPECT_EQ(a->alloc(gfp::kernel, 0), nullptr);
+  ASSERT_EQ(allocator->set_up(m), PageSetup::ok);
+  allocator->set_allowed(gfp::high);
+  EXPECT_EQ(allocator->alloc(gfp::kernel, 0), nullptr);
   EXPECT_FALSE(asked) << "wake is not allowed";
-  a->set_allowed(kGfpAll);
-  void* const first = a->alloc(gfp::kernel, 0);
+  allocator->set_allowed(kGfpAll);
+  void* const first = allocator->alloc(gfp::kernel, 0);
   EXPECT_TRUE(asked);
-  EXPECT_TRUE(a->free(first, 0));
+  EXPECT_TRUE(allocator->free(first, 0));
 
-  a->set_allowed(gfp::none);
+  allocator->set_allowed(gfp::none);
   Owned owned;
-  a->pcp_disable(0);
+  allocator->pcp_disable(0);
   take_all(owned, gfp::kernel | gfp::memalloc, 0);
-  EXPECT_EQ(a->stats().free, a->stats().min) << "memalloc is not allowed";
-  a->pcp_enable(0);
+  EXPECT_EQ(allocator->stats().free, allocator->stats().min) << "memalloc is not allowed";
+  allocator->pcp_enable(0);
   give_back(owned);
   // What the block is like is not restricted.
-  auto* const p = static_cast<unsigned char*>(a->alloc(gfp::kernel, 1));
+  auto* const p = static_cast<unsigned char*>(allocator->alloc(gfp::kernel, 1));
   std::memset(p, 0xff, 2 * kPageSize);
-  EXPECT_TRUE(a->free(p, 1));
-  auto* const q = static_cast<unsigned char*>(a->alloc(gfp::kernel | gfp::zero | gfp::comp, 1));
+  EXPECT_TRUE(allocator->free(p, 1));
+  auto* const q =
+      static_cast<unsigned char*>(allocator->alloc(gfp::kernel | gfp::zero | gfp::comp, 1));
   EXPECT_EQ(q[0] + q[kPageSize + 200] + q[2 * kPageSize - 1], 0);
-  EXPECT_EQ(a->head_of(q + kPageSize), q);
-  EXPECT_EQ(a->alloc(gfp::kernel | gfp::thisnode, 0, 1), nullptr);
-  EXPECT_TRUE(a->free(q, 1));
-  a->set_allowed(kGfpAll);
+  EXPECT_EQ(allocator->head_of(q + kPageSize), q);
+  EXPECT_EQ(allocator->alloc(gfp::kernel | gfp::thisnode, 0, 1), nullptr);
+  EXPECT_TRUE(allocator->free(q, 1));
+  allocator->set_allowed(kGfpAll);
   expect_all_free();
 }
 
@@ -145,26 +148,26 @@ TEST_P(Control, EveryKthAllocationFails) {
     std::string pattern;
     for (int i = 0; i < 9; ++i) {
       PageRefusal why = PageRefusal::none;
-      void* const p =
-          nolock ? a->alloc_nolock(gfp::none, order, kAnyNode, &why) : a->alloc(gfp::kernel, order);
+      void* const p = nolock ? allocator->alloc_nolock(gfp::none, order, kAnyNode, &why)
+                             : allocator->alloc(gfp::kernel, order);
       pattern += p ? '+' : '-';
       if (p)
-        EXPECT_TRUE(a->free(p, order));
+        EXPECT_TRUE(allocator->free(p, order));
       else
         EXPECT_EQ(why, nolock ? PageRefusal::injected : PageRefusal::none);
     }
     return pattern;
   };
-  a->fail_every(3);
+  allocator->fail_every(3);
   EXPECT_EQ(try_many(0, false), "++-++-++-");
   EXPECT_EQ(try_many(0, true), "++-++-++-");
   EXPECT_EQ(try_many(5, false), "++-++-++-");
-  EXPECT_EQ(a->stats().failures, 6u);
-  EXPECT_EQ(a->stats().refusals[static_cast<unsigned>(PageRefusal::injected)], 3u);
-  a->fail_every(1, 1u << 3);
+  EXPECT_EQ(allocator->stats().failures, 6u);
+  EXPECT_EQ(allocator->stats().refusals[static_cast<unsigned>(PageRefusal::injected)], 3u);
+  allocator->fail_every(1, 1u << 3);
   EXPECT_EQ(try_many(3, false), "---------");
   EXPECT_EQ(try_many(0, false), "+++++++++") << "another order";
-  a->fail_every(0);
+  allocator->fail_every(0);
   EXPECT_EQ(try_many(3, false), "+++++++++");
   expect_all_free();
 }
@@ -173,10 +176,10 @@ TEST_P(Control, EveryKthAllocationFails) {
 
 TEST_P(Control, CountsWhatItDoes) {
   set_up(1024);
-  void* const p = a->alloc(gfp::kernel, 0);  // the zone, and a refill
-  void* const q = a->alloc(gfp::kernel, 0);  // the cache
-  void* const r = a->alloc(gfp::kernel, 7);  // the zone
-  PageStats s = a->stats();
+  void* const p = allocator->alloc(gfp::kernel, 0);  // the zone, and a refill
+  void* const q = allocator->alloc(gfp::kernel, 0);  // the cache
+  void* const r = allocator->alloc(gfp::kernel, 7);  // the zone
+  PageStats s = allocator->stats();
   EXPECT_EQ(s.present, 1024u);
   EXPECT_EQ(s.committed, 1024u);
   EXPECT_EQ(s.refills, 1u);
@@ -184,23 +187,23 @@ TEST_P(Control, CountsWhatItDoes) {
   EXPECT_EQ(s.pcp_allocs, 1u);
   EXPECT_EQ(s.cached, 3u);
   EXPECT_EQ(s.free, 1024 - 1 - 4 - 128u);
-  EXPECT_TRUE(a->free(p, 0) && a->free(q, 0) && a->free(r, 7));
-  s = a->stats();
+  EXPECT_TRUE(allocator->free(p, 0) && allocator->free(q, 0) && allocator->free(r, 7));
+  s = allocator->stats();
   EXPECT_EQ(s.pcp_frees, 2u);
   EXPECT_EQ(s.zone_frees, 1u);
-  EXPECT_EQ(a->stats(1).present, 0u) << "no such node";
-  EXPECT_EQ(a->stats(kMaxNodes).present, 0u);
+  EXPECT_EQ(allocator->stats(1).present, 0u) << "no such node";
+  EXPECT_EQ(allocator->stats(kMaxNodes).present, 0u);
 }
 
 TEST_P(Control, PrintsItselfIntoAnyBuffer) {
   set_up(1024, 2);
-  EXPECT_TRUE(a->free(a->alloc(gfp::kernel, 0), 0));
+  EXPECT_TRUE(allocator->free(allocator->alloc(gfp::kernel, 0), 0));
   char text[8192];
-  std::size_t n = a->buddyinfo(text, sizeof text);
+  std::size_t n = allocator->buddyinfo(text, sizeof text);
   EXPECT_EQ(n, std::strlen(text));
   EXPECT_EQ(std::count(text, text + n, '\n'), 2) << text;
   EXPECT_NE(std::string(text).find("Node 1"), std::string::npos) << text;
-  n = a->zoneinfo(text, sizeof text);
+  n = allocator->zoneinfo(text, sizeof text);
   EXPECT_EQ(n, std::strlen(text));
   const std::string whole = text;
   for (const char* row : {"Node 0", "Node 1", "present", "free", "cached", "parked", "refills",
@@ -208,13 +211,13 @@ TEST_P(Control, PrintsItselfIntoAnyBuffer) {
     EXPECT_NE(whole.find(row), std::string::npos) << row << " is missing in\n" << whole;
   for (std::size_t size : {std::size_t{1}, std::size_t{2}, std::size_t{40}, n, n + 1}) {
     std::memset(text, 'x', sizeof text);
-    EXPECT_EQ(a->zoneinfo(text, size), std::min(n, size - 1));
+    EXPECT_EQ(allocator->zoneinfo(text, size), std::min(n, size - 1));
     EXPECT_EQ(std::strlen(text), std::min(n, size - 1)) << "terminated";
     EXPECT_EQ(whole.compare(0, size - 1, text), 0);
     EXPECT_EQ(text[size], 'x');
   }
   text[0] = 'x';
-  EXPECT_EQ(a->zoneinfo(text, 0), 0u);
+  EXPECT_EQ(allocator->zoneinfo(text, 0), 0u);
   EXPECT_EQ(text[0], 'x');
 }
 
@@ -229,7 +232,7 @@ class Misuse : public Control {
       EXPECT_EQ(take_findings(), std::vector{finding}) << what;
     else
       EXPECT_EQ(findings->size(), 0u) << what;
-    EXPECT_TRUE(a->consistent()) << what;
+    EXPECT_TRUE(allocator->consistent()) << what;
   }
 };
 INSTANTIATE_TEST_SUITE_P(All, Misuse, ::testing::ValuesIn(all_pages()),
@@ -237,43 +240,48 @@ INSTANTIATE_TEST_SUITE_P(All, Misuse, ::testing::ValuesIn(all_pages()),
 
 TEST_P(Misuse, BadFreesAreRefused) {
   set_up(1024);
-  a->cpu_id();
-  void* const one = a->alloc(gfp::kernel, 0);
-  auto* const four = static_cast<char*>(a->alloc(gfp::kernel, 2));
-  auto* const comp = static_cast<char*>(a->alloc(gfp::kernel | gfp::comp, 4));
-  const PageStats before = a->stats();
+  allocator->cpu_id();
+  void* const one = allocator->alloc(gfp::kernel, 0);
+  auto* const four = static_cast<char*>(allocator->alloc(gfp::kernel, 2));
+  auto* const comp = static_cast<char*>(allocator->alloc(gfp::kernel | gfp::comp, 4));
+  const PageStats before = allocator->stats();
   // foreign
   char mine;
-  expect_refused(a->free(nullptr, 0), Finding::foreign_pointer, "null");
-  expect_refused(a->free(&mine, 0), Finding::foreign_pointer, "a variable");
-  expect_refused(a->free_nolock(&mine, 0), Finding::foreign_pointer, "a variable, nolock");
-  expect_refused(a->free_at(&mine, 0), Finding::foreign_pointer, "a variable's address");
-  expect_refused(a->free_descriptor(-1, 0), Finding::foreign_pointer, "before the first");
-  expect_refused(a->free_descriptor(1024, 0), Finding::foreign_pointer, "behind the last");
+  expect_refused(allocator->free(nullptr, 0), Finding::foreign_pointer, "null");
+  expect_refused(allocator->free(&mine, 0), Finding::foreign_pointer, "a variable");
+  expect_refused(allocator->free_nolock(&mine, 0), Finding::foreign_pointer, "a variable, nolock");
+  expect_refused(allocator->free_at(&mine, 0), Finding::foreign_pointer, "a variable's address");
+  expect_refused(allocator->free_descriptor(-1, 0), Finding::foreign_pointer, "before the first");
+  expect_refused(allocator->free_descriptor(1024, 0), Finding::foreign_pointer, "behind the last");
   // misaligned
-  expect_refused(a->free_at(four + 8, 2), Finding::foreign_pointer, "inside a page");
-  expect_refused(a->free_at(four + kPageSize - 1, 2), Finding::foreign_pointer, "its last byte");
+  expect_refused(allocator->free_at(four + 8, 2), Finding::foreign_pointer, "inside a page");
+  expect_refused(allocator->free_at(four + kPageSize - 1, 2), Finding::foreign_pointer,
+                 "its last byte");
   // inside a block
-  expect_refused(a->free(comp + kPageSize, 4), Finding::foreign_pointer, "a tail page");
-  expect_refused(a->free(comp + kPageSize, 0), Finding::foreign_pointer, "a tail page, alone");
-  expect_refused(a->free_at(four + kPageSize, 0), Finding::double_free, "a page of the inside");
+  expect_refused(allocator->free(comp + kPageSize, 4), Finding::foreign_pointer, "a tail page");
+  expect_refused(allocator->free(comp + kPageSize, 0), Finding::foreign_pointer,
+                 "a tail page, alone");
+  expect_refused(allocator->free_at(four + kPageSize, 0), Finding::double_free,
+                 "a page of the inside");
   // another order
   for (unsigned order : {0u, 1u, 3u, 10u, 11u, 64u, 256u, 0x1000000u, 0x1000002u, ~0u}) {
-    expect_refused(a->free(four, order), Finding::wrong_order, "another order");
-    expect_refused(a->free_nolock(four, order), Finding::wrong_order, "another order, nolock");
+    expect_refused(allocator->free(four, order), Finding::wrong_order, "another order");
+    expect_refused(allocator->free_nolock(four, order), Finding::wrong_order,
+                   "another order, nolock");
   }
   // free already: in the cache, in the buddy, merged, never used
-  EXPECT_TRUE(a->free(one, 0));
-  expect_refused(a->free(one, 0), Finding::double_free, "twice, in the cache");
-  expect_refused(a->free_nolock(one, 0), Finding::double_free, "twice, nolock");
-  EXPECT_TRUE(a->free(four, 2));
-  expect_refused(a->free(four, 2), Finding::double_free, "twice, a block in the cache");
-  EXPECT_TRUE(a->free(comp, 4));
-  expect_refused(a->free(comp, 4), Finding::double_free, "twice, in the buddy");
-  a->drain_all();
-  expect_refused(a->free(one, 0), Finding::double_free, "twice, merged");
-  expect_refused(a->free_at(a->page(1023), 0), Finding::double_free, "never allocated");
-  EXPECT_EQ(a->stats().bad_frees - before.bad_frees, 3 + 2 * 10 + 6u);
+  EXPECT_TRUE(allocator->free(one, 0));
+  expect_refused(allocator->free(one, 0), Finding::double_free, "twice, in the cache");
+  expect_refused(allocator->free_nolock(one, 0), Finding::double_free, "twice, nolock");
+  EXPECT_TRUE(allocator->free(four, 2));
+  expect_refused(allocator->free(four, 2), Finding::double_free, "twice, a block in the cache");
+  EXPECT_TRUE(allocator->free(comp, 4));
+  expect_refused(allocator->free(comp, 4), Finding::double_free, "twice, in the buddy");
+  allocator->drain_all();
+  expect_refused(allocator->free(one, 0), Finding::double_free, "twice, merged");
+  expect_refused(allocator->free_at(allocator->page(1023), 0), Finding::double_free,
+                 "never allocated");
+  EXPECT_EQ(allocator->stats().bad_frees - before.bad_frees, 3 + 2 * 10 + 6u);
   expect_all_free();
 }
 
@@ -284,11 +292,11 @@ INSTANTIATE_TEST_SUITE_P(All, Reported,
 TEST_P(Reported, AReportTellsThePagesHistory) {
   set_up(1024);
   const unsigned allocated = __LINE__ + 1;
-  void* const p = a->alloc(gfp::kernel, 1);
+  void* const p = allocator->alloc(gfp::kernel, 1);
   const unsigned freed = __LINE__ + 1;
-  EXPECT_TRUE(a->free(p, 1));
+  EXPECT_TRUE(allocator->free(p, 1));
   const unsigned again = __LINE__ + 1;
-  EXPECT_FALSE(a->free(p, 1));
+  EXPECT_FALSE(allocator->free(p, 1));
   ASSERT_EQ(findings->size(), 1u);
   const Report r = (*findings)[0];
   EXPECT_EQ(r.finding, Finding::double_free);
@@ -307,12 +315,12 @@ TEST_P(Reported, AReportTellsThePagesHistory) {
 TEST_P(Misuse, AWriteToFreeMemoryIsReportedWhenItIsUsedAgain) {
   set_up(1024);
   for (unsigned order = 0; order < 7; ++order) {
-    auto* const p = static_cast<char*>(a->alloc(gfp::kernel, order));
-    EXPECT_TRUE(a->free(p, order));
+    auto* const p = static_cast<char*>(allocator->alloc(gfp::kernel, order));
+    EXPECT_TRUE(allocator->free(p, order));
     // In any page of a block that a cache holds; in the first of a larger one.
     char* const at = p + (order < 4 ? (kPageSize << order) - kPageSize : 0) + 100;
     *at = 1;
-    EXPECT_EQ(a->alloc(gfp::kernel, order), p);
+    EXPECT_EQ(allocator->alloc(gfp::kernel, order), p);
     if (config().debug) {
       ASSERT_EQ(findings->size(), 1u) << "order " << order;
       const Report r = (*findings)[0];
@@ -321,7 +329,7 @@ TEST_P(Misuse, AWriteToFreeMemoryIsReportedWhenItIsUsedAgain) {
       EXPECT_NE(r.taken_at.line, 0u);
       take_findings();
     }
-    EXPECT_TRUE(a->free(p, order));
+    EXPECT_TRUE(allocator->free(p, order));
   }
   expect_all_free();
 }
@@ -330,16 +338,16 @@ TEST_P(Misuse, AWriteToFreeMemoryIsReportedWhenItIsUsedAgain) {
 // while it was free.
 TEST_P(Misuse, APageOfALargerBlockMayBeWrittenTo) {
   set_up(1024);
-  a->pcp_disable(0);
+  allocator->pcp_disable(0);
   Owned owned;
   take_all(owned, gfp::memalloc, 0);
   give_back(owned);  // poisons each
-  ASSERT_TRUE(owned.add(a->alloc(gfp::kernel, 9), 9));
+  ASSERT_TRUE(owned.add(allocator->alloc(gfp::kernel, 9), 9));
   give_back(owned);
   take_all(owned, gfp::memalloc, 0);
   EXPECT_EQ(owned.pages(), 1024u);
   give_back(owned);
-  a->pcp_enable(0);
+  allocator->pcp_enable(0);
   expect_all_free();
 }
 

@@ -13,12 +13,12 @@ namespace {
 class Upkeep : public PagesTest {
  protected:
   void take_all(Owned& owned, gfp flags, unsigned order) {
-    while (void* const p = a->alloc(flags, order)) ASSERT_TRUE(owned.add(p, order));
+    while (void* const p = allocator->alloc(flags, order)) ASSERT_TRUE(owned.add(p, order));
   }
   void give_back(Owned& owned) {
     while (!owned.empty()) {
       const Owned::Block b = owned.take_first();
-      EXPECT_TRUE(a->free(b.at, b.order));
+      EXPECT_TRUE(allocator->free(b.at, b.order));
     }
     EXPECT_EQ(owned.trouble(), "");
   }
@@ -35,69 +35,69 @@ INSTANTIATE_TEST_SUITE_P(All, UpkeepOnCpus, ::testing::ValuesIn(on_cpus(all_page
 TEST_P(Upkeep, EveryCallBeforeSetUpRefuses) {
   char byte;
   PageRefusal why{};
-  EXPECT_EQ(a->alloc(gfp::kernel, 0), nullptr);
-  EXPECT_EQ(a->alloc(gfp::atomic | gfp::memalloc, 9), nullptr);
-  EXPECT_EQ(a->alloc_nolock(gfp::none, 0, kAnyNode, &why), nullptr);
+  EXPECT_EQ(allocator->alloc(gfp::kernel, 0), nullptr);
+  EXPECT_EQ(allocator->alloc(gfp::atomic | gfp::memalloc, 9), nullptr);
+  EXPECT_EQ(allocator->alloc_nolock(gfp::none, 0, kAnyNode, &why), nullptr);
   EXPECT_EQ(why, PageRefusal::no_memory);
-  EXPECT_FALSE(a->free(&byte, 0));
-  EXPECT_FALSE(a->free_nolock(&byte, 0));
-  EXPECT_FALSE(a->free_at(&byte, 0));
-  EXPECT_FALSE(a->managed(&byte));
-  a->drain_cpu(0), a->drain_all(), a->unpark_all();
-  a->isolate(&byte, true);
-  EXPECT_EQ(a->stats().present, 0u);
-  EXPECT_EQ(a->pages(), 0u);
+  EXPECT_FALSE(allocator->free(&byte, 0));
+  EXPECT_FALSE(allocator->free_nolock(&byte, 0));
+  EXPECT_FALSE(allocator->free_at(&byte, 0));
+  EXPECT_FALSE(allocator->managed(&byte));
+  allocator->drain_cpu(0), allocator->drain_all(), allocator->unpark_all();
+  allocator->isolate(&byte, true);
+  EXPECT_EQ(allocator->stats().present, 0u);
+  EXPECT_EQ(allocator->pages(), 0u);
   EXPECT_EQ(take_findings().size(), config().debug ? 3u : 0u) << "the frees";
   set_up(512);
-  EXPECT_NE(a->alloc(gfp::kernel, 0), nullptr);
+  EXPECT_NE(allocator->alloc(gfp::kernel, 0), nullptr);
 }
 
 TEST_P(Upkeep, SetUpSaysWhatItCannotUse) {
   const PageMemory good = memory(512);
   PageMemory m = good;
   m.nodes = 0;
-  EXPECT_EQ(a->set_up(m), PageSetup::bad_nodes);
+  EXPECT_EQ(allocator->set_up(m), PageSetup::bad_nodes);
   m.nodes = kMaxNodes + 1;
-  EXPECT_EQ(a->set_up(m), PageSetup::bad_nodes);
+  EXPECT_EQ(allocator->set_up(m), PageSetup::bad_nodes);
   m = good;
   m.start = nullptr;
-  EXPECT_EQ(a->set_up(m), PageSetup::too_small);
+  EXPECT_EQ(allocator->set_up(m), PageSetup::too_small);
   m = good;
   m.size = 0;
-  EXPECT_EQ(a->set_up(m), PageSetup::too_small);
+  EXPECT_EQ(allocator->set_up(m), PageSetup::too_small);
   m.size = kPageSize;
   m.start = Arena::memory() + 1;  // no whole page in it
-  EXPECT_EQ(a->set_up(m), PageSetup::too_small);
+  EXPECT_EQ(allocator->set_up(m), PageSetup::too_small);
   m.start = Arena::memory();
   m.nodes = 2;
-  EXPECT_EQ(a->set_up(m), PageSetup::too_small) << "a page for each node";
+  EXPECT_EQ(allocator->set_up(m), PageSetup::too_small) << "a page for each node";
   m.nodes = 1;
   m.descriptors = nullptr;
-  EXPECT_EQ(a->set_up(m), PageSetup::too_small) << "none left beside the descriptors";
+  EXPECT_EQ(allocator->set_up(m), PageSetup::too_small) << "none left beside the descriptors";
   m.size = 64 * kPageSize;
   m.commit = [](void*, std::size_t) noexcept { return false; };
-  EXPECT_EQ(a->set_up(m), PageSetup::commit_failed);
-  EXPECT_EQ(a->alloc(gfp::kernel, 0), nullptr);
+  EXPECT_EQ(allocator->set_up(m), PageSetup::commit_failed);
+  EXPECT_EQ(allocator->alloc(gfp::kernel, 0), nullptr);
 
-  EXPECT_EQ(a->set_up(good), PageSetup::ok);
-  EXPECT_EQ(a->set_up(good), PageSetup::already);
-  EXPECT_EQ(a->stats().free, 512u);
+  EXPECT_EQ(allocator->set_up(good), PageSetup::ok);
+  EXPECT_EQ(allocator->set_up(good), PageSetup::already);
+  EXPECT_EQ(allocator->stats().free, 512u);
 }
 
 TEST_P(Upkeep, DescriptorsInsideTheRangeAreNotPages) {
   std::memset(Arena::memory(), 0xff, 512 * kPageSize);
   PageMemory m = memory(512);
   m.descriptors = nullptr;
-  ASSERT_EQ(a->set_up(m), PageSetup::ok);
-  const std::uintptr_t pages = a->pages();
+  ASSERT_EQ(allocator->set_up(m), PageSetup::ok);
+  const std::uintptr_t pages = allocator->pages();
   EXPECT_LT(pages, 512u);
-  EXPECT_GE(pages, 512 - (a->descriptor_bytes(m.size) + kPageSize - 1) / kPageSize);
-  EXPECT_EQ(a->page(pages - 1), Arena::memory() + 511 * kPageSize);
-  EXPECT_FALSE(a->managed(Arena::memory()));
+  EXPECT_GE(pages, 512 - (allocator->descriptor_bytes(m.size) + kPageSize - 1) / kPageSize);
+  EXPECT_EQ(allocator->page(pages - 1), Arena::memory() + 511 * kPageSize);
+  EXPECT_FALSE(allocator->managed(Arena::memory()));
   Owned owned;  // writes all over what it gets
   take_all(owned, gfp::memalloc, 0);
   EXPECT_EQ(owned.pages(), pages);
-  EXPECT_TRUE(a->consistent());
+  EXPECT_TRUE(allocator->consistent());
   give_back(owned);
   expect_all_free();
 }
@@ -105,7 +105,7 @@ TEST_P(Upkeep, DescriptorsInsideTheRangeAreNotPages) {
 TEST_P(Upkeep, DescriptorsNeedNotBeAligned) {
   PageMemory m = memory(300);
   m.descriptors = static_cast<char*>(m.descriptors) + 40;
-  ASSERT_EQ(a->set_up(m), PageSetup::ok);
+  ASSERT_EQ(allocator->set_up(m), PageSetup::ok);
   Owned owned;
   take_all(owned, gfp::memalloc, 2);
   EXPECT_EQ(owned.pages(), 300u);
@@ -123,12 +123,12 @@ struct Committing {
   std::vector<Commit> done;
   bool fail = false;
   std::function<void()> meanwhile;
-  AnyPages* a = nullptr;
+  AnyPages* allocator = nullptr;
 } committing;
 
 bool commit(void* start, std::size_t size) noexcept {
   if (committing.meanwhile) std::exchange(committing.meanwhile, nullptr)();
-  EXPECT_FALSE(committing.a && committing.a->zone_locked(0)) << "outside all locks";
+  EXPECT_FALSE(committing.allocator && committing.allocator->zone_locked(0)) << "outside all locks";
   EXPECT_EQ(counts().masked, 0u);
   if (committing.fail) return false;
   committing.done.push_back({static_cast<char*>(start), size});
@@ -141,12 +141,12 @@ class Growing : public Upkeep {
   void SetUp() override {
     Upkeep::SetUp();
     committing = {};
-    committing.a = a.get();
+    committing.allocator = allocator.get();
   }
   void set_up_growing(std::size_t pages, unsigned nodes = 1) {
     PageMemory m = memory(pages, nodes);
     m.commit = commit;
-    ASSERT_EQ(a->set_up(m), PageSetup::ok);
+    ASSERT_EQ(allocator->set_up(m), PageSetup::ok);
   }
 };
 INSTANTIATE_TEST_SUITE_P(All, Growing, ::testing::ValuesIn(all_pages()),
@@ -155,40 +155,40 @@ INSTANTIATE_TEST_SUITE_P(All, Growing, ::testing::ValuesIn(all_pages()),
 TEST_P(Growing, CommitsInStepsAsItNeedsMemory) {
   set_up_growing(16 * 512 - 100);
   EXPECT_TRUE(committing.done.empty());
-  EXPECT_EQ(a->stats().committed, 0u);
+  EXPECT_EQ(allocator->stats().committed, 0u);
   PageRefusal why{};
-  EXPECT_EQ(a->alloc_nolock(gfp::none, 0, kAnyNode, &why), nullptr);
+  EXPECT_EQ(allocator->alloc_nolock(gfp::none, 0, kAnyNode, &why), nullptr);
   EXPECT_EQ(why, PageRefusal::no_memory);
-  EXPECT_EQ(a->alloc(gfp::memalloc, 0), nullptr) << "without gfp::wake";
+  EXPECT_EQ(allocator->alloc(gfp::memalloc, 0), nullptr) << "without gfp::wake";
   EXPECT_TRUE(committing.done.empty()) << "a nolock call never commits";
 
   Owned owned;
-  void* p = a->alloc(gfp::nowait, 0);
+  void* p = allocator->alloc(gfp::nowait, 0);
   ASSERT_TRUE(p && owned.add(p, 0));
   ASSERT_EQ(committing.done.size(), 1u);
   EXPECT_EQ(committing.done[0].start, Arena::memory());
   EXPECT_EQ(committing.done[0].size, kStep);
-  p = a->alloc_nolock(gfp::none, 0);
+  p = allocator->alloc_nolock(gfp::none, 0);
   ASSERT_TRUE(p && owned.add(p, 0));
   for (int i = 0; i < 30; ++i) {
-    p = a->alloc(gfp::kernel, 3);
+    p = allocator->alloc(gfp::kernel, 3);
     ASSERT_TRUE(p && owned.add(p, 3));
   }
   EXPECT_EQ(committing.done.size(), 1u) << "there is enough of it";
-  p = a->alloc(gfp::kernel, kMaxOrder);
+  p = allocator->alloc(gfp::kernel, kMaxOrder);
   ASSERT_TRUE(p && owned.add(p, kMaxOrder)) << "a larger block gets a larger step";
   ASSERT_EQ(committing.done.size(), 2u);
 
   take_all(owned, gfp::kernel, 0);
   take_all(owned, gfp::kernel | gfp::memalloc, 0);
-  EXPECT_EQ(owned.pages(), a->pages());
+  EXPECT_EQ(owned.pages(), allocator->pages());
   char* at = Arena::memory();
   for (const Commit& c : committing.done) {
     EXPECT_EQ(c.start, at) << "in order, without gaps";
     EXPECT_TRUE(c.size >= kStep || &c == &committing.done.back());
     at = c.start + c.size;
   }
-  EXPECT_EQ(at, Arena::memory() + a->pages() * kPageSize);
+  EXPECT_EQ(at, Arena::memory() + allocator->pages() * kPageSize);
   give_back(owned);
   expect_all_free();
 }
@@ -196,15 +196,15 @@ TEST_P(Growing, CommitsInStepsAsItNeedsMemory) {
 TEST_P(Growing, AFailedCommitIsOutOfMemoryForNow) {
   set_up_growing(4 * 512);
   committing.fail = true;
-  EXPECT_EQ(a->alloc(gfp::kernel, 0), nullptr);
-  EXPECT_EQ(a->alloc(gfp::atomic, 9), nullptr);
-  EXPECT_EQ(a->stats().committed, 0u);
-  EXPECT_EQ(a->stats().failures, 2u);
-  EXPECT_TRUE(a->consistent());
+  EXPECT_EQ(allocator->alloc(gfp::kernel, 0), nullptr);
+  EXPECT_EQ(allocator->alloc(gfp::atomic, 9), nullptr);
+  EXPECT_EQ(allocator->stats().committed, 0u);
+  EXPECT_EQ(allocator->stats().failures, 2u);
+  EXPECT_TRUE(allocator->consistent());
   committing.fail = false;
-  void* const p = a->alloc(gfp::atomic, 0);
+  void* const p = allocator->alloc(gfp::atomic, 0);
   EXPECT_EQ(p ? committing.done.front().start : nullptr, Arena::memory()) << "the same step again";
-  EXPECT_TRUE(a->free(p, 0));
+  EXPECT_TRUE(allocator->free(p, 0));
   expect_all_free();
 }
 
@@ -214,97 +214,98 @@ TEST_P(Growing, AFailedCommitBesideAnotherLeavesAHole) {
   set_up_growing(4 * 512);
   void* inner = nullptr;
   committing.meanwhile = [&] {
-    inner = a->alloc(gfp::nowait, 9);
+    inner = allocator->alloc(gfp::nowait, 9);
     committing.fail = true;
   };
-  EXPECT_EQ(a->alloc(gfp::nowait | gfp::thisnode, 9), nullptr);
+  EXPECT_EQ(allocator->alloc(gfp::nowait | gfp::thisnode, 9), nullptr);
   committing.fail = false;
   ASSERT_EQ(committing.done.size(), 1u);
   EXPECT_EQ(committing.done[0].start, Arena::memory() + kStep);
   EXPECT_EQ(inner, nullptr) << "512 pages would leave no reserve";
-  EXPECT_EQ(a->stats().committed, 512u);
-  EXPECT_TRUE(a->consistent());
+  EXPECT_EQ(allocator->stats().committed, 512u);
+  EXPECT_TRUE(allocator->consistent());
   Owned owned;
   take_all(owned, gfp::kernel | gfp::memalloc, 0);
   EXPECT_EQ(owned.pages(), 3 * 512u);
-  for (std::uintptr_t i = 0; i < 512; ++i) EXPECT_EQ(a->state(a->page(i)), PageState::absent);
+  for (std::uintptr_t i = 0; i < 512; ++i)
+    EXPECT_EQ(allocator->state(allocator->page(i)), PageState::absent);
   give_back(owned);
   expect_all_free();
 }
 
 TEST_P(Growing, EachNodeGrowsByItself) {
   set_up_growing(2 * 1024, 2);
-  void* const p = a->alloc(gfp::kernel | gfp::thisnode, 0, 1);
+  void* const p = allocator->alloc(gfp::kernel | gfp::thisnode, 0, 1);
   ASSERT_EQ(committing.done.size(), 1u);
-  EXPECT_EQ(committing.done[0].start, a->page(1024));
-  EXPECT_EQ(a->stats(0).committed, 0u);
-  EXPECT_TRUE(a->free(p, 0));
+  EXPECT_EQ(committing.done[0].start, allocator->page(1024));
+  EXPECT_EQ(allocator->stats(0).committed, 0u);
+  EXPECT_TRUE(allocator->free(p, 0));
 }
 
 // ---- caches -------------------------------------------------------------------------------------
 
 TEST_P(Upkeep, ACpusCacheIsBoundedAndDrains) {
   set_up(4096);
-  const unsigned cpu = a->cpu_id();
+  const unsigned cpu = allocator->cpu_id();
   Owned owned;
-  for (int i = 0; i < 400; ++i) ASSERT_TRUE(owned.add(a->alloc(gfp::kernel, i % 4), i % 4));
+  for (int i = 0; i < 400; ++i) ASSERT_TRUE(owned.add(allocator->alloc(gfp::kernel, i % 4), i % 4));
   give_back(owned);
-  const PageStats s = a->stats();
-  EXPECT_GT(a->cached(0, cpu), 0u);
-  EXPECT_LE(a->cached(0, cpu), 6 * 16u) << "high, at this size of a zone";
-  EXPECT_EQ(s.cached, a->cached(0, cpu));
+  const PageStats s = allocator->stats();
+  EXPECT_GT(allocator->cached(0, cpu), 0u);
+  EXPECT_LE(allocator->cached(0, cpu), 6 * 16u) << "high, at this size of a zone";
+  EXPECT_EQ(s.cached, allocator->cached(0, cpu));
   EXPECT_GT(s.drains, 0u);
   EXPECT_GT(s.refills, 0u);
-  a->drain_cpu(a->stats().present);  // no such CPU
-  EXPECT_EQ(a->cached(0, cpu), s.cached);
-  a->drain_cpu(cpu);
-  EXPECT_EQ(a->cached(0, cpu), 0u);
+  allocator->drain_cpu(allocator->stats().present);  // no such CPU
+  EXPECT_EQ(allocator->cached(0, cpu), s.cached);
+  allocator->drain_cpu(cpu);
+  EXPECT_EQ(allocator->cached(0, cpu), 0u);
   expect_all_free();
 }
 
 TEST_P(Upkeep, DisabledCachesStayEmptyUntilTheLastEnable) {
   set_up(1024, 2);
-  void* p = a->alloc(gfp::kernel, 0, 0);
-  EXPECT_TRUE(a->free(p, 0));
-  EXPECT_GT(a->stats(0).cached, 0u);
-  a->pcp_disable(0);
-  a->pcp_disable(0);
-  a->pcp_enable(0);
+  void* p = allocator->alloc(gfp::kernel, 0, 0);
+  EXPECT_TRUE(allocator->free(p, 0));
+  EXPECT_GT(allocator->stats(0).cached, 0u);
+  allocator->pcp_disable(0);
+  allocator->pcp_disable(0);
+  allocator->pcp_enable(0);
   for (unsigned order = 0; order < 4; ++order) {
-    p = a->alloc(gfp::kernel, order, 0);
-    EXPECT_EQ(a->stats(0).cached, 0u);
-    EXPECT_TRUE(a->free(p, order));
-    EXPECT_EQ(a->stats(0).cached, 0u) << "order " << order;
+    p = allocator->alloc(gfp::kernel, order, 0);
+    EXPECT_EQ(allocator->stats(0).cached, 0u);
+    EXPECT_TRUE(allocator->free(p, order));
+    EXPECT_EQ(allocator->stats(0).cached, 0u) << "order " << order;
   }
-  p = a->alloc(gfp::kernel, 0, 1);
-  EXPECT_TRUE(a->free(p, 0));
-  EXPECT_GT(a->stats(1).cached, 0u) << "the other node's go on";
-  a->pcp_enable(0);
-  p = a->alloc(gfp::kernel, 0, 0);
-  EXPECT_TRUE(a->free(p, 0));
-  EXPECT_GT(a->stats(0).cached, 0u);
+  p = allocator->alloc(gfp::kernel, 0, 1);
+  EXPECT_TRUE(allocator->free(p, 0));
+  EXPECT_GT(allocator->stats(1).cached, 0u) << "the other node's go on";
+  allocator->pcp_enable(0);
+  p = allocator->alloc(gfp::kernel, 0, 0);
+  EXPECT_TRUE(allocator->free(p, 0));
+  EXPECT_GT(allocator->stats(0).cached, 0u);
   expect_all_free(0);
 }
 
 TEST_P(UpkeepOnCpus, DrainAllReachesEveryCpu) {
   set_up(2048);
-  a->cpu_id();
+  allocator->cpu_id();
   constexpr unsigned kThreads = 3;
   std::atomic<unsigned> ready{0};
   std::atomic<bool> drained{false};
   std::vector<std::thread> threads;
   for (unsigned i = 0; i < kThreads; ++i)
     threads.emplace_back([&] {
-      EXPECT_TRUE(a->free(a->alloc(gfp::kernel, 0), 0));
-      EXPECT_GT(a->cached(0, a->cpu_id()), 0u);
+      EXPECT_TRUE(allocator->free(allocator->alloc(gfp::kernel, 0), 0));
+      EXPECT_GT(allocator->cached(0, allocator->cpu_id()), 0u);
       ++ready;
       while (!drained) std::this_thread::yield();
-      EXPECT_EQ(a->cached(0, a->cpu_id()), 0u);
+      EXPECT_EQ(allocator->cached(0, allocator->cpu_id()), 0u);
     });
   while (ready != kThreads) std::this_thread::yield();
-  EXPECT_TRUE(a->free(a->alloc(gfp::kernel, 0), 0));
-  a->drain_all();
-  EXPECT_EQ(a->stats().cached, 0u);
+  EXPECT_TRUE(allocator->free(allocator->alloc(gfp::kernel, 0), 0));
+  allocator->drain_all();
+  EXPECT_EQ(allocator->stats().cached, 0u);
   drained = true;
   for (std::thread& t : threads) t.join();
   expect_all_free();
@@ -335,19 +336,19 @@ DrainOffline& drain_offline() {
 
 TEST_P(UpkeepOnCpus, AThreadsExitFlushesItsCpu) {
   set_up(1024);
-  a->cpu_id();
+  allocator->cpu_id();
   DrainOffline& hook = drain_offline();
-  hook.pages = a.get(), hook.drained = 0;
+  hook.pages = allocator.get(), hook.drained = 0;
   unsigned cpu = 0;
   std::thread([&] {
-    EXPECT_TRUE(a->free(a->alloc(gfp::kernel, 2), 2));
-    cpu = a->cpu_id();
-    EXPECT_GT(a->cached(0, cpu), 0u);
+    EXPECT_TRUE(allocator->free(allocator->alloc(gfp::kernel, 2), 2));
+    cpu = allocator->cpu_id();
+    EXPECT_GT(allocator->cached(0, cpu), 0u);
   }).join();
   hook.pages = nullptr;
   EXPECT_GT(hook.drained, 0u);
-  EXPECT_EQ(a->cached(0, cpu), 0u);
-  EXPECT_EQ(a->stats().cached, 0u);
+  EXPECT_EQ(allocator->cached(0, cpu), 0u);
+  EXPECT_EQ(allocator->stats().cached, 0u);
   expect_all_free();
 }
 
@@ -361,7 +362,7 @@ TEST_P(UpkeepOnCpus, AThreadWithoutACpuGoesToTheBuddy) {
   std::vector<std::thread> threads;
   for (unsigned i = 0; i < kHostedMaxCpus; ++i)
     threads.emplace_back([&] {
-      a->cpu_id();
+      allocator->cpu_id();
       std::unique_lock l(mutex);
       ++claimed, changed.notify_all();
       changed.wait(l, [&] { return done; });
@@ -371,19 +372,19 @@ TEST_P(UpkeepOnCpus, AThreadWithoutACpuGoesToTheBuddy) {
     changed.wait(l, [&] { return claimed == kHostedMaxCpus; });
   }
   std::thread([&] {
-    EXPECT_EQ(a->cpu_id(), kHostedMaxCpus);
+    EXPECT_EQ(allocator->cpu_id(), kHostedMaxCpus);
     Owned owned;
     for (unsigned order : {0u, 1u, 3u, 5u}) {
-      EXPECT_TRUE(owned.add(a->alloc(gfp::kernel, order), order));
+      EXPECT_TRUE(owned.add(allocator->alloc(gfp::kernel, order), order));
       if (order > 3) continue;
-      EXPECT_TRUE(owned.add(a->alloc_nolock(gfp::none, order), order));
+      EXPECT_TRUE(owned.add(allocator->alloc_nolock(gfp::none, order), order));
     }
-    EXPECT_EQ(a->stats().cached, 0u);
+    EXPECT_EQ(allocator->stats().cached, 0u);
     for (bool nolock = false; !owned.empty(); nolock = !nolock) {
       const Owned::Block b = owned.take_first();
-      EXPECT_TRUE(nolock ? a->free_nolock(b.at, b.order) : a->free(b.at, b.order));
+      EXPECT_TRUE(nolock ? allocator->free_nolock(b.at, b.order) : allocator->free(b.at, b.order));
     }
-    EXPECT_EQ(a->stats().cached, 0u);
+    EXPECT_EQ(allocator->stats().cached, 0u);
     EXPECT_EQ(owned.trouble(), "");
   }).join();
   {

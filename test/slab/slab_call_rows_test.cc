@@ -19,25 +19,26 @@ class SlabCallRow : public SlabRow {
   // Empty sheaves for the barn.
   void put_empty_sheaves(unsigned many) {
     std::vector<AnySheaf*> sheaves;
-    for (unsigned i = 0; i < many; ++i) sheaves.push_back(s->prefill(c, gfp::nowait, kSheaf));
+    for (unsigned i = 0; i < many; ++i)
+      sheaves.push_back(slabs->prefill(cache, gfp::nowait, kSheaf));
     for (AnySheaf* sheaf : sheaves) {
-      while (void* const p = s->alloc_from(c, sheaf)) EXPECT_TRUE(keep(p));
-      s->give_back(c, sheaf);
+      while (void* const p = slabs->alloc_from(cache, sheaf)) EXPECT_TRUE(keep(p));
+      slabs->give_back(cache, sheaf);
     }
   }
   // Sheaves of c's size that came back to the cache they are made by: c's class alone wants them.
   std::uintptr_t sheaves_back() {
     char text[4096];
-    s->slabinfo(text, sizeof text);
+    slabs->slabinfo(text, sizeof text);
     const char* const row = std::strstr(text, "\nsheaf-128 ");
-    unsigned long size = 0, slabs = 0, fast_allocs = 0, fast_frees = 0, allocs = 0, frees = 0;
-    EXPECT_TRUE(row && std::sscanf(row, "%*s %lu %lu %lu %lu %lu %lu", &size, &slabs, &fast_allocs,
-                                   &fast_frees, &allocs, &frees) == 6)
+    unsigned long size = 0, nr_slabs = 0, fast_allocs = 0, fast_frees = 0, allocs = 0, frees = 0;
+    EXPECT_TRUE(row && std::sscanf(row, "%*s %lu %lu %lu %lu %lu %lu", &size, &nr_slabs,
+                                   &fast_allocs, &fast_frees, &allocs, &frees) == 6)
         << text;
     return frees;
   }
   void expect_no_sheaf_lost() {
-    s->shrink(c);
+    slabs->shrink(cache);
     EXPECT_GT(stats().sheaf_allocs, 0u);
     EXPECT_EQ(sheaves_back(), stats().sheaf_allocs);
   }
@@ -47,11 +48,11 @@ class SlabCallRow : public SlabRow {
   void* allocate_in_early_boot(gfp flags) {
     start();
     const std::vector<void*> mine = take_many(12);
-    s->shrink(c);
+    slabs->shrink(cache);
     EXPECT_TRUE(give(mine[0]));
-    s->shrink(c);
-    s->set_allowed(gfp::none);
-    s->fail_pages_every(1);
+    slabs->shrink(cache);
+    slabs->set_allowed(gfp::none);
+    slabs->fail_pages_every(1);
     std::atomic<bool> held{false}, asked{false};
     std::thread remote([&] {
       AtLocks at([&](LockEvent e, const LockRef& l) {
@@ -59,7 +60,7 @@ class SlabCallRow : public SlabRow {
         held = true;
         while (!asked) std::this_thread::yield();
       });
-      s->shrink(c);
+      slabs->shrink(cache);
     });
     while (!held) std::this_thread::yield();
     void* p = nullptr;
@@ -68,12 +69,12 @@ class SlabCallRow : public SlabRow {
         if (l.lock == list() && (e == LockEvent::acquiring || e == LockEvent::refused))
           asked = true;
       });
-      p = s->kmalloc(kSize, flags);
+      p = slabs->kmalloc(kSize, flags);
     }
     asked = true;
     remote.join();
-    s->fail_pages_every(0);
-    s->set_allowed(kGfpAll);
+    slabs->fail_pages_every(0);
+    slabs->set_allowed(kGfpAll);
     return p;
   }
 };
@@ -87,15 +88,15 @@ INSTANTIATE_TEST_SUITE_P(All, SlabCallRowOnCpus, ::testing::ValuesIn(on_cpus(obs
 // The kernel needs a double-word compare-exchange on a slab's free list, or refuses nolock calls.
 // Here a slab's free list changes only under its list's lock, so there is nothing to refuse: with
 // the lock held, by anyone, an interrupt's calls leave all slabs of the list as they were.
-TEST_P(SlabCallRow, K18) {
+TEST_P(SlabCallRow, K18_NoDoubleWordCompareExchangeIsNeeded) {
   start();
   const std::vector<void*> mine = take_many(20);
-  s->shrink(c);
+  slabs->shrink(cache);
   interrupted_holding(
-      list(), n(), [&] { take(); },
+      list(), nolock_nmi(), [&] { take(); },
       [&] {
         const SlabStats before = stats();
-        EXPECT_TRUE(keep(s->kmalloc_nolock(kSize, kNone)));
+        EXPECT_TRUE(keep(slabs->kmalloc_nolock(kSize, kNone)));
         EXPECT_TRUE(give_nolock(mine[0]));
         EXPECT_EQ(stats().list_allocs, before.list_allocs);
         EXPECT_EQ(stats().list_frees, before.list_frees);
@@ -106,7 +107,7 @@ TEST_P(SlabCallRow, K18) {
 
 // Early boot: the mask takes the reclaim bits from every caller. An ordinary allocation is none the
 // less ordinary: it waits for the list's lock, and is served.
-TEST_P(SlabCallRowOnCpus, K20) {
+TEST_P(SlabCallRowOnCpus, K20_EarlyBootsMaskDoesNotForbidSpinning) {
   void* const p = allocate_in_early_boot(gfp::kernel);
   EXPECT_TRUE(keep(p)) << "a spurious failure";
   EXPECT_EQ(stats().list_busy, 0u) << "it did not merely try";
@@ -114,14 +115,14 @@ TEST_P(SlabCallRowOnCpus, K20) {
 }
 
 // The same for a call whose own gfp lacks them.
-TEST_P(SlabCallRow, K21) {
+TEST_P(SlabCallRow, K21_ACallsOwnGfpDoesNotForbidSpinning) {
   if (config().smp) {
     EXPECT_TRUE(keep(allocate_in_early_boot(gfp::nowarn))) << "a spurious failure";
   } else {
     start();
-    s->shrink(c);
+    slabs->shrink(cache);
     const SlabStats before = stats();
-    EXPECT_TRUE(keep(s->kmalloc(kSize, gfp::nowarn)));
+    EXPECT_TRUE(keep(slabs->kmalloc(kSize, gfp::nowarn)));
     EXPECT_EQ(stats().refills, before.refills + 1) << "the ordinary way";
   }
   EXPECT_EQ(stats().list_busy, 0u);
@@ -137,23 +138,23 @@ class SlabDecidingByGfpOnCpus : public SlabDecidingByGfp {};
 INSTANTIATE_TEST_SUITE_P(Mutant, SlabDecidingByGfpOnCpus,
                          ::testing::ValuesIn(on_cpus(slabs_deciding_by_gfp())),
                          name_of_case<::testing::TestParamInfo<SlabCase>>);
-TEST_P(SlabDecidingByGfpOnCpus, K20FailsThere) {
+TEST_P(SlabDecidingByGfpOnCpus, K20_FailsWhereGfpDecides) {
   void* const p = allocate_in_early_boot(gfp::kernel);
   EXPECT_EQ(p, nullptr);
   EXPECT_GT(stats().list_busy, 0u);
   caught("test", "gfp decides, K20", name_of(config()), !p);
   give_everything_back();
 }
-TEST_P(SlabDecidingByGfp, K21FailsThere) {
+TEST_P(SlabDecidingByGfp, K21_FailsWhereGfpDecides) {
   if (config().smp) {
     void* const p = allocate_in_early_boot(gfp::nowarn);
     EXPECT_EQ(p, nullptr);
     caught("test", "gfp decides, K21", name_of(config()), !p);
   } else {
     start();
-    s->shrink(c);
+    slabs->shrink(cache);
     const SlabStats before = stats();
-    EXPECT_TRUE(keep(s->kmalloc(kSize, gfp::nowarn)));
+    EXPECT_TRUE(keep(slabs->kmalloc(kSize, gfp::nowarn)));
     const bool tried = stats().refills == before.refills;
     EXPECT_TRUE(tried) << "it took the nolock way";
     caught("test", "gfp decides, K21", name_of(config()), tried);
@@ -163,16 +164,16 @@ TEST_P(SlabDecidingByGfp, K21FailsThere) {
 
 // An ordinary allocation under a raw lock: on RT a bug of the caller's, whatever gfp says. What is
 // meant for there is the nolock call.
-TEST_P(SlabCallRow, K22) {
+TEST_P(SlabCallRow, K22_AnOrdinaryCallUnderARawLockIsReportedOnRt) {
   start();
-  void* const other = s->kmalloc(kSize, gfp::kernel);
+  void* const other = slabs->kmalloc(kSize, gfp::kernel);
   BasicRawSpinLock<HostedKernel<configs::smp_rt_debug>> raw;
   raw.lock();
-  EXPECT_TRUE(keep(s->kmalloc_nolock(kSize, kNone)));
+  EXPECT_TRUE(keep(slabs->kmalloc_nolock(kSize, kNone)));
   EXPECT_EQ(findings->size(), 0u) << findings->text();
-  EXPECT_TRUE(keep(s->kmalloc(kSize, gfp::nowarn)));
-  EXPECT_TRUE(s->kfree(other));
-  EXPECT_TRUE(s->kfree_nolock(s->kmalloc_nolock(kSize, kNone)));
+  EXPECT_TRUE(keep(slabs->kmalloc(kSize, gfp::nowarn)));
+  EXPECT_TRUE(slabs->kfree(other));
+  EXPECT_TRUE(slabs->kfree_nolock(slabs->kmalloc_nolock(kSize, kNone)));
   raw.unlock();
   if (config().debug && rt()) {
     EXPECT_EQ(findings->all(), (std::vector{Finding::wrong_context, Finding::wrong_context}));
@@ -182,9 +183,9 @@ TEST_P(SlabCallRow, K22) {
 }
 
 // Sheaves are filled for callers without the kswapd bit; nobody is warned.
-TEST_P(SlabCallRow, K23) {
+TEST_P(SlabCallRow, K23_SheavesAreFilledWithoutTheKswapdBit) {
   start();
-  s->shrink(c);
+  slabs->shrink(cache);
   const SlabStats before = stats();
   for (int i = 0; i < 40; ++i) take(gfp::nowarn);
   EXPECT_GT(stats().refills, before.refills);
@@ -195,23 +196,23 @@ TEST_P(SlabCallRow, K23) {
 // Between the filling of a sheaf, with no lock of the cache held, and its taking its place an
 // interrupt has given this CPU other sheaves, with room or without: no sheaf and no object is lost.
 // (That the task is on another CPU by then: explore_slab_test.)
-TEST_P(SlabCallRow, K27) {
+TEST_P(SlabCallRow, K27_OtherSheavesArriveWhileOneIsFilled) {
   start();
   for (unsigned freed : {1u, 13u, 14u, 15u, 28u}) {
     take_many(30);
-    s->shrink(c);
+    slabs->shrink(cache);
     // RT: a probe must not ask for a lock that the task may hold; the sheaves that a nolock free
     // needs are in the barn, and one for the task.
     if (rt()) put_empty_sheaves(3);
     interrupted_behind_the_list(
-        h(), [&] { take_many(60); },
+        ordinary_irq(), [&] { take_many(60); },
         [&] {
           const SlabStats before = stats();
           for (unsigned i = 0; i < freed; ++i)
             EXPECT_TRUE(rt() ? give_nolock(kept.front().at) : give(kept.front().at));
           EXPECT_EQ(stats().fast_frees, before.fast_frees + freed) << "into sheaves";
         });
-    EXPECT_EQ(s->live(c), kept.size());
+    EXPECT_EQ(slabs->live(cache), kept.size());
     give_everything_back();
     expect_no_sheaf_lost();
   }
@@ -219,14 +220,14 @@ TEST_P(SlabCallRow, K27) {
 
 // The other way: an empty sheaf is to take a full one's place, and the interrupt has filled both of
 // this CPU's, has left room, or has taken objects out.
-TEST_P(SlabCallRow, K27WhereASheafIsEmptied) {
+TEST_P(SlabCallRow, K27_OtherSheavesArriveWhileOneIsEmptied) {
   for (const int freed : {14, 1, -1, -14}) {
     if (rt() && freed > 0) continue;  // a nolock free finds no sheaf there: it goes to the list
-    s = GetParam().make();
+    slabs = GetParam().make();
     start();
     std::vector<void*> mine = take_many(16 * 8);  // 16 slabs, and nothing else
     std::sort(mine.begin(), mine.end());
-    s->shrink(c);
+    slabs->shrink(cache);
     ASSERT_EQ(stats().slabs, 16u);
     // The spare has all of one slab, and there are five on the list: emptied, it frees the slab.
     for (unsigned i = 0; i < 2 * kSheaf; ++i) EXPECT_TRUE(give(mine[i]));
@@ -234,80 +235,81 @@ TEST_P(SlabCallRow, K27WhereASheafIsEmptied) {
     const SlabStats before = stats();
     unsigned next = 12 * 8;
     interrupted_behind_the_list(
-        h(), [&] { EXPECT_TRUE(give(mine[4 * 8])); },
+        ordinary_irq(), [&] { EXPECT_TRUE(give(mine[4 * 8])); },
         [&] {
           EXPECT_EQ(stats().flushes, before.flushes + 1);
           for (int i = 0; i < freed; ++i) EXPECT_TRUE(give(mine[next++]));
-          for (int i = freed; i < 0; ++i) EXPECT_TRUE(keep(s->kmalloc_nolock(kSize, kNone)));
+          for (int i = freed; i < 0; ++i) EXPECT_TRUE(keep(slabs->kmalloc_nolock(kSize, kNone)));
           EXPECT_EQ(stats().fast_frees, before.fast_frees + (freed > 0 ? freed : 0));
           EXPECT_EQ(stats().fast_allocs, before.fast_allocs - (freed < 0 ? freed : 0));
         });
     EXPECT_EQ(stats().list_frees, before.list_frees + (freed == 14)) << "both full: to the slab";
-    EXPECT_EQ(s->live(c), kept.size());
+    EXPECT_EQ(slabs->live(cache), kept.size());
     give_everything_back();
     expect_no_sheaf_lost();
   }
 }
 
 // A prefilled sheaf serves what it was filled for, and then nothing; it looks nowhere else.
-TEST_P(SlabCallRow, K32) {
+TEST_P(SlabCallRow, K32_APrefilledSheafServesWhatItHolds) {
   start();
-  AnySheaf* const sheaf = s->prefill(c, gfp::kernel, 9);
+  AnySheaf* const sheaf = slabs->prefill(cache, gfp::kernel, 9);
   ASSERT_NE(sheaf, nullptr);
   unsigned got = 0;
-  s->fail_pages_every(1);
-  while (void* const p = s->alloc_from(c, sheaf)) {
+  slabs->fail_pages_every(1);
+  while (void* const p = slabs->alloc_from(cache, sheaf)) {
     EXPECT_TRUE(keep(p));
     ++got;
   }
-  s->fail_pages_every(0);
+  slabs->fail_pages_every(0);
   EXPECT_GE(got, 9u);
   EXPECT_LE(got, kSheaf);
-  EXPECT_EQ(s->alloc_from(c, sheaf), nullptr);
-  s->give_back(c, sheaf);
-  AnySheaf* const untouched = s->prefill(c, gfp::kernel, kSheaf);
-  s->give_back(c, untouched);
+  EXPECT_EQ(slabs->alloc_from(cache, sheaf), nullptr);
+  slabs->give_back(cache, sheaf);
+  AnySheaf* const untouched = slabs->prefill(cache, gfp::kernel, kSheaf);
+  slabs->give_back(cache, untouched);
   give_everything_back();
 }
 
 // More than a sheaf holds: one of its own, which is emptied when it comes back. No memory: null,
 // and nothing is lost.
-TEST_P(SlabCallRow, K33) {
+TEST_P(SlabCallRow, K33_APrefilledSheafLargerThanASheaf) {
   start();
-  AnySheaf* const sheaf = s->prefill(c, gfp::kernel, 100);
+  AnySheaf* const sheaf = slabs->prefill(cache, gfp::kernel, 100);
   ASSERT_NE(sheaf, nullptr);
-  for (int i = 0; i < 60; ++i) EXPECT_TRUE(keep(s->alloc_from(c, sheaf)));
+  for (int i = 0; i < 60; ++i) EXPECT_TRUE(keep(slabs->alloc_from(cache, sheaf)));
   const SlabStats before = stats();
-  s->give_back(c, sheaf);
+  slabs->give_back(cache, sheaf);
   EXPECT_EQ(stats().flushes, before.flushes + 1);
   give_everything_back();
-  EXPECT_EQ(s->prefill(c, gfp::kernel, 1 << 20), nullptr);
-  s->fail_pages_every(1);
-  EXPECT_EQ(s->prefill(c, gfp::kernel, 200), nullptr);
-  s->fail_pages_every(0);
+  EXPECT_EQ(slabs->prefill(cache, gfp::kernel, 1 << 20), nullptr);
+  slabs->fail_pages_every(1);
+  EXPECT_EQ(slabs->prefill(cache, gfp::kernel, 200), nullptr);
+  slabs->fail_pages_every(0);
   give_everything_back();
 }
 
 // A bulk allocation that fails midway: none at all, and what it had goes back.
-TEST_P(SlabCallRow, K34) {
+TEST_P(SlabCallRow, K34_ABulkAllocationThatFailsMidway) {
   start();
   void* objects[50];
-  s->fail_every(c, 30);
-  EXPECT_EQ(s->alloc_bulk(c, gfp::kernel, 50, objects), 0u);
-  EXPECT_EQ(s->live(c), 0u);
-  s->fail_every(c, 0);
-  ASSERT_EQ(s->alloc_bulk(c, gfp::kernel, 50, objects), 50u);
+  slabs->fail_every(cache, 30);
+  EXPECT_EQ(slabs->alloc_bulk(cache, gfp::kernel, 50, objects), 0u);
+  EXPECT_EQ(slabs->live(cache), 0u);
+  slabs->fail_every(cache, 0);
+  ASSERT_EQ(slabs->alloc_bulk(cache, gfp::kernel, 50, objects), 50u);
   for (void* p : objects) EXPECT_TRUE(keep(p));
   give_everything_back();
 }
 
 // Another node's list is a convenience: an ordinary allocation that finds its lock taken by another
 // CPU passes on, and does not wait.
-TEST_P(SlabCallRowOnCpus, K39) {
+TEST_P(SlabCallRowOnCpus, K39_AnotherNodesBusyListIsPassedBy) {
   start(2);
   const int home = home_node(), other = 1 - home;
   std::vector<void*> far;
-  for (int i = 0; i < 12; ++i) far.push_back(s->alloc(c, gfp::kernel | gfp::thisnode, other));
+  for (int i = 0; i < 12; ++i)
+    far.push_back(slabs->alloc(cache, gfp::kernel | gfp::thisnode, other));
   const void* const far_list = locks.list[static_cast<unsigned>(other)];
   std::atomic<bool> held{false}, go_on{false};
   std::thread remote([&] {
@@ -316,27 +318,27 @@ TEST_P(SlabCallRowOnCpus, K39) {
       held = true;
       while (!go_on) std::this_thread::yield();
     });
-    s->kfree(far[0]);
-    s->kfree(far[1]);  // one of the two goes there, whatever node that CPU is of
-    s->shrink(c);
+    slabs->kfree(far[0]);
+    slabs->kfree(far[1]);  // one of the two goes there, whatever node that CPU is of
+    slabs->shrink(cache);
   });
   while (!held) std::this_thread::yield();
   take();  // from here
-  s->fail_pages_every(1);
-  while (void* const p = s->kmalloc(kSize, gfp::nowarn)) EXPECT_TRUE(keep(p));
+  slabs->fail_pages_every(1);
+  while (void* const p = slabs->kmalloc(kSize, gfp::nowarn)) EXPECT_TRUE(keep(p));
   EXPECT_GT(stats().list_busy, 0u) << "refused, not waited for";
   go_on = true;
   remote.join();
-  EXPECT_TRUE(keep(s->kmalloc(kSize, gfp::nowarn))) << "now it is a convenience";
-  EXPECT_EQ(s->node_of(kept.back().at), static_cast<unsigned>(other));
-  s->fail_pages_every(0);
-  for (unsigned i = 2; i < far.size(); ++i) EXPECT_TRUE(s->kfree(far[i]));
+  EXPECT_TRUE(keep(slabs->kmalloc(kSize, gfp::nowarn))) << "now it is a convenience";
+  EXPECT_EQ(slabs->node_of(kept.back().at), static_cast<unsigned>(other));
+  slabs->fail_pages_every(0);
+  for (unsigned i = 2; i < far.size(); ++i) EXPECT_TRUE(slabs->kfree(far[i]));
   give_everything_back();
 }
 
 // There is no lockless free list of a CPU to be interrupted in: each call on the fast path takes
 // the CPU's lock, once, and no other.
-TEST_P(SlabCallRow, K40) {
+TEST_P(SlabCallRow, K40_TheFastPathTakesTheCpusLockOnce) {
   start();
   take_many(3);
   unsigned local = 0, others = 0;
@@ -349,7 +351,7 @@ TEST_P(SlabCallRow, K40) {
     EXPECT_EQ(local, 1u);
     EXPECT_TRUE(give(kept.back().at));
     EXPECT_EQ(local, 2u);
-    EXPECT_TRUE(keep(s->kmalloc_nolock(kSize, kNone)));
+    EXPECT_TRUE(keep(slabs->kmalloc_nolock(kSize, kNone)));
     EXPECT_EQ(local, 3u);
     EXPECT_TRUE(give_nolock(kept.back().at));
   }
@@ -361,12 +363,12 @@ TEST_P(SlabCallRow, K40) {
 // kfree_rcu() under a raw lock: there is no RCU here and no such call, on any kernel.
 template <class Slabs>
 concept FreesByRcu = requires(Slabs& s, void* p) { s.kfree_rcu(p); };
-TEST(SlabRows, K41) { EXPECT_FALSE(FreesByRcu<SlabAllocator>); }
+TEST(SlabRows, K41_ThereIsNoFreeByRcu) { EXPECT_FALSE(FreesByRcu<SlabAllocator>); }
 
 // The kernel's own test, without its exceptions: at every moment that a lock of either floor has
 // just been taken or is about to be given back, an NMI or a probe allocates and frees, mixed. On
 // one CPU, too; and there it is served.
-TEST_P(SlabCallRow, K42) {
+TEST_P(SlabCallRow, K42_NmisAndProbesAtEachMomentOfALock) {
   start();
   const std::uintptr_t wanted = rounds(3000, 1000000);
   std::uintptr_t hits = 0, served = 0, refusals = 0, unnamed = 0;
@@ -375,7 +377,7 @@ TEST_P(SlabCallRow, K42) {
   {
     AtLocks at([&](LockEvent e, const LockRef&) {
       if (e != LockEvent::acquired && e != LockEvent::releasing) return;
-      interrupt(++hits % 2 ? n() : Where::probe, [&] {
+      interrupt(++hits % 2 ? nolock_nmi() : Where::probe, [&] {
         if (theirs.size() > 60 || (random() % 2 && !theirs.empty())) {
           std::swap(theirs[random() % theirs.size()], theirs.back());
           EXPECT_TRUE(give_nolock(theirs.back()));
@@ -383,7 +385,7 @@ TEST_P(SlabCallRow, K42) {
           return;
         }
         SlabRefusal why{};
-        void* const p = s->kmalloc_nolock(kSize, kNone, kAnyNode, &why);
+        void* const p = slabs->kmalloc_nolock(kSize, kNone, kAnyNode, &why);
         if (!p) {
           ++refusals, unnamed += why == SlabRefusal::none;
           return;
@@ -401,7 +403,7 @@ TEST_P(SlabCallRow, K42) {
         EXPECT_TRUE(give(mine.back()));
         mine.pop_back();
       }
-      if (hits % 500 < 3) s->shrink(c);
+      if (hits % 500 < 3) slabs->shrink(cache);
     }
   }
   EXPECT_EQ(unnamed, 0u);

@@ -12,20 +12,20 @@ class SlabFreeRow : public SlabRow {
  protected:
   // A cache without sheaves, so that every call asks for the list.
   AnyCache* by_list(const char* name) {
-    AnyCache* const made = s->create(name, kSize, slab::no_sheaves);
+    AnyCache* const made = slabs->create(name, kSize, slab::no_sheaves);
     EXPECT_NE(made, nullptr);
     return made;
   }
   // Frees `p` by nolock while the list is taken: deferred.
-  void defer(AnyCache* cache, const Locks& l, void* p, void** also = nullptr) {
+  void defer(AnyCache* of, const Locks& l, void* p, void** also = nullptr) {
     void* mine = nullptr;
     interrupted_holding(
-        l.list[0], n(), [&] { mine = s->alloc(cache, gfp::nowait); },
-        [&] { EXPECT_TRUE(s->free_nolock(cache, p)); }, LockEvent::releasing);
+        l.list[0], nolock_nmi(), [&] { mine = slabs->alloc(of, gfp::nowait); },
+        [&] { EXPECT_TRUE(slabs->free_nolock(of, p)); }, LockEvent::releasing);
     if (also)
       *also = mine;
     else
-      EXPECT_TRUE(s->free(cache, mine));
+      EXPECT_TRUE(slabs->free(of, mine));
   }
 };
 INSTANTIATE_TEST_SUITE_P(All, SlabFreeRow, ::testing::ValuesIn(observed_slabs()),
@@ -38,12 +38,12 @@ INSTANTIATE_TEST_SUITE_P(All, SlabFreeRowOnCpus, ::testing::ValuesIn(on_cpus(obs
 // T holds its CPU's sheaves; an NMI frees by nolock: to the list, which the kernel does not try. If
 // that is taken, too, the object is deferred, is seen in the statistics, and is freed by the next
 // call that may spin, once. RT, in an irq or NMI proper: deferred, and no lock touched.
-TEST_P(SlabFreeRow, K9) {
+TEST_P(SlabFreeRow, K9_AnNmiFreesWhileTheSheavesAreHeld) {
   start();
   const std::vector<void*> mine = take_many(10);
   SlabStats before = stats();
   interrupted_holding(
-      locks.local, n(), [&] { take(); }, [&] { EXPECT_TRUE(give_nolock(mine[0])); });
+      locks.local, nolock_nmi(), [&] { take(); }, [&] { EXPECT_TRUE(give_nolock(mine[0])); });
   EXPECT_EQ(stats().local_busy, before.local_busy + 1);
   EXPECT_EQ(stats().list_frees, before.list_frees + 1);
   EXPECT_EQ(stats().deferred, before.deferred);
@@ -52,7 +52,7 @@ TEST_P(SlabFreeRow, K9) {
   const auto op = refilling();
   interrupted_holding(list(), Where::task, op, [&] {  // called, as a tracepoint is
     interrupted_holding(
-        locks.local, n(), [&] { EXPECT_TRUE(keep(s->kmalloc_nolock(kSize, kNone))); },
+        locks.local, nolock_nmi(), [&] { EXPECT_TRUE(keep(slabs->kmalloc_nolock(kSize, kNone))); },
         [&] {
           EXPECT_TRUE(give_nolock(mine[1]));
           EXPECT_TRUE(give_nolock(mine[2]));
@@ -83,12 +83,12 @@ TEST_P(SlabFreeRow, K9) {
 // The sheaf full, the spare full; the barn has no empty one, or has one and is taken by T, whose
 // CPU's sheaves are free: to the list. (The kernel defers: it does not try the list.) That taken,
 // too: deferred.
-TEST_P(SlabFreeRow, K10) {
+TEST_P(SlabFreeRow, K10_ANolockFreeWithFullSheavesGoesToTheList) {
   start();
   std::vector<AnySheaf*> sheaves;
-  for (int i = 0; i < 2; ++i) sheaves.push_back(s->prefill(c, gfp::nowait, kSheaf));
+  for (int i = 0; i < 2; ++i) sheaves.push_back(slabs->prefill(cache, gfp::nowait, kSheaf));
   for (AnySheaf* sheaf : sheaves)
-    while (void* const p = s->alloc_from(c, sheaf)) EXPECT_TRUE(keep(p));
+    while (void* const p = slabs->alloc_from(cache, sheaf)) EXPECT_TRUE(keep(p));
   const std::vector<void*> mine = fill_sheaves(4);
 
   SlabStats before = stats();
@@ -96,10 +96,10 @@ TEST_P(SlabFreeRow, K10) {
   EXPECT_EQ(stats().list_frees, before.list_frees + 1);
   EXPECT_EQ(stats().barn_busy, before.barn_busy) << "a look without the lock";
 
-  s->give_back(c, sheaves[0]);  // now there is an empty one
+  slabs->give_back(cache, sheaves[0]);  // now there is an empty one
   before = stats();
   interrupted_holding(
-      locks.barn[0], n(), [&] { s->give_back(c, sheaves[1]); },
+      locks.barn[0], nolock_nmi(), [&] { slabs->give_back(cache, sheaves[1]); },
       [&] { EXPECT_TRUE(give_nolock(mine[1])); });
   EXPECT_EQ(stats().barn_busy, before.barn_busy + 1);
   EXPECT_EQ(stats().list_frees, before.list_frees + 1);
@@ -111,12 +111,12 @@ TEST_P(SlabFreeRow, K10) {
   EXPECT_EQ(stats().barn_puts, before.barn_puts + 1);
   EXPECT_EQ(stats().fast_frees, before.fast_frees + 1);
   give_everything_back();
-  s->shrink(c);
+  slabs->shrink(cache);
 
   const std::vector<void*> more = fill_sheaves(2);
   before = stats();
   interrupted_holding(
-      list(), n(), [&] { EXPECT_TRUE(give_nolock(more[0])); },
+      list(), nolock_nmi(), [&] { EXPECT_TRUE(give_nolock(more[0])); },
       [&] { EXPECT_TRUE(give_nolock(more[1])); });
   EXPECT_EQ(stats().list_frees, before.list_frees + 1) << "T's";
   EXPECT_EQ(stats().list_busy, before.list_busy + 1);
@@ -126,65 +126,65 @@ TEST_P(SlabFreeRow, K10) {
 
 // An object of another node: it does not go to this CPU's sheaf, but home; if that list is taken it
 // is deferred. (There is no pfmemalloc here.)
-TEST_P(SlabFreeRow, K11) {
+TEST_P(SlabFreeRow, K11_AnotherNodesObjectGoesHome) {
   start(2);
   ASSERT_EQ(locks.list.size(), 2u);
   const int home = home_node(), other = 1 - home;
-  void* const local = s->alloc(c, gfp::kernel | gfp::thisnode, home);
-  void* const remote = s->alloc(c, gfp::kernel | gfp::thisnode, other);
-  ASSERT_NE(s->node_of(local), s->node_of(remote));
-  s->kfree(s->kmalloc(kSize, gfp::kernel));  // there is a sheaf
+  void* const local = slabs->alloc(cache, gfp::kernel | gfp::thisnode, home);
+  void* const remote = slabs->alloc(cache, gfp::kernel | gfp::thisnode, other);
+  ASSERT_NE(slabs->node_of(local), slabs->node_of(remote));
+  slabs->kfree(slabs->kmalloc(kSize, gfp::kernel));  // there is a sheaf
   SlabStats before = stats();
-  EXPECT_TRUE(s->kfree_nolock(remote));
+  EXPECT_TRUE(slabs->kfree_nolock(remote));
   EXPECT_EQ(stats().list_frees, before.list_frees + 1);
   EXPECT_EQ(stats().fast_frees, before.fast_frees);
-  EXPECT_TRUE(s->kfree_nolock(local));
+  EXPECT_TRUE(slabs->kfree_nolock(local));
   EXPECT_EQ(stats().fast_frees, before.fast_frees + 1);
 
-  void* const again = s->alloc(c, gfp::kernel | gfp::thisnode, other);
+  void* const again = slabs->alloc(cache, gfp::kernel | gfp::thisnode, other);
   before = stats();
   interrupted_holding(
-      locks.list[static_cast<unsigned>(other)], n(),
-      [&] { s->kfree(s->alloc(c, gfp::kernel | gfp::thisnode, other)); },
-      [&] { EXPECT_TRUE(s->kfree_nolock(again)); });
+      locks.list[static_cast<unsigned>(other)], nolock_nmi(),
+      [&] { slabs->kfree(slabs->alloc(cache, gfp::kernel | gfp::thisnode, other)); },
+      [&] { EXPECT_TRUE(slabs->kfree_nolock(again)); });
   EXPECT_EQ(stats().deferred, before.deferred + 1);
-  s->shrink(c);
-  EXPECT_EQ(s->live(c), 0u);
+  slabs->shrink(cache);
+  EXPECT_EQ(slabs->live(cache), 0u);
 }
 
 // kfree_nolock() of pages (more than kMaxKmalloc): the kernel warns and leaks them; here they go
 // the way of free_pages_nolock(), parked if need be.
-TEST_P(SlabFreeRow, K12) {
+TEST_P(SlabFreeRow, K12_KfreeNolockOfPages) {
   start();
-  s->drain_pages();
-  const std::uintptr_t free_pages = s->page_stats().free;
+  slabs->drain_pages();
+  const std::uintptr_t free_pages = slabs->page_stats().free;
   for (Where w : kWheres) {
-    void* const large = s->kmalloc(5 * kPageSize, gfp::kernel);
+    void* const large = slabs->kmalloc(5 * kPageSize, gfp::kernel);
     ASSERT_NE(large, nullptr);
-    interrupt(w, [&] { EXPECT_TRUE(s->kfree_nolock(large)); });
+    interrupt(w, [&] { EXPECT_TRUE(slabs->kfree_nolock(large)); });
   }
-  s->drain_pages();
-  EXPECT_EQ(s->page_stats().free, free_pages);
+  slabs->drain_pages();
+  EXPECT_EQ(slabs->page_stats().free, free_pages);
 }
 
 // kfree_nolock() of what kmalloc() gave: the kernel forbids it, for the sake of tools that
 // kmalloc() told of the object. Nothing here is told.
-TEST_P(SlabFreeRow, K13) {
+TEST_P(SlabFreeRow, K13_KfreeNolockOfAKmallocObject) {
   start();
   for (Where w : kWheres)
     for (std::size_t size : {8u, 1024u, 8192u}) {
-      void* const p = s->kmalloc(size, gfp::kernel);
+      void* const p = slabs->kmalloc(size, gfp::kernel);
       ASSERT_TRUE(keep(p, size));
       interrupt(w, [&] { EXPECT_TRUE(give_nolock(p)); });
     }
   give_everything_back();
 }
 
-TEST_P(SlabFreeRow, K14) {
+TEST_P(SlabFreeRow, K14_KfreeOfANolockObject) {
   start();
   for (std::size_t size : {8u, 1024u, 8192u}) {
     void* p = nullptr;
-    interrupt(n(), [&] { p = s->kmalloc_nolock(size, kNone); });
+    interrupt(nolock_nmi(), [&] { p = slabs->kmalloc_nolock(size, kNone); });
     ASSERT_TRUE(keep(p, size));
     EXPECT_TRUE(give(p));
   }
@@ -192,106 +192,106 @@ TEST_P(SlabFreeRow, K14) {
 }
 
 // A cache is destroyed with deferred objects: they are freed first, and none counts as left over.
-TEST_P(SlabFreeRow, K15) {
+TEST_P(SlabFreeRow, K15_ACacheIsDestroyedWithDeferredObjects) {
   start();
   AnyCache* const mine = by_list("deferring");
   const Locks l = locks_of(mine);
   std::vector<void*> objects;
-  for (int i = 0; i < 30; ++i) objects.push_back(s->alloc(mine, gfp::kernel));
+  for (int i = 0; i < 30; ++i) objects.push_back(slabs->alloc(mine, gfp::kernel));
   void* last = nullptr;
   interrupted_holding(
-      l.list[0], n(), [&] { last = s->alloc(mine, gfp::nowait); },
+      l.list[0], nolock_nmi(), [&] { last = slabs->alloc(mine, gfp::nowait); },
       [&] {
-        for (void* p : objects) EXPECT_TRUE(s->free_nolock(mine, p));
+        for (void* p : objects) EXPECT_TRUE(slabs->free_nolock(mine, p));
       });
-  ASSERT_EQ(s->stats(mine).deferred, 30u);
-  EXPECT_FALSE(s->destroy(mine)) << "one is really out";
-  EXPECT_TRUE(s->free_nolock(mine, last));
-  defer(mine, l, s->alloc(mine, gfp::kernel), &last);
-  EXPECT_TRUE(s->free_nolock(mine, last));
-  EXPECT_EQ(s->stats(mine).deferred, s->stats(mine).settled + 1);
-  EXPECT_TRUE(s->destroy(mine));
+  ASSERT_EQ(slabs->stats(mine).deferred, 30u);
+  EXPECT_FALSE(slabs->destroy(mine)) << "one is really out";
+  EXPECT_TRUE(slabs->free_nolock(mine, last));
+  defer(mine, l, slabs->alloc(mine, gfp::kernel), &last);
+  EXPECT_TRUE(slabs->free_nolock(mine, last));
+  EXPECT_EQ(slabs->stats(mine).deferred, slabs->stats(mine).settled + 1);
+  EXPECT_TRUE(slabs->destroy(mine));
 }
 
 // A debug cache's object is deferred, the list being taken: its link lies outside what is checked,
 // when it is settled and when it is given out again. (In an RT kernel's NMI, and with the places:
 // slab_debug_test.)
-TEST_P(SlabFreeRow, K17) {
+TEST_P(SlabFreeRow, K17_ADebugCachesObjectIsDeferred) {
   start();
-  AnyCache* const mine = s->create("debugged", 100, slab::debug);
+  AnyCache* const mine = slabs->create("debugged", 100, slab::debug);
   ASSERT_NE(mine, nullptr);
   const Locks l = locks_of(mine);
   std::vector<void*> objects;
-  for (int i = 0; i < 20; ++i) objects.push_back(s->alloc(mine, gfp::kernel));
+  for (int i = 0; i < 20; ++i) objects.push_back(slabs->alloc(mine, gfp::kernel));
   void* last = nullptr;
   interrupted_holding(
-      l.list[0], n(), [&] { last = s->alloc(mine, gfp::nowait); },
+      l.list[0], nolock_nmi(), [&] { last = slabs->alloc(mine, gfp::nowait); },
       [&] {
-        for (void* p : objects) EXPECT_TRUE(s->free_nolock(mine, p));
+        for (void* p : objects) EXPECT_TRUE(slabs->free_nolock(mine, p));
       },
       LockEvent::releasing);
-  EXPECT_EQ(s->stats(mine).deferred, 20u);
-  EXPECT_EQ(s->stats(mine).list_busy, 20u);
-  EXPECT_TRUE(s->free(mine, last));
-  EXPECT_EQ(s->stats(mine).settled, 20u);
-  for (void*& p : objects) p = s->alloc(mine, gfp::kernel);
+  EXPECT_EQ(slabs->stats(mine).deferred, 20u);
+  EXPECT_EQ(slabs->stats(mine).list_busy, 20u);
+  EXPECT_TRUE(slabs->free(mine, last));
+  EXPECT_EQ(slabs->stats(mine).settled, 20u);
+  for (void*& p : objects) p = slabs->alloc(mine, gfp::kernel);
   EXPECT_EQ(findings->size(), 0u) << findings->text();
-  for (void* p : objects) EXPECT_TRUE(s->free(mine, p));
-  EXPECT_TRUE(s->destroy(mine));
+  for (void* p : objects) EXPECT_TRUE(slabs->free(mine, p));
+  EXPECT_TRUE(slabs->destroy(mine));
 }
 
 // Two caches with deferred objects are destroyed at the same time, with a third CPU going offline:
 // nobody waits for anybody's deferred work, so there is nothing to hang on; the list of caches has
 // its own lock.
-TEST_P(SlabFreeRowOnCpus, K16) {
+TEST_P(SlabFreeRowOnCpus, K16_TwoCachesAreDestroyedAtOnce) {
   start();
   const auto turn = [&](const char* name) {
     for (int i = 0; i < 40; ++i) {
-      AnyCache* const mine = s->create(name, kSize, slab::no_sheaves);
+      AnyCache* const mine = slabs->create(name, kSize, slab::no_sheaves);
       ASSERT_NE(mine, nullptr);
-      void* const p = s->alloc(mine, gfp::kernel);
+      void* const p = slabs->alloc(mine, gfp::kernel);
       void* q = nullptr;
       {
         AtLocks at([&](LockEvent e, const LockRef& l) {
           if (e == LockEvent::releasing && l.type == LockType::try_spin &&
-              s->has_lock(mine, l.lock))
-            s->free_nolock(mine, p);
+              slabs->has_lock(mine, l.lock))
+            slabs->free_nolock(mine, p);
         });
-        q = s->alloc(mine, gfp::kernel);
+        q = slabs->alloc(mine, gfp::kernel);
       }
-      EXPECT_EQ(s->stats(mine).deferred, 1u);
-      EXPECT_TRUE(s->free_nolock(mine, q));
-      EXPECT_EQ(s->stats(mine).settled, 0u);
-      EXPECT_TRUE(s->destroy(mine));
+      EXPECT_EQ(slabs->stats(mine).deferred, 1u);
+      EXPECT_TRUE(slabs->free_nolock(mine, q));
+      EXPECT_EQ(slabs->stats(mine).settled, 0u);
+      EXPECT_TRUE(slabs->destroy(mine));
     }
   };
   std::thread one([&] { turn("one"); }), other([&] { turn("other"); });
-  for (int i = 0; i < 200; ++i) s->flush_cpu();
+  for (int i = 0; i < 200; ++i) slabs->flush_cpu();
   one.join();
   other.join();
 }
 
 // The free path with ten full sheaves in the barn: a spinning free empties the spare, a nolock free
 // goes to the list.
-TEST_P(SlabFreeRow, K28) {
+TEST_P(SlabFreeRow, K28_AFreeWithAFullBarn) {
   start();
   std::vector<void*> mine = take_many(14 * kSheaf + 4);
-  s->shrink(c);
+  slabs->shrink(cache);
   const auto give_last = [&](bool nolock = false) {
     EXPECT_TRUE(nolock ? give_nolock(mine.back()) : give(mine.back()));
     mine.pop_back();
   };
   for (int twice = 0; twice < 5; ++twice) {
     for (unsigned i = 0; i < 2 * kSheaf; ++i) give_last();
-    s->flush_cpu();  // two full ones to the barn
+    slabs->flush_cpu();  // two full ones to the barn
   }
   // Some empty ones, so that it is the limit that refuses.
   std::vector<AnySheaf*> sheaves;
-  for (int i = 0; i < 4; ++i) sheaves.push_back(s->prefill(c, gfp::kernel, kSheaf));
+  for (int i = 0; i < 4; ++i) sheaves.push_back(slabs->prefill(cache, gfp::kernel, kSheaf));
   std::vector<void*> from_sheaves;
   for (AnySheaf* sheaf : sheaves) {
-    while (void* const p = s->alloc_from(c, sheaf)) from_sheaves.push_back(p);
-    s->give_back(c, sheaf);
+    while (void* const p = slabs->alloc_from(cache, sheaf)) from_sheaves.push_back(p);
+    slabs->give_back(cache, sheaf);
   }
   ASSERT_EQ(from_sheaves.size(), 4u * kSheaf);
   for (unsigned i = 0; i < 2 * kSheaf; ++i) give_last();
@@ -304,7 +304,7 @@ TEST_P(SlabFreeRow, K28) {
   EXPECT_EQ(stats().flushes, before.flushes + 1) << "the spare";
   EXPECT_EQ(stats().barn_puts, before.barn_puts);
   EXPECT_EQ(stats().list_frees, before.list_frees);
-  for (void* p : from_sheaves) EXPECT_TRUE(s->kfree(p));
+  for (void* p : from_sheaves) EXPECT_TRUE(slabs->kfree(p));
   give_everything_back();
 }
 
@@ -312,16 +312,16 @@ TEST_P(SlabFreeRow, K28) {
 // then, and waits for a new slab's page. An NMI frees the other seven. The first of them puts the
 // slab on the list, once; the filling that goes on leaves it where it is. (That such a slab becomes
 // empty, as in the kernel, can't arise: what the sheaf has of it counts as in use.)
-TEST_P(SlabFreeRow, K29) {
+TEST_P(SlabFreeRow, K29_AnNmiFreesTheRestOfASlabBeingTaken) {
   start();
   const std::vector<void*> mine = take_many(8);
-  s->shrink(c);
+  slabs->shrink(cache);
   ASSERT_EQ(stats().slabs, 1u);
   EXPECT_TRUE(give(mine[0]));
-  s->shrink(c);
+  slabs->shrink(cache);
   const SlabStats before = stats();
   interrupted_behind_the_list(
-      n(), [&] { take(); },
+      nolock_nmi(), [&] { take(); },
       [&] {
         EXPECT_EQ(stats().slabs, 1u) << "the new one comes later";
         for (unsigned i = 1; i < 8; ++i) EXPECT_TRUE(give_nolock(mine[i]));
@@ -329,7 +329,7 @@ TEST_P(SlabFreeRow, K29) {
         // They are on the list, and mine[0] is not: the sheaf has it.
         std::set<void*> found;
         for (unsigned i = 1; i < 8; ++i) {
-          void* const p = s->kmalloc_nolock(kSize, kNone);
+          void* const p = slabs->kmalloc_nolock(kSize, kNone);
           EXPECT_TRUE(keep(p)) << trouble;
           found.insert(p);
         }
@@ -339,7 +339,7 @@ TEST_P(SlabFreeRow, K29) {
       });
   EXPECT_EQ(stats().refills, before.refills + 1);
   EXPECT_EQ(stats().slabs, 2u);
-  EXPECT_TRUE(s->consistent());
+  EXPECT_TRUE(slabs->consistent());
   give_everything_back();
 }
 
@@ -350,94 +350,97 @@ TEST_P(SlabFreeRow, K29) {
 // what was freed last. Nothing depends on the order but which slabs fill up. What ours costs: a
 // sheaf may be filled from as many slabs as it has places. What it gains: slabs that are nearly
 // full fill up first, and others become empty.
-TEST_P(SlabFreeRow, K30) {
+TEST_P(SlabFreeRow, K30_AFullSlabIsListedByItsFirstFree) {
   start();
   AnyCache* const mine = by_list("lists");
   std::vector<void*> objects;
-  for (int i = 0; i < 16; ++i) objects.push_back(s->alloc(mine, gfp::kernel));
-  const SlabStats before = s->stats(mine);
+  for (int i = 0; i < 16; ++i) objects.push_back(slabs->alloc(mine, gfp::kernel));
+  const SlabStats before = slabs->stats(mine);
   ASSERT_EQ(before.slabs, 2u);
-  EXPECT_TRUE(s->free(mine, objects[3]));
-  EXPECT_EQ(s->live(mine), 15u);
-  EXPECT_EQ(s->alloc(mine, gfp::kernel), objects[3]);
+  EXPECT_TRUE(slabs->free(mine, objects[3]));
+  EXPECT_EQ(slabs->live(mine), 15u);
+  EXPECT_EQ(slabs->alloc(mine, gfp::kernel), objects[3]);
   // Of both slabs, and two of the second, which is put there once.
-  for (int i : {3, 12, 13}) EXPECT_TRUE(s->free(mine, objects[i]));
-  EXPECT_EQ(s->live(mine), 13u);
-  for (int i : {13, 12, 3}) EXPECT_EQ(s->alloc(mine, gfp::kernel), objects[i]);
-  EXPECT_EQ(s->stats(mine).new_slabs, before.new_slabs);
-  for (void* p : objects) EXPECT_TRUE(s->free(mine, p));
-  EXPECT_TRUE(s->destroy(mine));
+  for (int i : {3, 12, 13}) EXPECT_TRUE(slabs->free(mine, objects[i]));
+  EXPECT_EQ(slabs->live(mine), 13u);
+  for (int i : {13, 12, 3}) EXPECT_EQ(slabs->alloc(mine, gfp::kernel), objects[i]);
+  EXPECT_EQ(slabs->stats(mine).new_slabs, before.new_slabs);
+  for (void* p : objects) EXPECT_TRUE(slabs->free(mine, p));
+  EXPECT_TRUE(slabs->destroy(mine));
 }
 
 // A slab whose last object is freed is given back if five are listed, itself among them. (There is
 // no RCU here: at once.)
-TEST_P(SlabFreeRow, K31) {
+TEST_P(SlabFreeRow, K31_AnEmptySlabBeyondFiveIsGivenBack) {
   start();
   AnyCache* const mine = by_list("keeps four");
   std::vector<void*> objects;
-  for (int i = 0; i < 10 * 8; ++i) objects.push_back(s->alloc(mine, gfp::kernel));
-  ASSERT_EQ(s->stats(mine).slabs, 10u);
+  for (int i = 0; i < 10 * 8; ++i) objects.push_back(slabs->alloc(mine, gfp::kernel));
+  ASSERT_EQ(slabs->stats(mine).slabs, 10u);
   std::size_t at = 0;
-  for (void* p : objects) EXPECT_TRUE(++at % 2 ? s->free(mine, p) : s->free_nolock(mine, p));
-  EXPECT_EQ(s->stats(mine).slabs, 4u);
-  EXPECT_EQ(s->stats(mine).discarded_slabs, 6u);
-  EXPECT_TRUE(s->destroy(mine));
+  for (void* p : objects)
+    EXPECT_TRUE(++at % 2 ? slabs->free(mine, p) : slabs->free_nolock(mine, p));
+  EXPECT_EQ(slabs->stats(mine).slabs, 4u);
+  EXPECT_EQ(slabs->stats(mine).discarded_slabs, 6u);
+  EXPECT_TRUE(slabs->destroy(mine));
 }
 
 // Bulk frees with objects of both nodes, of several caches, and nothing. Those of this CPU's node
 // go into its sheaves, the others to their slabs. (Without a cache the kernel uses no sheaves; here
 // each object is freed as by kfree().)
-TEST_P(SlabFreeRow, K35) {
+TEST_P(SlabFreeRow, K35_BulkFreesOfBothNodes) {
   start(2);
   std::vector<void*> objects;
-  for (int i = 0; i < 40; ++i) objects.push_back(s->alloc(c, gfp::kernel | gfp::thisnode, i % 2));
+  for (int i = 0; i < 40; ++i)
+    objects.push_back(slabs->alloc(cache, gfp::kernel | gfp::thisnode, i % 2));
   SlabStats before = stats();
-  s->free_bulk(c, objects.size(), objects.data());
-  EXPECT_EQ(s->live(c), 0u);
+  slabs->free_bulk(cache, objects.size(), objects.data());
+  EXPECT_EQ(slabs->live(cache), 0u);
   EXPECT_EQ(stats().fast_frees, before.fast_frees + 20) << "this node's";
   EXPECT_EQ(stats().list_frees, before.list_frees + 20) << "the other's";
   objects.clear();
   before = stats();
   for (int i = 0; i < 20; ++i) {
-    objects.push_back(s->alloc(c, gfp::kernel));
-    EXPECT_EQ(s->node_of(objects.back()), static_cast<unsigned>(home_node()));
+    objects.push_back(slabs->alloc(cache, gfp::kernel));
+    EXPECT_EQ(slabs->node_of(objects.back()), static_cast<unsigned>(home_node()));
   }
   EXPECT_EQ(stats().fast_allocs, before.fast_allocs + 20) << "out of the sheaves";
-  for (void* p : objects) EXPECT_TRUE(s->free(c, p));
+  for (void* p : objects) EXPECT_TRUE(slabs->free(cache, p));
   objects.clear();
-  for (int i = 0; i < 60; ++i) objects.push_back(s->kmalloc(std::size_t{8} << i % 12, gfp::kernel));
-  objects[7] = (s->kfree(objects[7]), nullptr);
-  s->kfree_bulk(objects.size(), objects.data());
-  s->kfree_bulk(0, nullptr);
+  for (int i = 0; i < 60; ++i)
+    objects.push_back(slabs->kmalloc(std::size_t{8} << i % 12, gfp::kernel));
+  objects[7] = (slabs->kfree(objects[7]), nullptr);
+  slabs->kfree_bulk(objects.size(), objects.data());
+  slabs->kfree_bulk(0, nullptr);
   give_everything_back();
 }
 
 // A CPU goes offline with full sheaves: it hands them on, and nothing is lost.
-TEST_P(SlabFreeRowOnCpus, K36) {
+TEST_P(SlabFreeRowOnCpus, K36_ACpuGoesOfflineWithFullSheaves) {
   start();
   const std::vector<void*> mine = take_many(40);
   std::thread other([&] {
     for (void* p : mine) EXPECT_TRUE(give(p));
-    s->flush_cpu();  // what the port's hook does for the system's allocator
+    slabs->flush_cpu();  // what the port's hook does for the system's allocator
   });
   other.join();
-  EXPECT_EQ(s->live(c), 0u);
+  EXPECT_EQ(slabs->live(cache), 0u);
   const SlabStats before = stats();
   take();
   EXPECT_EQ(stats().barn_gets, before.barn_gets + 1) << "found in the barn";
   give_everything_back();
-  s->shrink(c);
+  slabs->shrink(cache);
   EXPECT_EQ(stats().slabs, 0u) << "all of it came home";
 }
 
 // An object freed to another cache: refused, reported, and still its owner's.
-TEST_P(SlabFreeRow, K37) {
+TEST_P(SlabFreeRow, K37_AFreeToAnotherCacheIsRefused) {
   start();
   void* const p = take();
-  AnyCache* const other = s->kmalloc_cache(kNextClass);
-  EXPECT_FALSE(s->free(other, p));
-  EXPECT_FALSE(s->free_nolock(other, p));
-  EXPECT_EQ(s->stats(other).bad_frees, 2u);
+  AnyCache* const other = slabs->kmalloc_cache(kNextClass);
+  EXPECT_FALSE(slabs->free(other, p));
+  EXPECT_FALSE(slabs->free_nolock(other, p));
+  EXPECT_EQ(slabs->stats(other).bad_frees, 2u);
   if (config().debug) {
     EXPECT_EQ(findings->all(), (std::vector{Finding::foreign_pointer, Finding::foreign_pointer}));
     EXPECT_STREQ((*findings)[0].here.file, __FILE__);

@@ -11,13 +11,13 @@ INSTANTIATE_TEST_SUITE_P(All, SlabRow, ::testing::ValuesIn(observed_slabs()),
 
 // T holds its CPU's sheaves; an irq allocates of the same class: refused there, and served by the
 // list, whose lock it may wait for.
-TEST_P(SlabRow, K1) {
+TEST_P(SlabRow, K1_AnIrqAllocatesWhileTheSheavesAreHeld) {
   start();
   take();
   const SlabStats before = stats();
   interrupted_holding(
-      locks.local, h(), [&] { take(); },
-      [&] { EXPECT_TRUE(keep(s->kmalloc(kSize, gfp::atomic))) << trouble; });
+      locks.local, ordinary_irq(), [&] { take(); },
+      [&] { EXPECT_TRUE(keep(slabs->kmalloc(kSize, gfp::atomic))) << trouble; });
   const SlabStats after = stats();
   EXPECT_EQ(after.local_busy, before.local_busy + 1);
   EXPECT_EQ(after.list_allocs + after.new_slab_allocs,
@@ -28,16 +28,16 @@ TEST_P(SlabRow, K1) {
 
 // T holds its CPU's sheaves; an NMI allocates by nolock: always served, for no other lock is held.
 // RT: to an NMI or irq proper the gate is closed, and nothing is touched.
-TEST_P(SlabRow, K2) {
+TEST_P(SlabRow, K2_AnNmiAllocatesWhileTheSheavesAreHeld) {
   start();
   for (const bool stocked : {true, false}) {
-    if (!stocked) s->shrink(c);
+    if (!stocked) slabs->shrink(cache);
     take();
     SlabRefusal why{};
     interrupted_holding(
-        locks.local, n(), [&] { take(); },
+        locks.local, nolock_nmi(), [&] { take(); },
         [&] {
-          EXPECT_TRUE(keep(s->kmalloc_nolock(kSize, kNone, kAnyNode, &why))) << name_of(why);
+          EXPECT_TRUE(keep(slabs->kmalloc_nolock(kSize, kNone, kAnyNode, &why))) << name_of(why);
         });
     EXPECT_EQ(why, SlabRefusal::none);
   }
@@ -47,7 +47,7 @@ TEST_P(SlabRow, K2) {
       interrupt(w, [&] {
         AtLocks at([&](LockEvent, const LockRef&) { ++touched; });
         SlabRefusal why{};
-        EXPECT_EQ(s->kmalloc_nolock(kSize, kNone, kAnyNode, &why), nullptr);
+        EXPECT_EQ(slabs->kmalloc_nolock(kSize, kNone, kAnyNode, &why), nullptr);
         EXPECT_EQ(why, SlabRefusal::gate);
       });
     EXPECT_EQ(touched, 0u);
@@ -59,71 +59,71 @@ TEST_P(SlabRow, K2) {
 // T holds the list; the sheaves are empty; an NMI allocates by nolock: the list is refused, a new
 // slab serves. (The kernel discards that slab, for its rest finds no list, and tries the next
 // class; here the rest waits as an orphan for the next call that may spin.)
-TEST_P(SlabRow, K3) {
+TEST_P(SlabRow, K3_AnNmiAllocatesWhileTheListIsHeld) {
   start();
   const auto op = refilling();
   const SlabStats before = stats();
   SlabRefusal why{};
-  interrupted_holding(list(), n(), op, [&] {
-    void* const p = s->kmalloc_nolock(kSize, kNone, kAnyNode, &why);
+  interrupted_holding(list(), nolock_nmi(), op, [&] {
+    void* const p = slabs->kmalloc_nolock(kSize, kNone, kAnyNode, &why);
     EXPECT_TRUE(keep(p)) << name_of(why);
-    EXPECT_EQ(s->ksize(p), kSize) << "of this class, not of the next";
+    EXPECT_EQ(slabs->ksize(p), kSize) << "of this class, not of the next";
   });
   const SlabStats after = stats();
   EXPECT_EQ(after.list_busy, before.list_busy + 2) << "asked for an object, and for room";
   EXPECT_EQ(after.orphans, before.orphans + 1);
-  EXPECT_EQ(s->live(c), 2u) << "the count of slabs holds";
+  EXPECT_EQ(slabs->live(cache), 2u) << "the count of slabs holds";
   // The orphan is found by the next call that goes further than a sheaf.
-  s->shrink(c);
-  EXPECT_EQ(stats().slabs, s->stats(c).new_slabs - s->stats(c).discarded_slabs);
+  slabs->shrink(cache);
+  EXPECT_EQ(stats().slabs, slabs->stats(cache).new_slabs - slabs->stats(cache).discarded_slabs);
   give_everything_back();
 }
 
 // As K3 without pages, and the next class blocked, too: null, after one attempt at each.
-TEST_P(SlabRow, K4) {
+TEST_P(SlabRow, K4_WithoutPagesOneTryAtTheNextClass) {
   start();
-  AnyCache* const next = s->kmalloc_cache(kNextClass);
+  AnyCache* const next = slabs->kmalloc_cache(kNextClass);
   const Locks next_locks = locks_of(next);
   const auto op = refilling();
-  s->shrink(next);
+  slabs->shrink(next);
   SlabRefusal why{};
-  const SlabStats third = s->stats(s->kmalloc_cache(kNextClass + 1));
+  const SlabStats third = slabs->stats(slabs->kmalloc_cache(kNextClass + 1));
   interrupted_holding(list(), Where::task, op, [&] {  // called, as a tracepoint is
     interrupted_holding(
-        next_locks.list[0], n(),
-        [&] { EXPECT_TRUE(keep(s->kmalloc(2 * kSize, gfp::atomic), 2 * kSize)); },
+        next_locks.list[0], nolock_nmi(),
+        [&] { EXPECT_TRUE(keep(slabs->kmalloc(2 * kSize, gfp::atomic), 2 * kSize)); },
         [&] {
-          s->fail_pages_every(1);
-          EXPECT_EQ(s->kmalloc_nolock(kSize, kNone, kAnyNode, &why), nullptr);
-          s->fail_pages_every(0);
+          slabs->fail_pages_every(1);
+          EXPECT_EQ(slabs->kmalloc_nolock(kSize, kNone, kAnyNode, &why), nullptr);
+          slabs->fail_pages_every(0);
         });
   });
   EXPECT_EQ(why, SlabRefusal::list_busy);
   EXPECT_EQ(refused(stats(), SlabRefusal::list_busy), 1u);
-  EXPECT_EQ(refused(s->stats(next), SlabRefusal::list_busy), 1u);
-  EXPECT_EQ(refused(s->stats(s->kmalloc_cache(kNextClass + 1)), SlabRefusal::list_busy),
+  EXPECT_EQ(refused(slabs->stats(next), SlabRefusal::list_busy), 1u);
+  EXPECT_EQ(refused(slabs->stats(slabs->kmalloc_cache(kNextClass + 1)), SlabRefusal::list_busy),
             refused(third, SlabRefusal::list_busy));
   give_everything_back();
 }
 
 // K3 in a loop: each attempt is of bounded work, and so is what the loop leaves behind.
-TEST_P(SlabRow, K5) {
+TEST_P(SlabRow, K5_EachAttemptIsBoundedWork) {
   start();
   const auto op = refilling();
   unsigned most = 0, now = 0;
   std::uintptr_t served = 0;
   const unsigned turns = rounds(20000, 1000000);
-  interrupted_holding(list(), n(), op, [&] {
+  interrupted_holding(list(), nolock_nmi(), op, [&] {
     AtLocks at([&](LockEvent e, const LockRef&) {
       now += e == LockEvent::acquired || e == LockEvent::refused;
     });
     for (unsigned i = 0; i < turns; ++i) {
       now = 0;
-      void* const p = s->kmalloc_nolock(kSize, kNone);
+      void* const p = slabs->kmalloc_nolock(kSize, kNone);
       most = std::max(most, now);
       if (!p) continue;
       ++served;
-      s->kfree_nolock(p);
+      slabs->kfree_nolock(p);
     }
   });
   EXPECT_GT(served, 0u);
@@ -136,20 +136,20 @@ TEST_P(SlabRow, K5) {
 }
 
 // The largest class: there is no next one.
-TEST_P(SlabRow, K6) {
+TEST_P(SlabRow, K6_TheLargestClassHasNoNextOne) {
   start();
-  AnyCache* const last = s->kmalloc_cache(12);
+  AnyCache* const last = slabs->kmalloc_cache(12);
   const Locks l = locks_of(last);
   SlabRefusal why{};
   interrupted_holding(
-      l.list[0], n(), [&] { EXPECT_TRUE(keep(s->kmalloc(8192, gfp::nowait), 8192)); },
+      l.list[0], nolock_nmi(), [&] { EXPECT_TRUE(keep(slabs->kmalloc(8192, gfp::nowait), 8192)); },
       [&] {
-        s->fail_pages_every(1);
-        EXPECT_EQ(s->kmalloc_nolock(8192, kNone, kAnyNode, &why), nullptr);
-        s->fail_pages_every(0);
+        slabs->fail_pages_every(1);
+        EXPECT_EQ(slabs->kmalloc_nolock(8192, kNone, kAnyNode, &why), nullptr);
+        slabs->fail_pages_every(0);
       });
   EXPECT_EQ(why, SlabRefusal::list_busy);
-  EXPECT_EQ(s->kmalloc_nolock(8193, kNone, kAnyNode, &why), nullptr);
+  EXPECT_EQ(slabs->kmalloc_nolock(8193, kNone, kAnyNode, &why), nullptr);
   EXPECT_EQ(why, SlabRefusal::size);
   give_everything_back();
 }
@@ -163,7 +163,7 @@ class SlabOwnersRow : public SlabRow {
     start();
     const std::vector<std::function<void()>> paths = {
         refilling(),
-        [&] { s->shrink(c); },
+        [&] { slabs->shrink(cache); },
         [&] {
           for (int i = 0; i < 40; ++i) take();
           for (int i = 0; i < 40; ++i) EXPECT_TRUE(give(kept.back().at));
@@ -173,7 +173,7 @@ class SlabOwnersRow : public SlabRow {
     for (const auto& path : paths)
       for (LockEvent when : {LockEvent::acquired, LockEvent::releasing}) {
         take_many(20);
-        s->shrink(c);
+        slabs->shrink(cache);
         take_many(3);
         {
           AtLocks at([&](LockEvent e, const LockRef& l) {
@@ -181,7 +181,7 @@ class SlabOwnersRow : public SlabRow {
             ++hits;
             interrupt(w, [&] {
               SlabRefusal why{};
-              void* const p = s->kmalloc_nolock(kSize, kNone, kAnyNode, &why);
+              void* const p = slabs->kmalloc_nolock(kSize, kNone, kAnyNode, &why);
               served += p != nullptr;
               // Not at the back: T's own are there.
               if (p) {
@@ -195,7 +195,7 @@ class SlabOwnersRow : public SlabRow {
           });
           path();
         }
-        EXPECT_TRUE(s->consistent());
+        EXPECT_TRUE(slabs->consistent());
         give_everything_back();
       }
     EXPECT_GT(hits, 10u);
@@ -204,73 +204,73 @@ class SlabOwnersRow : public SlabRow {
 };
 INSTANTIATE_TEST_SUITE_P(All, SlabOwnersRow, ::testing::ValuesIn(observed_slabs()),
                          name_of_case<::testing::TestParamInfo<SlabCase>>);
-TEST_P(SlabOwnersRow, K7) { never_two_owners(n()); }
-TEST_P(SlabOwnersRow, K8) { never_two_owners(Where::probe); }
+TEST_P(SlabOwnersRow, K7_AnNmiNeverMakesTwoOwners) { never_two_owners(nolock_nmi()); }
+TEST_P(SlabOwnersRow, K8_AProbeNeverMakesTwoOwners) { never_two_owners(Where::probe); }
 
 // The second seed, case 2: a probe inside cache A's locked section. From B it is served; from A
 // served elsewhere, or refused, but never by what T holds.
 TEST_P(SlabRow, SeedTwoCaseTwoWithTwoCaches) {
   start();
-  AnyCache* const a = s->create("A", 192);
-  AnyCache* const b = s->create("B", 192);
+  AnyCache* const a = slabs->create("A", 192);
+  AnyCache* const b = slabs->create("B", 192);
   ASSERT_TRUE(a && b);
-  for (AnyCache* cache : {a, b}) s->free(cache, s->alloc(cache, gfp::kernel));
+  for (AnyCache* of : {a, b}) slabs->free(of, slabs->alloc(of, gfp::kernel));
   const Locks la = locks_of(a);
   for (const bool at_list : {false, true}) {
-    if (at_list) s->shrink(a);
+    if (at_list) slabs->shrink(a);
     std::vector<void*> of_a, of_b;
-    const SlabStats before = s->stats(b);
+    const SlabStats before = slabs->stats(b);
     interrupted_holding(
         at_list ? la.list[0] : la.local, Where::probe,
-        [&] { of_a.push_back(s->alloc(a, gfp::kernel)); },
+        [&] { of_a.push_back(slabs->alloc(a, gfp::kernel)); },
         [&] {
-          of_b.push_back(s->alloc_nolock(b, kNone));
+          of_b.push_back(slabs->alloc_nolock(b, kNone));
           EXPECT_NE(of_b.back(), nullptr);
-          of_b.push_back(s->alloc(b, gfp::nowait));  // may even wait: B is nobody's
-          of_a.push_back(s->alloc_nolock(a, kNone));
+          of_b.push_back(slabs->alloc(b, gfp::nowait));  // may even wait: B is nobody's
+          of_a.push_back(slabs->alloc_nolock(a, kNone));
           EXPECT_NE(of_a.back(), nullptr) << "a new slab serves";
         });
-    const SlabStats after = s->stats(b);
+    const SlabStats after = slabs->stats(b);
     EXPECT_EQ(after.local_busy + after.list_busy, before.local_busy + before.list_busy);
-    EXPECT_EQ(s->stats(a).local_busy > 0, true) << "A's own was refused";
+    EXPECT_EQ(slabs->stats(a).local_busy > 0, true) << "A's own was refused";
     for (std::size_t i = 0; i < 2; ++i) {
       EXPECT_TRUE(keep(of_a[i], 192)) << trouble;
       EXPECT_TRUE(keep(of_b[i], 192)) << trouble;
     }
     for (std::size_t i = 0; i < 2; ++i) {
-      EXPECT_TRUE(s->free(a, leave(of_a[i])));
-      EXPECT_TRUE(s->free(b, leave(of_b[i])));
+      EXPECT_TRUE(slabs->free(a, leave(of_a[i])));
+      EXPECT_TRUE(slabs->free(b, leave(of_b[i])));
     }
-    EXPECT_EQ(s->live(a), 0u);
-    EXPECT_EQ(s->live(b), 0u);
+    EXPECT_EQ(slabs->live(a), 0u);
+    EXPECT_EQ(slabs->live(b), 0u);
     take(), give_everything_back();
   }
-  EXPECT_TRUE(s->destroy(a) && s->destroy(b));
+  EXPECT_TRUE(slabs->destroy(a) && slabs->destroy(b));
 }
 
 // kmalloc_nolock(0), in every context, also where the gate is closed.
-TEST_P(SlabRow, K24) {
+TEST_P(SlabRow, K24_SizeZeroInEveryContext) {
   start();
   for (Where w : kWheres)
-    interrupt(w, [&] { EXPECT_EQ(s->kmalloc_nolock(0, kNone), s->zero_size()); });
+    interrupt(w, [&] { EXPECT_EQ(slabs->kmalloc_nolock(0, kNone), slabs->zero_size()); });
 }
 
 // Zeroed, and served by the next class: the whole of that object is zero.
-TEST_P(SlabRow, K25) {
+TEST_P(SlabRow, K25_TheWholeObjectOfTheNextClassIsZeroed) {
   start();
   std::vector<void*> dirty;
   for (int i = 0; i < 8; ++i) {
-    dirty.push_back(s->kmalloc(2 * kSize, gfp::kernel));
+    dirty.push_back(slabs->kmalloc(2 * kSize, gfp::kernel));
     std::memset(dirty.back(), 0xff, 2 * kSize);
   }
-  for (void* p : dirty) EXPECT_TRUE(s->kfree(p));
+  for (void* p : dirty) EXPECT_TRUE(slabs->kfree(p));
   const auto op = refilling();
-  interrupted_holding(list(), n(), op, [&] {
-    s->fail_pages_every(1);
-    auto* const p = static_cast<unsigned char*>(s->kmalloc_nolock(kSize - 100, gfp::zero));
-    s->fail_pages_every(0);
+  interrupted_holding(list(), nolock_nmi(), op, [&] {
+    slabs->fail_pages_every(1);
+    auto* const p = static_cast<unsigned char*>(slabs->kmalloc_nolock(kSize - 100, gfp::zero));
+    slabs->fail_pages_every(0);
     ASSERT_NE(p, nullptr);
-    ASSERT_EQ(s->ksize(p), 2 * kSize) << "the next class";
+    ASSERT_EQ(slabs->ksize(p), 2 * kSize) << "the next class";
     EXPECT_TRUE(std::all_of(p, p + 2 * kSize, [](unsigned char b) { return b == 0; }));
     EXPECT_TRUE(keep(p, 2 * kSize));
   });
@@ -279,18 +279,19 @@ TEST_P(SlabRow, K25) {
 
 // A nolock allocation never makes another allocation inside: there is no accounting, and sheaves
 // are only made where waiting is allowed.
-TEST_P(SlabRow, K26) {
+TEST_P(SlabRow, K26_NoAllocationInsideANolockAllocation) {
   start();
   char before[4096], after[4096];
   const auto sheaf_rows = [&](char* text) {
-    s->slabinfo(text, sizeof before);
+    slabs->slabinfo(text, sizeof before);
     char* const rows = std::strstr(text, "sheaf-");
     return std::string(rows ? rows : "none");
   };
   const std::string was = sheaf_rows(before);
   EXPECT_NE(was, "none");
   for (int i = 0; i < 100; ++i)
-    interrupt(n(), [&] { EXPECT_TRUE(keep(s->kmalloc_nolock(100, gfp::zero), 100)) << trouble; });
+    interrupt(nolock_nmi(),
+              [&] { EXPECT_TRUE(keep(slabs->kmalloc_nolock(100, gfp::zero), 100)) << trouble; });
   EXPECT_EQ(sheaf_rows(after), was);
   give_everything_back();
   EXPECT_NE(sheaf_rows(after), was) << "the frees did make one, or this shows nothing";
@@ -305,7 +306,7 @@ TEST_P(SlabRow, AHandlerAsksWhichFloorItInterrupted) {
   const auto expect_told = [&](Floor expected) {
     for (Where w : everywhere)
       interrupt(w, [&] {
-        EXPECT_EQ(s->interrupted(), expected);
+        EXPECT_EQ(slabs->interrupted(), expected);
         ++told[static_cast<unsigned>(expected)];
       });
   };
@@ -318,9 +319,9 @@ TEST_P(SlabRow, AHandlerAsksWhichFloorItInterrupted) {
   expect_told(Floor::none);
   std::set<const void*> pages;
   take();
-  at_each_lock([&] { s->drain_pages(); },
+  at_each_lock([&] { slabs->drain_pages(); },
                [&](const void* lock) { return pages.insert(lock), Floor::page; });
-  s->shrink(c);
+  slabs->shrink(cache);
   at_each_lock([&] { take(); },
                [&](const void* lock) { return pages.count(lock) ? Floor::page : Floor::slab; });
   expect_told(Floor::none);

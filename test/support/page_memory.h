@@ -138,7 +138,7 @@ class Owned {
 class PagesTest : public ::testing::TestWithParam<PagesCase> {
  protected:
   void SetUp() override {
-    a = GetParam().make();
+    allocator = GetParam().make();
     findings.emplace();
     ASSERT_EQ(counts(), ThreadCounts{});
   }
@@ -146,8 +146,8 @@ class PagesTest : public ::testing::TestWithParam<PagesCase> {
     if (findings) {
       EXPECT_EQ(findings->size(), 0u) << findings->text();
     }
-    if (a) {
-      EXPECT_TRUE(a->consistent()) << info();
+    if (allocator) {
+      EXPECT_TRUE(allocator->consistent()) << info();
     }
     EXPECT_EQ(counts(), ThreadCounts{});
     quieten();
@@ -162,20 +162,20 @@ class PagesTest : public ::testing::TestWithParam<PagesCase> {
             .nodes = nodes};
   }
   void set_up(std::size_t pages, unsigned nodes = 1) {
-    ASSERT_LE(a->descriptor_bytes(pages * kPageSize), pages * 256 + 1024);
-    ASSERT_EQ(a->set_up(memory(pages, nodes)), PageSetup::ok);
+    ASSERT_LE(allocator->descriptor_bytes(pages * kPageSize), pages * 256 + 1024);
+    ASSERT_EQ(allocator->set_up(memory(pages, nodes)), PageSetup::ok);
     hosted::tsan_blocks_change();  // before any handler
   }
 
   std::string info() const {
     char text[8192];
-    a->zoneinfo(text, sizeof text);
+    allocator->zoneinfo(text, sizeof text);
     return text;
   }
   // Free blocks of each order, from buddyinfo.
   std::vector<unsigned> blocks(unsigned node = 0) const {
     char text[1024];
-    a->buddyinfo(text, sizeof text);
+    allocator->buddyinfo(text, sizeof text);
     std::istringstream lines(text);
     std::string line;
     for (unsigned n = 0; n <= node; ++n) std::getline(lines, line);
@@ -184,12 +184,12 @@ class PagesTest : public ::testing::TestWithParam<PagesCase> {
   }
   // Everything that is free lies in the buddy, and it is all there is.
   void expect_all_free(unsigned node = 0) {
-    a->drain_all();
-    const PageStats s = a->stats(node);
+    allocator->drain_all();
+    const PageStats s = allocator->stats(node);
     EXPECT_EQ(s.free + s.isolated, s.committed) << info();
     EXPECT_EQ(s.cached, 0u);
     EXPECT_EQ(s.parked, 0u);
-    EXPECT_TRUE(a->consistent()) << info();
+    EXPECT_TRUE(allocator->consistent()) << info();
   }
   // What was reported; TearDown then has nothing to say about it.
   std::vector<Finding> take_findings() {
@@ -198,7 +198,7 @@ class PagesTest : public ::testing::TestWithParam<PagesCase> {
     return all;
   }
 
-  std::unique_ptr<AnyPages> a;
+  std::unique_ptr<AnyPages> allocator;
   std::optional<Findings> findings;
 };
 

@@ -25,8 +25,8 @@ class PageRow : public PagesTest {
 
   bool rt() const { return config().preempt_rt; }
   // The interrupt that a row calls H (may use the ordinary calls), and N.
-  Where h() const { return rt() ? Where::probe : Where::hardirq; }
-  Where n() const { return rt() ? Where::probe : Where::nmi; }
+  Where ordinary_irq() const { return rt() ? Where::probe : Where::hardirq; }
+  Where nolock_nmi() const { return rt() ? Where::probe : Where::nmi; }
 
   // Sets up, and finds out which lock is which.
   void start(std::size_t pages = 1024, unsigned nodes = 1) {
@@ -36,13 +36,13 @@ class PageRow : public PagesTest {
       AtLocks at([&](LockEvent e, const LockRef& l) {
         if (e == LockEvent::acquired) last = l.lock;
       });
-      a->free(a->alloc(gfp::kernel, 5), 5);
+      allocator->free(allocator->alloc(gfp::kernel, 5), 5);
       zone_lock = last;
-      a->free(a->alloc(gfp::kernel, 0), 0);
+      allocator->free(allocator->alloc(gfp::kernel, 0), 0);
       pcp_lock = last;
     }
     ASSERT_NE(zone_lock, pcp_lock);
-    a->drain_all();
+    allocator->drain_all();
   }
 
   // Runs `op`; the first time it holds `lock`, `w` interrupts it with `body`: when it has just
@@ -68,31 +68,31 @@ class PageRow : public PagesTest {
 
   // Takes a page from the cache, or puts one there.
   void* take(unsigned order = 0) {
-    void* const p = a->alloc(gfp::nowait, order);
+    void* const p = allocator->alloc(gfp::nowait, order);
     EXPECT_TRUE(p && owned.add(p, order)) << owned.trouble();
     return p;
   }
   bool keep(void* p, unsigned order = 0) { return p && owned.add(p, order); }
   bool give(void* p, bool nolock = false) {
     const Owned::Block b = owned.take(p);
-    return nolock ? a->free_nolock(b.at, b.order) : a->free(b.at, b.order);
+    return nolock ? allocator->free_nolock(b.at, b.order) : allocator->free(b.at, b.order);
   }
   // Fills this CPU's cache up to `pages` pages.
   void fill_cache(unsigned pages) {
     std::vector<void*> held;
-    while (held.size() < pages) held.push_back(a->alloc(gfp::nowait, 0));
-    for (void* p : held) ASSERT_TRUE(a->free(p, 0));
+    while (held.size() < pages) held.push_back(allocator->alloc(gfp::nowait, 0));
+    for (void* p : held) ASSERT_TRUE(allocator->free(p, 0));
     ASSERT_GE(cached(), pages);
   }
   void give_everything_back() {
     while (!owned.empty()) {
       const Owned::Block b = owned.take_first();
-      EXPECT_TRUE(a->free(b.at, b.order));
+      EXPECT_TRUE(allocator->free(b.at, b.order));
     }
     EXPECT_EQ(owned.trouble(), "");
     expect_all_free();
   }
-  std::uintptr_t cached() const { return a->cached(0, a->cpu_id()); }
+  std::uintptr_t cached() const { return allocator->cached(0, allocator->cpu_id()); }
   std::uintptr_t busy(const std::uintptr_t (&counts)[4], Where w) const {
     return counts[static_cast<unsigned>(context_of(w))];
   }

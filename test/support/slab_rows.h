@@ -22,14 +22,14 @@ class SlabRow : public ::testing::TestWithParam<SlabCase> {
 
   void SetUp() override {
     checked.emplace();
-    s = GetParam().make();
+    slabs = GetParam().make();
     findings.emplace();
     ASSERT_EQ(counts(), ThreadCounts{});
   }
   void TearDown() override {
     EXPECT_EQ(findings->size(), 0u) << findings->text();
-    if (c) {
-      EXPECT_TRUE(s->consistent());
+    if (cache) {
+      EXPECT_TRUE(slabs->consistent());
     }
     EXPECT_EQ(counts(), ThreadCounts{});
     quieten();
@@ -38,19 +38,20 @@ class SlabRow : public ::testing::TestWithParam<SlabCase> {
 
   Config config() const { return GetParam().config; }
   bool rt() const { return config().preempt_rt; }
-  // The interrupt that a row calls H (may use the ordinary calls), and N.
-  Where h() const { return rt() ? Where::probe : Where::hardirq; }
-  Where n() const { return rt() ? Where::probe : Where::nmi; }
+  // The interrupts that the rows raise: one that may use the ordinary calls, and an NMI that uses
+  // the nolock ones. On RT, whose gate refuses both, a probe.
+  Where ordinary_irq() const { return rt() ? Where::probe : Where::hardirq; }
+  Where nolock_nmi() const { return rt() ? Where::probe : Where::nmi; }
 
   void start(unsigned nodes = 1, std::size_t pages = 2048) {
-    ASSERT_TRUE(s->set_up({.start = Arena::memory(),
-                           .size = pages * kPageSize,
-                           .commit = nullptr,
-                           .descriptors = Arena::descriptors(pages * 256 + 1024),
-                           .nodes = nodes}));
+    ASSERT_TRUE(slabs->set_up({.start = Arena::memory(),
+                               .size = pages * kPageSize,
+                               .commit = nullptr,
+                               .descriptors = Arena::descriptors(pages * 256 + 1024),
+                               .nodes = nodes}));
     hosted::tsan_blocks_change();  // before any handler
-    c = s->kmalloc_cache(kClass);
-    locks = locks_of(c);
+    cache = slabs->kmalloc_cache(kClass);
+    locks = locks_of(cache);
   }
 
   // ---- locks ----
@@ -59,19 +60,19 @@ class SlabRow : public ::testing::TestWithParam<SlabCase> {
     std::vector<const void*> barn, list;
   };
   // Found by watching: in a cache the nodes' locks lie in order, the barn's before the list's.
-  Locks locks_of(AnyCache* cache) {
+  Locks locks_of(AnyCache* of) {
     Locks found;
     std::set<const void*> others;
     {
       AtLocks at([&](LockEvent e, const LockRef& l) {
-        if (e != LockEvent::acquired || !s->has_lock(cache, l.lock)) return;
+        if (e != LockEvent::acquired || !slabs->has_lock(of, l.lock)) return;
         if (l.type == LockType::local_try)
           found.local = l.lock;
         else
           others.insert(l.lock);
       });
-      s->free(cache, s->alloc(cache, gfp::kernel));
-      s->shrink(cache);
+      slabs->free(of, slabs->alloc(of, gfp::kernel));
+      slabs->shrink(of);
     }
     bool barn = true;
     for (const void* lock : others) {
@@ -115,7 +116,7 @@ class SlabRow : public ::testing::TestWithParam<SlabCase> {
       AtLocks at([&](LockEvent e, const LockRef& l) {
         if (ran) return;
         if (e == LockEvent::releasing && l.lock == list()) ++lists;
-        if (e != LockEvent::acquired || !lists || s->interrupted() != Floor::page) return;
+        if (e != LockEvent::acquired || !lists || slabs->interrupted() != Floor::page) return;
         ++ran;
         interrupt(w, body);
       });
@@ -125,7 +126,7 @@ class SlabRow : public ::testing::TestWithParam<SlabCase> {
   }
   // An operation that takes the list's lock: the sheaves are empty.
   auto refilling() {
-    s->shrink(c);
+    slabs->shrink(cache);
     return [this] { take(); };
   }
 
@@ -141,7 +142,7 @@ class SlabRow : public ::testing::TestWithParam<SlabCase> {
     return true;
   }
   void* take(gfp flags = gfp::nowait) {
-    void* const p = s->kmalloc(kSize, flags);
+    void* const p = slabs->kmalloc(kSize, flags);
     EXPECT_TRUE(keep(p)) << trouble;
     return p;
   }
@@ -159,22 +160,22 @@ class SlabRow : public ::testing::TestWithParam<SlabCase> {
     kept.erase(i);
     return p;
   }
-  bool give(void* p) { return s->kfree(leave(p)); }
-  bool give_nolock(void* p) { return s->kfree_nolock(leave(p)); }
+  bool give(void* p) { return slabs->kfree(leave(p)); }
+  bool give_nolock(void* p) { return slabs->kfree_nolock(leave(p)); }
   void give_everything_back() {
     while (!kept.empty()) EXPECT_TRUE(give(kept.back().at));
     EXPECT_EQ(trouble, "");
-    EXPECT_TRUE(s->consistent());
+    EXPECT_TRUE(slabs->consistent());
     for (unsigned i = 0; i < 13; ++i) {
-      const SlabStats t = s->stats(s->kmalloc_cache(i));
-      EXPECT_EQ(s->live(s->kmalloc_cache(i)), 0u);
+      const SlabStats t = slabs->stats(slabs->kmalloc_cache(i));
+      EXPECT_EQ(slabs->live(slabs->kmalloc_cache(i)), 0u);
       EXPECT_EQ(t.allocs(), t.frees());
     }
   }
   // This CPU's two sheaves, as full as they can be; `extra` more objects are kept.
   std::vector<void*> fill_sheaves(unsigned extra) {
     std::vector<void*> all = take_many(2 * kSheaf + extra);
-    s->shrink(c);
+    slabs->shrink(cache);
     for (unsigned i = 0; i < 2 * kSheaf; ++i) {
       EXPECT_TRUE(give(all.back()));
       all.pop_back();
@@ -182,7 +183,7 @@ class SlabRow : public ::testing::TestWithParam<SlabCase> {
     return all;
   }
 
-  SlabStats stats() const { return s->stats(c); }
+  SlabStats stats() const { return slabs->stats(cache); }
   static std::uintptr_t refused(const SlabStats& t, SlabRefusal r) {
     return t.refusals[static_cast<unsigned>(r)];
   }
@@ -196,8 +197,8 @@ class SlabRow : public ::testing::TestWithParam<SlabCase> {
     std::size_t size;
     unsigned char tag;
   };
-  std::unique_ptr<AnySlabs> s;
-  AnyCache* c = nullptr;
+  std::unique_ptr<AnySlabs> slabs;
+  AnyCache* cache = nullptr;
   Locks locks;
   std::optional<Findings> findings;
   std::vector<Kept> kept;
