@@ -2,7 +2,6 @@
 // per-CPU locks. test/README.md says what each is and where those are that are not here.
 #include <time.h>
 
-#include <chrono>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -309,8 +308,7 @@ TEST_P(Promised, TruthBothWaysInAStorm) {
   unsigned own = 0, own_refused = 0;
   {
     const Timer irqs(detail::kIrqSignal, 41'000), nmis(detail::kNmiSignal, 53'000);
-    const auto until = std::chrono::steady_clock::now() + std::chrono::seconds(10);
-    while (!enough() && std::chrono::steady_clock::now() < until) {
+    while (!enough()) {  // however long the machine gives it no time; if for ever, a hang is seen
       for (unsigned i = 0; i < 50; ++i) {
         s.at.store(At::between);
         if (lock.try_lock()) {
@@ -331,9 +329,6 @@ TEST_P(Promised, TruthBothWaysInAStorm) {
   }
   set_default(Where::hardirq, nullptr);
   set_default(Where::nmi, nullptr);
-  EXPECT_TRUE(enough()) << "irqs: " << s.granted[kIrq] << " granted, " << s.refused_held[kIrq]
-                        << " refused; nmis: " << s.granted[kNmi] << " granted, "
-                        << s.refused_held[kNmi] << " refused";
   EXPECT_GT(own, 0u);
   EXPECT_EQ(own_refused, 0u) << "a free lock was refused";
   EXPECT_EQ(s.lies.load(), 0u) << "a held lock was granted";

@@ -363,6 +363,10 @@ TEST_F(PortSignalsTest, HandlersOnAnAlternateStackAreNotTakenForAbandoned) {
   static int taken;
   leave_out(taken);
   taken = 0;
+  // On one CPU the main thread runs what the other one sends. Each is waited for: the nmi would
+  // interrupt the irq's handler while that holds the lock, and would be refused, and rightly so.
+  static constinit std::atomic<unsigned> ended{0};
+  ended = 0;
   in_irq = in_nmi = [](int, siginfo_t*, void*) {
     // On RT refused here; what matters is that nothing is reported but that.
     if (!kBuiltConfig.preempt_rt && lock.try_lock()) {
@@ -371,15 +375,23 @@ TEST_F(PortSignalsTest, HandlersOnAnAlternateStackAreNotTakenForAbandoned) {
     }
     BuiltPort::check_abandoned();
     arrive(probe());
+    ++ended;
   };
   ASSERT_TRUE(install_raw(
       probe(), [](int, siginfo_t*, void*) { BuiltPort::check_abandoned(); },
       SA_SIGINFO | SA_ONSTACK | SA_NODEFER, 0));
-  const auto all_ways = [] {
-    arrive(irq(0));
-    arrive(nmi());
-    const IrqSection section;  // replayed on the stack of the restore
-    arrive(irq(0));
+  const auto wait_for = [](unsigned handlers) {
+    while (ended < handlers) sched_yield();
+  };
+  const auto all_ways = [&wait_for] {
+    const unsigned before = ended;
+    arrive(irq(0)), wait_for(before + 1);
+    arrive(nmi()), wait_for(before + 2);
+    {
+      const IrqSection section;  // replayed on the stack of the restore
+      arrive(irq(0));
+    }
+    wait_for(before + 3);
   };
   std::thread([&] {
     all_ways();

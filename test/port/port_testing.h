@@ -71,14 +71,28 @@ inline void install_probe(int signo, RawHandler handler) {
   ASSERT_TRUE(install_raw(signo, handler, SA_SIGINFO | SA_NODEFER | SA_RESTART, 0));
 }
 
-// Whether `thread` sleeps in the kernel. For an instant it looks so on its way there, too.
+// The beginning of a file that the kernel has of `thread`; empty if it has none.
+struct OfThread {
+  char text[256]{};
+  OfThread(pid_t thread, const char* file) {
+    char path[64];
+    std::snprintf(path, sizeof path, "/proc/self/task/%d/%s", thread, file);
+    const int fd = open(path, O_RDONLY);
+    if (fd < 0) return;
+    const ssize_t n = read(fd, text, sizeof text - 1);
+    text[n > 0 ? n : 0] = 0;
+    close(fd);
+  }
+};
+
+// Whether `thread` sleeps in the kernel. Its state says so on its way there, too, and a thread that
+// is preempted there may be on its way for long. `syscall` says "running" until it has left the
+// processor, then the number of the call; where the kernel has no such file the state must do.
 inline bool is_asleep(pid_t thread) {
-  char path[64], text[256];
-  std::snprintf(path, sizeof path, "/proc/self/task/%d/stat", thread);
-  const int fd = open(path, O_RDONLY);
-  const ssize_t n = read(fd, text, sizeof text - 1);
-  close(fd);
-  text[n > 0 ? n : 0] = 0;
+  if (const OfThread call(thread, "syscall"); call.text[0])
+    return call.text[0] >= '0' && call.text[0] <= '9';
+  const OfThread stat(thread, "stat");
+  const char* const text = stat.text;
   const char* const end = std::strrchr(text, ')');
   return end && end[2] == 'S';
 }

@@ -5,6 +5,7 @@
 //
 // What the handlers share with their task is the case's own data and nothing else: all that leads
 // there is relaxed, so that no order comes from the test.
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
@@ -362,7 +363,9 @@ struct Code {
 [[noreturn]] void run_case(const Case& c) {
   const rlimit no_core{0, 0};
   setrlimit(RLIMIT_CORE, &no_core);
-  alarm(20);  // a broken wait hangs
+  const rlimit time{20, 20};  // of the processor's: a broken wait spins
+  setrlimit(RLIMIT_CPU, &time);
+  prctl(PR_SET_PDEATHSIG, SIGKILL);  // or sleeps
   if (!register_all()) _exit(1);
   c.body();
   _exit(runs[c.handler].load(kRelaxed) != 0 ? 0 : 1);  // a report ends it before, with 66

@@ -132,7 +132,7 @@ void storm(int signal) {
 
   const double end = now() + seconds();
   std::uint64_t turns = 0;
-  while (now() < end)
+  while (now() < end || S::inside == 0)  // until an entry has found a lock held
     for (int i = 0; i < 100; ++i, ++turns)
       S::task.turn([](std::size_t size) { return S::slabs->kmalloc(size, gfp::kernel); },
                    [](void* p) { return S::slabs->kfree(p); });
@@ -148,7 +148,6 @@ void storm(int signal) {
   EXPECT_EQ(S::task.bad + S::handler.bad, 0u) << "words overwritten, or frees refused";
   EXPECT_EQ(S::task.refused, 0u);
   EXPECT_EQ(S::unnamed, 0u);
-  EXPECT_GT(S::inside, 0u) << "no entry ever found a lock held: nothing was shown";
   EXPECT_GT(S::handler.served * 10, (S::handler.served + S::handler.refused) * 9);
   S::task.give_back(slabs), S::handler.give_back(slabs);
   std::uintptr_t live = 0;

@@ -1,6 +1,7 @@
 // Findings as data: collected while a test goes on, or brought back from a child that died of one.
 #pragma once
 
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -77,7 +78,8 @@ inline void send_report(const Report& r) noexcept {
 }  // namespace detail
 
 // Runs f() in a forked child and brings its findings back: what is fatal ends only the child. A
-// child that hangs is killed after ten seconds.
+// child that loops for ever is killed after ten seconds of processor time; one that sleeps for ever
+// ends with this thread, which the test's own time limit ends.
 template <class F>
 Outcome in_child(F f) {
   Outcome o;
@@ -88,7 +90,9 @@ Outcome in_child(F f) {
     const rlimit no_core{0, 0};
     setrlimit(RLIMIT_CORE, &no_core);
     std::signal(SIGABRT, SIG_DFL);
-    alarm(10);
+    const rlimit time{10, 10};
+    setrlimit(RLIMIT_CPU, &time);
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
     close(pipe_ends[0]);
     detail::report_pipe = pipe_ends[1];
     hosted::set_report_sink(detail::send_report);

@@ -24,8 +24,15 @@ double seconds_now() {
 
 namespace {
 
-constexpr double kRound = 0.5;  // seconds
-constexpr double kMoreToHit = 10;
+// Of all threads.
+double processor_seconds() {
+  timespec t{};
+  clock_gettime(CLOCK_PROCESS_CPUTIME_ID, &t);
+  return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
+}
+
+constexpr double kRound = 0.5;     // seconds
+constexpr double kMoreToHit = 20;  // of the processors'
 constexpr unsigned kMaxThreads = 32;
 
 // What `only` asks for, or everything.
@@ -111,9 +118,14 @@ int torture(const Named& named, double seconds, Worker::Counts* instead_of_telli
   const auto all_hit = [&] { return counts.all_at_a_held_lock() && subject->all_hit(); };
   Options o = options;
   unsigned rounds = 0;
-  // A busy machine may give a short run no time at all: then it goes on until it has hit.
-  for (double now = begin; now < end || (!all_hit() && now < end + kMoreToHit);
-       now = seconds_now(), ++rounds) {
+  double by_end = 0;  // of the processors
+  // A busy machine may give a short run no time at all: then it goes on until it has hit, or has had
+  // processors for long enough.
+  const auto goes_on = [&](double now) {
+    if (now < end) return by_end = processor_seconds(), true;
+    return !all_hit() && processor_seconds() - by_end < kMoreToHit;
+  };
+  for (double now = begin; goes_on(now); now = seconds_now(), ++rounds) {
     round_of(*subject, o, now < end ? std::min(kRound, end - now) : kRound, counts);
     subject->check(/*last=*/false);
     ++o.seed;
