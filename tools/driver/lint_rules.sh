@@ -15,10 +15,10 @@ find_code() {
   ' "$@"
 }
 
-rule_choice() { # "NESTLOCK_CONFIG is read in config.h only"
+rule_choice() { # "NESTLOCK_CONFIG is read in config/ only"
   # shellcheck disable=SC2046  # file names without spaces, as everywhere below
   find_code '(^|[^A-Z_])NESTLOCK_(CONFIG|SMP|PREEMPT_RT|DEBUG)([^A-Z_]|$)' \
-    $(sources include lib | grep -vx include/nestlock/config/config.h)
+    $(sources include lib | grep -v '^include/nestlock/config/')
 }
 
 rule_conditions() { # "#if stands in the config and port floors and machine-bound harness parts only"
@@ -35,12 +35,12 @@ rule_atomics() { # "std::atomic is the port's: K::Port::Atomic elsewhere"
     $(sources include/nestlock | grep -vE '^include/nestlock/(port|testing)/')
 }
 
-rule_names() { # "configuration names stand in config.h and configs.bzl only"
+rule_names() { # "configuration names stand in config.h, choice.h and configs.bzl only"
   local names
   names=$(configurations | grep _ | paste -sd '|' -)
   # shellcheck disable=SC2046
   find_code "(^|[^a-z_])($names)([^a-z_]|\$)" \
-    $(sources include lib | grep -vx include/nestlock/config/config.h)
+    $(sources include lib | grep -vxE 'include/nestlock/config/(config|choice)\.h')
   grep -nE "(^|[^a-z_])($names)([^a-z_]|\$)" configs/*.bzl \
     BUILD.bazel configs/BUILD.bazel include/nestlock/BUILD.bazel lib/BUILD.bazel lib/*/BUILD.bazel |
     grep -vE '^configs/configs\.bzl:|^[^:]*:[0-9]+: *#'
@@ -81,7 +81,7 @@ rule_tests() { # "every test is in its BUILD file: else it would never run"
 floors() {
   find include/nestlock -name '*.h' | sed 's|^include/nestlock/||' | sort | awk '
     BEGIN {
-      split("config port lock lockdep page slab malloc testing", names, " ")
+      split("config port lock lockdep page slab malloc c testing", names, " ")
       for (n in names) number[names[n]] = n
       while ((getline line < "include/nestlock/BUILD.bazel") > 0) {
         if (match(line, /^[A-Z]+_HEADERS/)) floor = number[tolower(substr(line, 1, RLENGTH - 8))]

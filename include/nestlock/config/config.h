@@ -1,17 +1,10 @@
-// The eight configurations, and the one place where a build's choice is read.
+// The eight configurations as C++ values. What a build chose is read in config/choice.h.
 //
-//   -DNESTLOCK_CONFIG=<name>                                    one of the names below, or
-//   -DNESTLOCK_SMP=0|1 -DNESTLOCK_PREEMPT_RT=0|1 [-DNESTLOCK_DEBUG=0|1]
-//
-// There is no default: a missing or wrong choice is an error, never silently a uniprocessor build.
 // The configuration is a value, and a template argument of every lock (`BasicX<K>`), so code of
 // two configurations never shares a symbol, and all eight can stand in one program.
-//
-// Optional:
-//   -DNESTLOCK_PORT=hosted|bare|custom   default: hosted where the compiler says so, else bare
-//   -DNESTLOCK_MAX_CPUS=<n>              size of a PerCpu<T> on the hosted port, default 64
-//   -DNESTLOCK_PAGE_SHIFT=<n>            log2 of the page size, default 12 (4 KiB)
 #pragma once
+
+#include "nestlock/config/choice.h"
 
 namespace nestlock {
 
@@ -52,47 +45,6 @@ constexpr const char* name_of(Config config) noexcept {
 
 }  // namespace nestlock
 
-// ---- the choice -------------------------------------------------------------------------------
-
-#if defined(NESTLOCK_CONFIG) && (defined(NESTLOCK_SMP) || defined(NESTLOCK_PREEMPT_RT))
-#error \
-    "Nestlock: choose the configuration by -DNESTLOCK_CONFIG=<name> or by the flags, not by both."
-#elif !defined(NESTLOCK_CONFIG) && !(defined(NESTLOCK_SMP) && defined(NESTLOCK_PREEMPT_RT))
-#error \
-    "Nestlock: choose a configuration: depend on //:nestlock.<name>, or pass -DNESTLOCK_CONFIG=<name> (up, up_debug, up_rt, up_rt_debug, smp, smp_debug, smp_rt, smp_rt_debug), or -DNESTLOCK_SMP=0|1 -DNESTLOCK_PREEMPT_RT=0|1 [-DNESTLOCK_DEBUG=0|1]."
-#elif !defined(NESTLOCK_CONFIG)
-#ifndef NESTLOCK_DEBUG
-#define NESTLOCK_DEBUG 0
-#endif
-#if (NESTLOCK_SMP != 0 && NESTLOCK_SMP != 1) ||               \
-    (NESTLOCK_PREEMPT_RT != 0 && NESTLOCK_PREEMPT_RT != 1) || \
-    (NESTLOCK_DEBUG != 0 && NESTLOCK_DEBUG != 1)
-#error "Nestlock: NESTLOCK_SMP, NESTLOCK_PREEMPT_RT and NESTLOCK_DEBUG are 0 or 1."
-#endif
-// The flags' name, so that a linker error can show it (see NESTLOCK_LINK_STAMP).
-#define NESTLOCK_INTERNAL_NAME_000 up
-#define NESTLOCK_INTERNAL_NAME_001 up_debug
-#define NESTLOCK_INTERNAL_NAME_010 up_rt
-#define NESTLOCK_INTERNAL_NAME_011 up_rt_debug
-#define NESTLOCK_INTERNAL_NAME_100 smp
-#define NESTLOCK_INTERNAL_NAME_101 smp_debug
-#define NESTLOCK_INTERNAL_NAME_110 smp_rt
-#define NESTLOCK_INTERNAL_NAME_111 smp_rt_debug
-#define NESTLOCK_INTERNAL_NAME2(s, r, d) NESTLOCK_INTERNAL_NAME_##s##r##d
-#define NESTLOCK_INTERNAL_NAME(s, r, d) NESTLOCK_INTERNAL_NAME2(s, r, d)
-#define NESTLOCK_CONFIG NESTLOCK_INTERNAL_NAME(NESTLOCK_SMP, NESTLOCK_PREEMPT_RT, NESTLOCK_DEBUG)
-#elif defined(NESTLOCK_DEBUG)
-#error \
-    "Nestlock: NESTLOCK_DEBUG belongs to the flags; with -DNESTLOCK_CONFIG=<name> use <name>_debug."
-#endif
-
-#ifndef NESTLOCK_MAX_CPUS
-#define NESTLOCK_MAX_CPUS 64
-#endif
-#ifndef NESTLOCK_PAGE_SHIFT
-#define NESTLOCK_PAGE_SHIFT 12
-#endif
-
 // The port, as a header to include.
 #define NESTLOCK_INTERNAL_PORT_hosted "nestlock/port/hosted.h"
 #define NESTLOCK_INTERNAL_PORT_bare "nestlock/port/bare.h"
@@ -114,10 +66,3 @@ static_assert(kHostedMaxCpus >= 1 && kHostedMaxCpus <= 4096, "NESTLOCK_MAX_CPUS 
 inline constexpr unsigned kPageShift = NESTLOCK_PAGE_SHIFT;
 static_assert(kPageShift >= 8 && kPageShift <= 16, "NESTLOCK_PAGE_SHIFT is 8..16");
 }  // namespace nestlock
-
-// The link stamp: a header that needs lib/ refers to `nestlock_built_as_<name>`, and the library
-// defines only its own. So an object built for another configuration does not link, and the error
-// names it. (The locks alone need no library; their mangled types carry the configuration.)
-#define NESTLOCK_INTERNAL_PASTE2(a, b) a##b
-#define NESTLOCK_INTERNAL_PASTE(a, b) NESTLOCK_INTERNAL_PASTE2(a, b)
-#define NESTLOCK_LINK_STAMP NESTLOCK_INTERNAL_PASTE(nestlock_built_as_, NESTLOCK_CONFIG)

@@ -1,0 +1,95 @@
+// The one place where a build's choice is read, by C and C++ alike.
+//
+//   -DNESTLOCK_CONFIG=<name>                                    one of the names below, or
+//   -DNESTLOCK_SMP=0|1 -DNESTLOCK_PREEMPT_RT=0|1 [-DNESTLOCK_DEBUG=0|1]
+//
+// There is no default: a missing or wrong choice is an error, never silently a uniprocessor build.
+//
+// Optional:
+//   -DNESTLOCK_PORT=hosted|bare|custom   default: hosted where the compiler says so, else bare
+//   -DNESTLOCK_MAX_CPUS=<n>              how many CPUs a several-CPU build has at most, default 64
+//   -DNESTLOCK_PAGE_SHIFT=<n>            log2 of the page size, default 12 (4 KiB)
+//
+// Nothing but preprocessor lines stands here, so that c.h can include it.
+#pragma once
+
+#if defined(NESTLOCK_CONFIG) && (defined(NESTLOCK_SMP) || defined(NESTLOCK_PREEMPT_RT))
+#error \
+    "Nestlock: choose the configuration by -DNESTLOCK_CONFIG=<name> or by the flags, not by both."
+#elif !defined(NESTLOCK_CONFIG) && !(defined(NESTLOCK_SMP) && defined(NESTLOCK_PREEMPT_RT))
+#error \
+    "Nestlock: choose a configuration: depend on //:nestlock.<name>, or pass -DNESTLOCK_CONFIG=<name> (up, up_debug, up_rt, up_rt_debug, smp, smp_debug, smp_rt, smp_rt_debug), or -DNESTLOCK_SMP=0|1 -DNESTLOCK_PREEMPT_RT=0|1 [-DNESTLOCK_DEBUG=0|1]."
+#elif !defined(NESTLOCK_CONFIG)
+#ifndef NESTLOCK_DEBUG
+#define NESTLOCK_DEBUG 0
+#endif
+#if (NESTLOCK_SMP != 0 && NESTLOCK_SMP != 1) ||               \
+    (NESTLOCK_PREEMPT_RT != 0 && NESTLOCK_PREEMPT_RT != 1) || \
+    (NESTLOCK_DEBUG != 0 && NESTLOCK_DEBUG != 1)
+#error "Nestlock: NESTLOCK_SMP, NESTLOCK_PREEMPT_RT and NESTLOCK_DEBUG are 0 or 1."
+#endif
+// The flags' name, so that a linker error can show it (see NESTLOCK_LINK_STAMP).
+#define NESTLOCK_INTERNAL_NAME_000 up
+#define NESTLOCK_INTERNAL_NAME_001 up_debug
+#define NESTLOCK_INTERNAL_NAME_010 up_rt
+#define NESTLOCK_INTERNAL_NAME_011 up_rt_debug
+#define NESTLOCK_INTERNAL_NAME_100 smp
+#define NESTLOCK_INTERNAL_NAME_101 smp_debug
+#define NESTLOCK_INTERNAL_NAME_110 smp_rt
+#define NESTLOCK_INTERNAL_NAME_111 smp_rt_debug
+#define NESTLOCK_INTERNAL_NAME2(s, r, d) NESTLOCK_INTERNAL_NAME_##s##r##d
+#define NESTLOCK_INTERNAL_NAME(s, r, d) NESTLOCK_INTERNAL_NAME2(s, r, d)
+#define NESTLOCK_CONFIG NESTLOCK_INTERNAL_NAME(NESTLOCK_SMP, NESTLOCK_PREEMPT_RT, NESTLOCK_DEBUG)
+#elif defined(NESTLOCK_DEBUG)
+#error \
+    "Nestlock: NESTLOCK_DEBUG belongs to the flags; with -DNESTLOCK_CONFIG=<name> use <name>_debug."
+#endif
+
+#ifndef NESTLOCK_MAX_CPUS
+#define NESTLOCK_MAX_CPUS 64
+#endif
+#ifndef NESTLOCK_PAGE_SHIFT
+#define NESTLOCK_PAGE_SHIFT 12
+#endif
+
+#define NESTLOCK_INTERNAL_PASTE2(a, b) a##b
+#define NESTLOCK_INTERNAL_PASTE(a, b) NESTLOCK_INTERNAL_PASTE2(a, b)
+
+// The choice as a number: 8, plus 4 on several CPUs, 2 with PREEMPT_RT, 1 with debug; 0 for a name
+// that nobody knows.
+#define NESTLOCK_INTERNAL_NUMBER_up 8
+#define NESTLOCK_INTERNAL_NUMBER_up_debug 9
+#define NESTLOCK_INTERNAL_NUMBER_up_rt 10
+#define NESTLOCK_INTERNAL_NUMBER_up_rt_debug 11
+#define NESTLOCK_INTERNAL_NUMBER_smp 12
+#define NESTLOCK_INTERNAL_NUMBER_smp_debug 13
+#define NESTLOCK_INTERNAL_NUMBER_smp_rt 14
+#define NESTLOCK_INTERNAL_NUMBER_smp_rt_debug 15
+#define NESTLOCK_INTERNAL_NUMBER NESTLOCK_INTERNAL_PASTE(NESTLOCK_INTERNAL_NUMBER_, NESTLOCK_CONFIG)
+#if defined(NESTLOCK_CONFIG) && NESTLOCK_INTERNAL_NUMBER == 0
+#error \
+    "Nestlock: NESTLOCK_CONFIG is none of up, up_debug, up_rt, up_rt_debug, smp, smp_debug, smp_rt, smp_rt_debug."
+#endif
+
+// What std::conditional_t is to C++: `NESTLOCK_IF_SMP(a, b)` is `a` if the choice has several CPUs,
+// else `b`; either may be empty.
+#if NESTLOCK_INTERNAL_NUMBER & 4
+#define NESTLOCK_IF_SMP(then, otherwise) then
+#else
+#define NESTLOCK_IF_SMP(then, otherwise) otherwise
+#endif
+#if NESTLOCK_INTERNAL_NUMBER & 2
+#define NESTLOCK_IF_PREEMPT_RT(then, otherwise) then
+#else
+#define NESTLOCK_IF_PREEMPT_RT(then, otherwise) otherwise
+#endif
+#if NESTLOCK_INTERNAL_NUMBER & 1
+#define NESTLOCK_IF_DEBUG(then, otherwise) then
+#else
+#define NESTLOCK_IF_DEBUG(then, otherwise) otherwise
+#endif
+
+// The link stamp: a header that needs lib/ refers to `nestlock_built_as_<name>`, and the library
+// defines only its own. So an object built for another configuration does not link, and the error
+// names it. (The locks alone need no library; their mangled types carry the configuration.)
+#define NESTLOCK_LINK_STAMP NESTLOCK_INTERNAL_PASTE(nestlock_built_as_, NESTLOCK_CONFIG)
