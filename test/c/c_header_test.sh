@@ -3,6 +3,7 @@
 #
 #  - nestlock/c.h compiles in C99 to C23 and in C++, without a warning, in each configuration;
 #  - each of its parts compiles alone;
+#  - the programs of docs/c.md compile, and the first prints what the page shows;
 #  - a missing or unknown configuration is refused with a message that says so;
 #  - a C object does not link with the library of another configuration, and the linker says which;
 #  - the locks' bodies compile freestanding on a bare port and ask no library for anything.
@@ -95,7 +96,7 @@ done
 cc=$(command -v gcc || command -v clang-19 || command -v clang-14 || command -v clang)
 cxx=$(command -v g++ || command -v clang++-19 || command -v clang++-14)
 
-for part in include/nestlock/c/*.h include/nestlock/config/*.h; do
+for part in include/nestlock/c/*.h include/nestlock/config/{choice,c_language}.h; do
   printf '#include "%s"\nextern int a_file_is_not_empty;\n' "${part#include/}" >"$work/part.c"
   passes "$part alone" "$cc" -std=c99 "${strict[@]}" -DNESTLOCK_CONFIG=up_debug -fsyntax-only "$work/part.c"
 done
@@ -124,6 +125,28 @@ passes "one configuration links" "$cxx" "$work/up.o" "$work/locks.o" -o "$work/o
 passes "and runs" "$work/one"
 refuses "two configurations" "nestlock_smp_tryspin_trylock" "$cxx" "$work/smp.o" "$work/locks.o" -o "$work/two"
 
+# ---- docs/c.md ----
+
+# Each of the page's C blocks becomes a file: 1.c, 2.c, ...
+awk -v out="$work" '
+  /^```c$/ { n++; inside = 1; next }
+  /^```$/ { inside = 0 }
+  inside { print >(out "/" n ".c") }
+' docs/c.md
+for block in "$work"/[0-9].c; do
+  for config in up smp_rt_debug; do
+    passes "docs/c.md" "$cc" -std=c99 "${strict[@]}" "-DNESTLOCK_CONFIG=$config" -fsyntax-only "$block"
+  done
+done
+first_program() {
+  local shown
+  shown=$(sed -n 's/^    \([0-9]* counted, .*\)/\1/p' docs/c.md)
+  "$cc" -std=c99 -Iinclude -DNESTLOCK_CONFIG=up -c "$work/1.c" -o "$work/1.o" &&
+    "$cxx" "$work/1.o" "$work/locks.o" -o "$work/first" &&
+    [ -n "$shown" ] && "$work/first" && [ "$("$work/first")" = "$shown" ]
+}
+passes "the first program of docs/c.md" first_program
+
 # ---- a bare port ----
 
 bare=("$cxx" -std=c++20 -Os -Iinclude -Itest/embed/bare -ffreestanding -fno-exceptions -fno-rtti
@@ -143,6 +166,32 @@ refuses "another number of CPUs than the port's" "NESTLOCK_CPUS is not the port'
   "${bare[@]}" -UNESTLOCK_MAX_CPUS -DNESTLOCK_CONFIG=smp -fsyntax-only lib/c/c_locks.cc
 refuses "the irq and bh forms on a port without them" "leave this file out" \
   "${bare[@]}" -DNESTLOCK_CONFIG=up -fsyntax-only lib/c/c_irq_bh.cc
+
+# The allocators, on memory of the program's own; on this machine, whose C library prints nothing here.
+cat >"$work/memory.c" <<'END'
+#include "nestlock/c.h"
+
+static unsigned char memory[1024 * 1024];
+int main(void) {
+  void *p;
+  if (nestlock_alloc_pages(NESTLOCK_GFP_NOWAIT, 0) != NULL) return 1; /* none was given yet */
+  if (!nestlock_memory_init(memory, sizeof memory)) return 2;
+  if (nestlock_memory_init(memory, sizeof memory)) return 3;
+  p = nestlock_kmalloc_nolock(100, NESTLOCK_GFP_NONE, NESTLOCK_ANY_NODE);
+  if ((unsigned char *)p < memory || (unsigned char *)p >= memory + sizeof memory) return 4;
+  return nestlock_interrupted_floor() != NESTLOCK_FLOOR_NONE || !nestlock_kfree(p) ? 5 : 0;
+}
+END
+bare_program() {
+  local body
+  for body in lib/c/{c_slab,c_pages,bare/memory}.cc lib/{page/page,slab/slab,port/config_stamp}.cc; do
+    "${bare[@]}" -DNESTLOCK_CONFIG=up -c "$body" -o "$work/body.$(basename "$body").o" || return
+  done
+  "$cc" -std=c99 -Iinclude -DNESTLOCK_CONFIG=up -c "$work/memory.c" -o "$work/memory.o" &&
+    "$cxx" "$work/memory.o" "$work"/body.*.o -o "$work/bare" || return
+  "$work/bare" || { echo "ended with $?"; return 1; }
+}
+passes "a bare program that allocates" bare_program
 
 echo "$checks checks, $failures failed"
 [ "$failures" = 0 ]

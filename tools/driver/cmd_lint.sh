@@ -19,9 +19,9 @@ END
 # Every C++ file but what git ignores, also a new one that is not added yet.
 our_sources() {
   if git rev-parse --git-dir >/dev/null 2>&1; then
-    git ls-files --cached --others --exclude-standard -- '*.h' '*.cc' | sort -u
+    git ls-files --cached --others --exclude-standard -- '*.h' '*.cc' '*.c' | sort -u
   else
-    find . -path ./.nest -prune -o -type f \( -name '*.h' -o -name '*.cc' \) -print
+    find . -path ./.nest -prune -o -type f \( -name '*.h' -o -name '*.cc' -o -name '*.c' \) -print
   fi | while read -r file; do [ ! -f "$file" ] || printf '%s\0' "$file"; done
 }
 

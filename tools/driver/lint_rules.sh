@@ -115,7 +115,7 @@ our_files() {
 }
 
 # Those of them that have comments, or are pages.
-our_texts() { our_files | grep -E '\.(h|cc|md|sh|awk|bzl|bazel|cmake)$|^nest$|^\.ci/run$'; }
+our_texts() { our_files | grep -E '\.(h|c|cc|md|sh|awk|bzl|bazel|cmake)$|^nest$|^\.ci/run$'; }
 
 rule_tables() { # "a table has as many cells in each row as in its header"
   # shellcheck disable=SC2046

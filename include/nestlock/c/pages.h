@@ -2,7 +2,7 @@
 // lib/c/c_pages.cc.
 //
 // Hosted, the allocator is there before main(), over a reserved range of addresses. On a bare port
-// the program gives it memory first: nestlock_memory_init(), in lib/c/c_memory_bare.cc.
+// the program gives it memory first: nestlock_memory_init(), in lib/c/bare/memory.cc.
 #pragma once
 
 #include "nestlock/c/types.h"
