@@ -10,7 +10,8 @@
 #
 # An HTML comment on the line above a cpp block says what is different about it:
 #
-#   <!-- compiled with: OPTIONS -->
+#   <!-- compiled with: OPTIONS -->    (`-I.` is FOLDER)
+#   <!-- file: NAME -->          goes into FOLDER/NAME, for the blocks after it to include
 #   <!-- continues -->           goes on where the cpp block before it ended
 #   <!-- not compiled: REASON -->
 #
@@ -18,13 +19,13 @@
 
 function finish() {
   if (kind == "cpp" && reason == "") {
-    if (continued) print "" >>file; else print "cpp|" begun "|" file "|" options
-    last = file
+    if (!continued && !named) print "cpp|" begun "|" file "|" options
+    if (!named) last = file
   }
   if (kind == "console") print "console|" begun "|" file "|" last
   if (file != "") close(file)
   kind = file = options = reason = mark = ""
-  continued = 0
+  continued = named = 0
 }
 
 kind != "" {
@@ -33,8 +34,8 @@ kind != "" {
   next
 }
 
-/^<!-- (compiled with: .+|continues|not compiled: .+) -->$/ { mark = $0; next }
-/^<!-- *(compiled|continues|not compiled)/ { print "bad|" FNR "|a mark that is not as blocks.awk describes it"; next }
+/^<!-- (compiled with: .+|file: [a-z_.]+|continues|not compiled: .+) -->$/ { mark = $0; next }
+/^<!-- *(compiled|file|continues|not compiled)/ { print "bad|" FNR "|a mark that is not as blocks.awk describes it"; next }
 
 /^```/ {
   kind = substr($0, 4); begun = FNR
@@ -47,7 +48,8 @@ kind != "" {
       else print "#line " FNR + 1 " \"" FILENAME "\"" >>file
     } else {
       if (sub(/^compiled with: /, "", mark)) options = mark
-      file = out "/" FNR ".cc"
+      named = sub(/^file: /, "", mark)
+      file = out "/" (named ? mark : FNR ".cc")
       printf "#line %d \"%s\"\n", FNR + 1, FILENAME >file
     }
   } else if (kind == "console") {

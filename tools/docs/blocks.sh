@@ -29,7 +29,7 @@ compile_blocks() {
         for config; do
           # shellcheck disable=SC2086  # options are words
           "${compiler[@]}" -std=c++20 -Wall -Wextra -Werror -Iinclude "-DNESTLOCK_CONFIG=$config" \
-            $options -fsyntax-only "$file" >"$folder/log" 2>&1 || {
+            ${options//-I./-I$folder} -fsyntax-only "$file" >"$folder/log" 2>&1 || {
             echo "$page:$line: does not compile in the configuration $config"
             head -n 20 "$folder/log"
           }
