@@ -17,6 +17,7 @@
 
 namespace nestlock::kernel_names {
 
+// The kernel's types, as those of the built configuration.
 using raw_spinlock_t = RawSpinLock;
 using spinlock_t = SpinLock;
 using spin_trylock_t = TrySpinLock;
@@ -26,6 +27,7 @@ using irqflags_t = BuiltPort::IrqState;
 
 // ---- context -----------------------------------------------------------------------------------
 
+// As in the kernel: the masks and counts of this CPU, and the context that it is in.
 inline void preempt_disable() noexcept { BuiltPort::preempt_disable(); }
 inline void preempt_enable() noexcept { BuiltPort::preempt_enable(); }
 inline void local_irq_save(irqflags_t& flags) noexcept { flags = BuiltPort::irq_save(); }
@@ -129,6 +131,7 @@ T* here(PerCpu<T>& all, Take take) noexcept NESTLOCK_NO_TSA {
 
 // ---- raw_spinlock_t ------------------------------------------------------------------------------
 
+// As the functions of the lock; `_bh`, `_irq` and `_irqsave` mask first, and unmask last.
 template <internal::Raw L> void raw_spin_lock(L* l) noexcept NESTLOCK_ACQUIRE(l) { l->lock(); }
 template <internal::Raw L> void raw_spin_unlock(L* l) noexcept NESTLOCK_RELEASE(l) { l->unlock(); }
 template <internal::Raw L> bool raw_spin_trylock(L* l) noexcept NESTLOCK_TRY_ACQUIRE(true, l) { return l->try_lock(); }
@@ -147,6 +150,7 @@ template <internal::Raw L> void assert_raw_spin_locked(const L* l) noexcept NEST
 
 // ---- spinlock_t, spin_trylock_t ------------------------------------------------------------------
 
+// Of both types. As the functions of the lock; `_bh`, `_irq` and `_irqsave` mask first, and unmask last.
 template <internal::Spin L> void spin_lock(L* l) noexcept NESTLOCK_ACQUIRE(l) { l->lock(); }
 template <internal::Spin L> void spin_unlock(L* l) noexcept NESTLOCK_RELEASE(l) { l->unlock(); }
 template <internal::Spin L> bool spin_trylock(L* l) noexcept NESTLOCK_TRY_ACQUIRE(true, l) { return l->try_lock(); }
@@ -167,6 +171,7 @@ template <internal::Spin L> void assert_spin_locked(const L* l) noexcept NESTLOC
 
 // ---- local_lock_t, local_trylock_t -------------------------------------------------------------
 
+// As PerCpu::lock_here(): what this CPU has, locked; and back.
 template <auto kLock, class T>
 T* local_lock(PerCpu<T>& all) noexcept NESTLOCK_NO_TSA {
   return internal::here<kLock>(all, [](auto& l) NESTLOCK_NO_TSA { return l.lock(), true; });
@@ -180,6 +185,7 @@ template <auto kLock, class T>
 T* local_trylock(PerCpu<T>& all) noexcept NESTLOCK_NO_TSA {
   return internal::here<kLock>(all, [](auto& l) NESTLOCK_NO_TSA { return l.try_lock(); });
 }
+// With irqs masked around it; a try that is refused unmasks them again.
 template <auto kLock, class T>
 T* local_lock_irqsave(PerCpu<T>& all, irqflags_t& flags) noexcept NESTLOCK_NO_TSA {
   flags = internal::save<std::remove_reference_t<decltype(std::declval<T&>().*kLock)>>();
@@ -213,6 +219,7 @@ template <auto kLock, class T>
 bool local_lock_is_locked(PerCpu<T>& all) noexcept {
   return (all.here().*kLock).is_locked_here();
 }
+// As LocalLock::lock_nested_bh() and unlock_nested_bh(), of one CPU's lock.
 inline void local_lock_nested_bh(local_lock_t* l) noexcept NESTLOCK_ACQUIRE(l) {
   l->lock_nested_bh();
 }

@@ -24,9 +24,11 @@
 
 namespace nestlock {
 
+// What the build has chosen (config.h): its port, its kernel, and the locks over it.
 using BuiltPort = DefaultPort<kBuiltConfig>;
 using BuiltKernel = KernelOf<kBuiltConfig, BuiltPort>;
 
+// The locks, each described in its header.
 using RawSpinLock = BasicRawSpinLock<BuiltKernel>;
 using SpinLock = BasicSpinLock<BuiltKernel>;
 using TrySpinLock = BasicTrySpinLock<BuiltKernel>;

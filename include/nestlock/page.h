@@ -32,6 +32,7 @@
 
 namespace nestlock {
 
+// Bytes; nodes; "whichever node there is memory on".
 inline constexpr std::size_t kPageSize = std::size_t{1} << kPageShift;
 inline constexpr unsigned kPcpOrders = 4;  // orders 0..3 have per-CPU lists
 inline constexpr unsigned kMaxNodes = 4;
@@ -52,11 +53,13 @@ struct PageMemory {
 // The floor whose lock the code held that a handler interrupted.
 enum class Floor : std::uint8_t { none, page, slab };
 
+// What set_up() found; anything but `ok` leaves the allocator as it was.
 enum class PageSetup : std::uint8_t { ok, already, too_small, bad_nodes, commit_failed };
 
 template <Kernel K, LockPolicy Locks = policy::PerLockByte<K>>
 class BasicPageAllocator {
  public:
+  // The parameter, and the types that go with it.
   using Kernel = K;
   using Page = BasicPage<K>;
   using Stats = PageStats;
@@ -69,6 +72,7 @@ class BasicPageAllocator {
   // Before any other call, once. Every other call on an allocator that was not set up returns null
   // or refuses.
   PageSetup set_up(const PageMemory& memory) noexcept;
+  // How much memory the descriptors of `size` bytes need.
   static constexpr std::size_t descriptor_bytes(std::size_t size) noexcept {
     return (size / kPageSize + 2) * sizeof(Page);
   }

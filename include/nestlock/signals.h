@@ -31,8 +31,10 @@ extern "C" const char NESTLOCK_LINK_STAMP;  // "undefined reference to nestlock_
                                             // library linked was built for another configuration
 namespace nestlock::signals {
 
+// As sigaction() has it with SA_SIGINFO.
 using Handler = void (*)(int signo, siginfo_t* info, void* ucontext);
 
+// Why a signal was not registered.
 enum class Error : std::uint8_t {
   none,
   not_a_signal,  // out of 1..64, or one that the C library keeps for itself
@@ -43,6 +45,7 @@ enum class Error : std::uint8_t {
   refused,       // the kernel said no; errno tells
 };
 
+// For people.
 constexpr const char* name_of(Error e) noexcept {
   constexpr const char* names[] = {"none",
                                    "not a signal",
@@ -83,13 +86,14 @@ int set_signal_mask(int how, const sigset_t* set, sigset_t* old) noexcept;
 // Counts since the start, of all threads. Any context.
 struct Stats {
   std::uint64_t irqs;       // handlers run, directly or from a slot
-  std::uint64_t nmis;       //
-  std::uint64_t softirqs;   //
+  std::uint64_t nmis;       // handlers run
+  std::uint64_t softirqs;   // callbacks run
   std::uint64_t held_back;  // arrivals while masked
   std::uint64_t requeued;   // of these, sent to the kernel again for want of a slot
   std::uint64_t lost;       // of these, refused by the kernel (RLIMIT_SIGPENDING)
   std::uint64_t forwarded;  // to the one thread of a uniprocessor configuration
 };
+// What they are now. Any context.
 Stats stats() noexcept;
 
 namespace internal {

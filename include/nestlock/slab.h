@@ -34,6 +34,7 @@ namespace nestlock {
 template <Kernel K, LockPolicy L>
 class BasicSlabAllocator {
  public:
+  // The types that go with the parameters.
   using Cache = BasicKmemCache<K, L>;
   using Pages = BasicPageAllocator<K, L>;
   using Page = BasicPage<K>;
@@ -57,13 +58,17 @@ class BasicSlabAllocator {
                                                256, 512, 1024, 2048, 4096, 8192};
     return sizes[i];
   }
+  // The class that serves `size`.
   static constexpr unsigned class_of(std::size_t size) noexcept {
     unsigned i = 0;
     while (class_size(i) < size) ++i;
     return i;
   }
+  // What kmalloc(0) returns: not null, and not to be written to.
   static inline void* const kZeroSize = reinterpret_cast<void*>(16);
 
+  // `size` bytes; null if there is no memory. Contexts: those of TrySpinLock::lock(); with gfp::reclaim
+  // task only. kzalloc() gives zeroes.
   void* kmalloc(std::size_t size, gfp flags, Place where = Place::here()) noexcept {
     if (size - 1 < kMaxKmalloc) [[likely]]
       return classes_[index_of(size)].alloc_sized(size, flags, kAnyNode, where);
@@ -95,6 +100,7 @@ class BasicSlabAllocator {
       return static_cast<Cache*>(page->owner)->free_known_nolock(*page, p, "kfree_nolock", where);
     return free_other(p, false, where);
   }
+  // Each of them, as by kfree().
   void kfree_bulk(std::size_t n, void** objects) noexcept {
     for (std::size_t i = 0; i < n; ++i) kfree(objects[i]);
   }
@@ -117,6 +123,7 @@ class BasicSlabAllocator {
   // 50 loads.
   Floor interrupted() const noexcept;
 
+  // What it stands on; and the cache of class `i`, of kClasses.
   Pages& pages() noexcept { return *pages_; }
   Cache& kmalloc_cache(unsigned i) noexcept { return classes_[i]; }
   // For the port's CPU offline hook: gives back what this (the calling) CPU has cached.

@@ -3,6 +3,7 @@
 
 #include "nestlock/page.h"
 
+// Defined by a library of the same configuration and by no other (config.h).
 extern "C" const char NESTLOCK_LINK_STAMP;
 
 namespace nestlock {

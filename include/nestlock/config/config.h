@@ -17,6 +17,7 @@ struct Config {
 };
 
 namespace configs {
+// As the names say; without a suffix nothing sleeps and nothing is checked.
 inline constexpr Config up{};
 inline constexpr Config up_debug{.debug = true};
 inline constexpr Config up_rt{.preempt_rt = true};
@@ -26,10 +27,12 @@ inline constexpr Config smp_debug{.smp = true, .debug = true};
 inline constexpr Config smp_rt{.smp = true, .preempt_rt = true};
 inline constexpr Config smp_rt_debug{.smp = true, .preempt_rt = true, .debug = true};
 
+// A configuration and its name.
 struct Named {
-  const char* name;
-  Config config;
+  const char* name;  // "up", ...
+  Config config;     // what it means
 };
+// All eight.
 inline constexpr Named all[] = {
     {"up", up},   {"up_debug", up_debug},   {"up_rt", up_rt},   {"up_rt_debug", up_rt_debug},
     {"smp", smp}, {"smp_debug", smp_debug}, {"smp_rt", smp_rt}, {"smp_rt_debug", smp_rt_debug},
@@ -60,6 +63,7 @@ constexpr const char* name_of(Config config) noexcept {
 #endif
 
 namespace nestlock {
+// What this build has chosen, see the top of the file.
 inline constexpr Config kBuiltConfig = configs::NESTLOCK_CONFIG;
 inline constexpr unsigned kHostedMaxCpus = NESTLOCK_MAX_CPUS;
 static_assert(kHostedMaxCpus >= 1 && kHostedMaxCpus <= 4096, "NESTLOCK_MAX_CPUS is 1..4096");

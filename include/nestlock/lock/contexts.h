@@ -10,8 +10,10 @@
 
 namespace nestlock::contexts {
 
+// A function of a lock.
 enum class Call : std::uint8_t { lock, try_lock, unlock, lock_nested_bh };
 
+// Its name.
 constexpr const char* name_of(Call c) noexcept {
   constexpr const char* names[] = {"lock", "try_lock", "unlock", "lock_nested_bh"};
   return names[static_cast<unsigned>(c)];
@@ -24,10 +26,11 @@ enum class Answer : std::uint8_t {
   granted,  // true; on a held lock this is the historic bug
 };
 
+// What the table says of one call in one context.
 struct Cell {
-  bool allowed = false;  // debug configurations report a call where this is false
-  Answer held = Answer::none;
-  Answer free = Answer::none;
+  bool allowed = false;        // debug configurations report a call where this is false
+  Answer held = Answer::none;  // to try_lock(), where the interrupted code holds the lock
+  Answer free = Answer::none;  // ... and where it is free
   friend constexpr bool operator==(const Cell&, const Cell&) = default;
 };
 
@@ -35,6 +38,7 @@ struct Cell {
 // locks on one CPU, which have no state without it.
 enum class When : std::uint8_t { any, up_plain, not_up_plain, not_rt, rt };
 
+// Whether the configuration is in the set.
 constexpr bool applies(When w, Config c) noexcept {
   switch (w) {
     case When::any:
@@ -51,12 +55,13 @@ constexpr bool applies(When w, Config c) noexcept {
   return false;
 }
 
+// A lock's call in a set of configurations, in each context.
 struct Row {
-  LockType lock;
-  Call call;
-  When when;
-  When also;     // both must apply
-  Cell cell[4];  // task (and a probe there), softirq, hardirq, nmi
+  LockType lock;  // whose
+  Call call;      // which
+  When when;      // where
+  When also;      // both must apply
+  Cell cell[4];   // task (and a probe there), softirq, hardirq, nmi
 };
 
 inline constexpr Cell kNo{};                                           // not allowed
@@ -110,6 +115,7 @@ inline constexpr Row kTable[] = {
     // clang-format on
 };
 
+// The table's word on a call; not allowed if it is not in the table.
 constexpr Cell cell(LockType lock, Call call, Config config, Context context) noexcept {
   for (const Row& row : kTable)
     if (row.lock == lock && row.call == call && applies(row.when, config) &&
@@ -126,6 +132,7 @@ constexpr bool promised(LockType lock) noexcept {
   return true;
 }
 
+// Whether the lock has such a function at all.
 constexpr bool has(LockType lock, Call call) noexcept {
   for (const Row& row : kTable)
     if (row.lock == lock && row.call == call) return true;

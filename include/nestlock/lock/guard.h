@@ -23,6 +23,7 @@ class [[nodiscard]] NESTLOCK_SCOPED_CAPABILITY Guard {
   using Place = internal::PlaceOf<typename L::Kernel>;
 
  public:
+  // Masks what the tag says, then locks.
   explicit Guard(L& lock, Tag = {}, Place where = Place::here()) noexcept NESTLOCK_ACQUIRE(lock)
       : state_(Irq::template enter<Port>()), lock_(lock) {
     lock_.lock(where);
@@ -43,6 +44,7 @@ class [[nodiscard]] NESTLOCK_SCOPED_CAPABILITY Guard {
 template <class L>
 class [[nodiscard]] NESTLOCK_SCOPED_CAPABILITY Guard<L, AdoptLock> {
  public:
+  // The caller holds the lock.
   Guard(L& lock, AdoptLock) noexcept NESTLOCK_REQUIRES(lock) : lock_(lock) {}
   ~Guard() NESTLOCK_RELEASE() { lock_.unlock(); }
   Guard(const Guard&) = delete;
@@ -52,6 +54,7 @@ class [[nodiscard]] NESTLOCK_SCOPED_CAPABILITY Guard<L, AdoptLock> {
   L& lock_;
 };
 
+// So that Guard g(lock) and Guard g(lock, tag) need no types.
 template <class L>
 Guard(L&) -> Guard<L, NoIrq>;
 template <class L, class Tag>
@@ -65,6 +68,7 @@ class [[nodiscard]] TryGuard {
   using Place = internal::PlaceOf<typename L::Kernel>;
 
  public:
+  // Masks what the tag says, then tries; unmasks at once if refused.
   explicit TryGuard(L& lock, Tag = {}, Place where = Place::here()) noexcept NESTLOCK_NO_TSA
       : state_(Irq::template enter<Port>()),
         lock_(lock.try_lock(where) ? &lock : nullptr) {
@@ -78,6 +82,7 @@ class [[nodiscard]] TryGuard {
   TryGuard(const TryGuard&) = delete;
   TryGuard& operator=(const TryGuard&) = delete;
 
+  // Whether the lock is held.
   explicit operator bool() const noexcept { return lock_ != nullptr; }
 
  private:

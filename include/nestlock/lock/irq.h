@@ -13,7 +13,9 @@
 
 namespace nestlock {
 
+// The tags' types; the tags are below.
 struct NoIrq {
+  // With a lock that sleeps (PREEMPT_RT); what is kept meanwhile; before the lock; after it.
   using ForSleeping = NoIrq;
   template <Port P>
   struct State {};
@@ -25,12 +27,15 @@ struct NoIrq {
   static void leave(State<P>) noexcept {}
 };
 
+// As the table says.
 struct IrqSave {
+  // With a lock that sleeps (PREEMPT_RT); what is kept meanwhile; before the lock; after it.
   using ForSleeping = NoIrq;
   template <Port P>
   struct State {
-    typename P::IrqState saved;
+    typename P::IrqState saved;  // the state before
   };
+  // Masks, and brings back what was.
   template <Port P>
   static State<P> enter() noexcept {
     return {P::irq_save()};
@@ -41,7 +46,9 @@ struct IrqSave {
   }
 };
 
+// As the table says.
 struct IrqDisable {
+  // With a lock that sleeps (PREEMPT_RT); what is kept meanwhile; before the lock; after it.
   using ForSleeping = NoIrq;
   template <Port P>
   struct State {};
@@ -56,7 +63,9 @@ struct IrqDisable {
   }
 };
 
+// As the table says.
 struct BhDisable {
+  // With a lock that sleeps (PREEMPT_RT); what is kept meanwhile; before the lock; after it.
   using ForSleeping = BhDisable;
   template <Port P>
   struct State {};
@@ -71,11 +80,13 @@ struct BhDisable {
   }
 };
 
+// What users write: Guard g(lock, irq_save).
 inline constexpr NoIrq no_irq{};
 inline constexpr IrqSave irq_save{};
 inline constexpr IrqDisable irq_disable{};
 inline constexpr BhDisable bh_disable{};
 
+// For a guard of a lock that the caller holds already.
 struct AdoptLock {};
 inline constexpr AdoptLock adopt_lock{};
 

@@ -27,6 +27,7 @@ class NESTLOCK_CAPABILITY("LocalLock") BasicLocalLock
   using Place = internal::PlaceOf<K>;
 
  public:
+  // Free. Needs no code at run time, so a static one is constinit.
   constexpr BasicLocalLock(Place born = Place::here()) noexcept : BasicLocalLock::LockCore(born) {}
 
   // This CPU's instance only. Not RT: task, softirq, hardirq. RT: task; may sleep.

@@ -28,6 +28,7 @@ class NESTLOCK_CAPABILITY("LocalTryLock") BasicLocalTryLock
   using Place = internal::PlaceOf<K>;
 
  public:
+  // Free. Needs no code at run time, so a static one is constinit.
   constexpr BasicLocalTryLock(Place born = Place::here()) noexcept
       : BasicLocalTryLock::LockCore(born) {}
 

@@ -21,6 +21,7 @@ namespace nestlock {
 template <Kernel K, class T>
 class BasicPerCpu {
  public:
+  // The kernel's.
   using Port = typename K::Port;
 
   // What lock_here() and try_lock_here() return: the T of this CPU, locked, or nothing.
@@ -42,6 +43,7 @@ class BasicPerCpu {
       }
       Irq::template leave<Port>(state_);
     }
+    // Whether it is locked; if so, what this CPU has.
     explicit operator bool() const noexcept { return here_ != nullptr; }
     T* operator->() const noexcept { return here_; }
     T& operator*() const noexcept { return *here_; }
@@ -70,6 +72,7 @@ class BasicPerCpu {
   BasicPerCpu(const BasicPerCpu&) = delete;
   BasicPerCpu& operator=(const BasicPerCpu&) = delete;
 
+  // The number of CPUs that there may be.
   static constexpr unsigned size() noexcept { return Port::kMaxCpus; }
 
   // The T of CPU `cpu` < size(). Any context; what may be done with it is the T's rule.

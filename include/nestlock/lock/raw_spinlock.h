@@ -28,6 +28,7 @@ class NESTLOCK_CAPABILITY("RawSpinLock") BasicRawSpinLock
   using Place = internal::PlaceOf<K>;
 
  public:
+  // Free. Needs no code at run time, so a static one is constinit.
   constexpr BasicRawSpinLock(Place born = Place::here()) noexcept
       : BasicRawSpinLock::LockCore(born) {}
 

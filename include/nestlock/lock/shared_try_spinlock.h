@@ -27,6 +27,7 @@ class NESTLOCK_CAPABILITY("SharedTrySpinLock") BasicSharedTrySpinLock
   using Place = internal::PlaceOf<K>;
 
  public:
+  // Free. Needs no code at run time, so a static one is constinit.
   constexpr BasicSharedTrySpinLock(Place born = Place::here()) noexcept
       : BasicSharedTrySpinLock::LockCore(born) {}
 

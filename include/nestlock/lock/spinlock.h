@@ -38,6 +38,7 @@ class NESTLOCK_CAPABILITY("SpinLock") BasicSpinLock
   using Place = internal::PlaceOf<K>;
 
  public:
+  // Free. Needs no code at run time, so a static one is constinit.
   constexpr BasicSpinLock(Place born = Place::here()) noexcept : BasicSpinLock::LockCore(born) {}
 
   // Not RT: task, softirq, hardirq; turns preemption off and spins. RT: task only; may sleep, then

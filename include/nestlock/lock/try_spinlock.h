@@ -33,6 +33,7 @@ class NESTLOCK_CAPABILITY("TrySpinLock") BasicTrySpinLock
   using Place = internal::PlaceOf<K>;
 
  public:
+  // Free. Needs no code at run time, so a static one is constinit.
   constexpr BasicTrySpinLock(Place born = Place::here()) noexcept
       : BasicTrySpinLock::LockCore(born) {}
 

@@ -36,8 +36,10 @@ struct NoPageHistory {};
 // 64 bytes without debug (1.6 % of 4 KiB).
 template <Kernel K>
 struct alignas(64) BasicPage {
+  // No page, as an index.
   static constexpr std::uint32_t kNil = ~std::uint32_t{0};
 
+  // State and order are one word: read together, and set together by the page's owner.
   PageState state() const noexcept {
     return static_cast<PageState>(word.load(internal::kRelaxed) & 0xff);
   }
@@ -54,9 +56,9 @@ struct alignas(64) BasicPage {
 
   typename K::Port::template Atomic<std::uint32_t> word{0};  // state, order
   std::uint32_t next = kNil, prev = kNil;  // list links, by index; the list's lock guards them
-  std::uint8_t zone_id = 0;
-  bool isolated_free = false;  // on the zone's isolated list (zone lock)
-  bool poisoned = false;       // debug: starts with the poison of its last free (owner)
+  std::uint8_t zone_id = 0;                // never changes
+  bool isolated_free = false;              // on the zone's isolated list (zone lock)
+  bool poisoned = false;                   // debug: starts with the poison of its last free (owner)
   // Of the first page of a block of 2^kMaxOrder: whether the block is isolated (zone lock; a
   // free looks without it, and again with it).
   typename K::Port::template Atomic<std::uint8_t> isolation{0};

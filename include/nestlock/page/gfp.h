@@ -9,6 +9,7 @@
 
 namespace nestlock {
 
+// One flag each, and the usual sets of them.
 enum class gfp : std::uint32_t {
   none = 0,
   wake = 1u << 0,      // may ask for more memory (commit address space)
@@ -25,6 +26,7 @@ enum class gfp : std::uint32_t {
   atomic = wake | high,     // the same, more urgent: interrupt handlers
 };
 
+// As of sets.
 constexpr gfp operator|(gfp a, gfp b) noexcept {
   return static_cast<gfp>(static_cast<std::uint32_t>(a) | static_cast<std::uint32_t>(b));
 }
@@ -34,6 +36,7 @@ constexpr gfp operator&(gfp a, gfp b) noexcept {
 constexpr gfp operator~(gfp a) noexcept { return static_cast<gfp>(~static_cast<std::uint32_t>(a)); }
 constexpr bool has(gfp flags, gfp bit) noexcept { return (flags & bit) != gfp::none; }
 
+// Every flag.
 inline constexpr gfp kGfpAll =
     gfp::kernel | gfp::high | gfp::memalloc | gfp::zero | gfp::nowarn | gfp::comp | gfp::thisnode;
 

@@ -26,6 +26,7 @@ namespace policy {
 // Ours: TrySpinLock, on UP a byte for each lock.
 template <Kernel K>
 struct PerLockByte {
+  // As the top of the file says.
   static constexpr const char* kName = "per-lock byte";
   using Pcp = BasicTrySpinLock<K>;
   using Zone = BasicTrySpinLock<K>;

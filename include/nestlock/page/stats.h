@@ -17,8 +17,10 @@ enum class PageRefusal : std::uint8_t {
   no_memory,         // below the watermark, or fragmented
   injected,          // fail_every()
 };
+// How many there are; and their names.
 inline constexpr unsigned kPageRefusals = 7;
 
+// For people.
 constexpr const char* name_of(PageRefusal r) noexcept {
   constexpr const char* names[kPageRefusals] = {
       "none",      "gate",    "order", "zone lock held, pcp empty", "zone lock held, pcp busy",
@@ -26,6 +28,7 @@ constexpr const char* name_of(PageRefusal r) noexcept {
   return names[static_cast<unsigned>(r)];
 }
 
+// Counts of one node, since the start unless it says otherwise: a snapshot.
 struct PageStats {
   std::uintptr_t present, committed, free, isolated, cached, parked;  // pages, now
   std::uintptr_t min, low, high;                                      // watermarks, pages

@@ -27,15 +27,20 @@
 
 namespace nestlock {
 
+// The port over the embedder's functions.
 template <Config kC>
 struct BarePort {
+  // What each is: concept Port (port.h), and the top of this file.
   static constexpr Config kConfig = kC;
   static constexpr unsigned kMaxCpus = nestlock_bare::kMaxCpus;
   static_assert(kC.smp || kMaxCpus == 1, "a uniprocessor configuration has one CPU");
+  // The compiler's.
   template <class T>
   using Atomic = std::atomic<T>;
+  // The embedder's.
   using IrqState = nestlock_bare::IrqState;
 
+  // As the embedder has written them.
   static IrqState irq_save() noexcept { return nestlock_bare::irq_save(); }
   static void irq_restore(IrqState s) noexcept { nestlock_bare::irq_restore(s); }
   static void preempt_disable() noexcept { nestlock_bare::preempt_disable(); }
@@ -46,6 +51,7 @@ struct BarePort {
   static void report(const Report& r) noexcept { nestlock_bare::report(r); }
 };
 
+// What -DNESTLOCK_PORT=bare selects.
 template <Config kC>
 using DefaultPort = BarePort<kC>;
 

@@ -6,11 +6,13 @@
 
 namespace nestlock {
 
+// Which lock it is, for reports and for the contexts table.
 enum class LockType : std::uint8_t { raw_spin, spin, try_spin, shared_try_spin, local, local_try };
 inline constexpr LockType kLockTypes[] = {LockType::raw_spin, LockType::spin,
                                           LockType::try_spin, LockType::shared_try_spin,
                                           LockType::local,    LockType::local_try};
 
+// As users write it.
 constexpr const char* name_of(LockType t) noexcept {
   constexpr const char* names[] = {"RawSpinLock",       "SpinLock",  "TrySpinLock",
                                    "SharedTrySpinLock", "LocalLock", "LocalTryLock"};
@@ -19,10 +21,10 @@ constexpr const char* name_of(LockType t) noexcept {
 
 // What an observer is told of a lock. `where` is empty unless the configuration has debug.
 struct LockRef {
-  const void* lock;
-  LockType type;
-  Place where;  // of the call
-  Place born;   // of the initialisation: the lock's class
+  const void* lock;  // its address
+  LockType type;     // which lock it is
+  Place where;       // of the call
+  Place born;        // of the initialisation: the lock's class
 };
 
 // An observer (a lock validator, a profiler) of every lock of one kernel. Called in the caller's
@@ -36,15 +38,19 @@ concept Observer = requires(const LockRef& l) {
   { O::releasing(l) } noexcept;  // unlock() was called; still held
 };
 
+// The observer that is not there.
 struct NullObserver {
+  // Nothing.
   static constexpr void acquiring(const LockRef&) noexcept {}
   static constexpr void acquired(const LockRef&, bool) noexcept {}
   static constexpr void refused(const LockRef&) noexcept {}
   static constexpr void releasing(const LockRef&) noexcept {}
 };
 
+// Makes one of its three parts.
 template <Config kC, class P, Observer O = NullObserver>
 struct KernelOf {
+  // What it is made of.
   static constexpr Config kConfig = kC;
   using Port = P;
   using Observer = O;

@@ -15,9 +15,11 @@ namespace nestlock {
 // Where the code is: task, or the innermost interrupt level. A probe (kprobe, breakpoint, a signal
 // handler nobody registered) reports what it interrupted.
 enum class Context : std::uint8_t { task, softirq, hardirq, nmi };
+// All of them, from the outermost.
 inline constexpr Context kContexts[] = {Context::task, Context::softirq, Context::hardirq,
                                         Context::nmi};
 
+// For people.
 constexpr const char* name_of(Context c) noexcept {
   constexpr const char* names[] = {"task", "softirq", "hardirq", "nmi"};
   return names[static_cast<unsigned>(c)];
@@ -25,8 +27,9 @@ constexpr const char* name_of(Context c) noexcept {
 
 // A place in the source; as a default argument it is the caller's.
 struct Place {
-  const char* file = nullptr;
-  unsigned line = 0;
+  const char* file = nullptr;  // null: not known
+  unsigned line = 0;           // from 1
+  // The caller's, when it is called without arguments.
   static constexpr Place here(const char* f = __builtin_FILE(),
                               unsigned l = __builtin_LINE()) noexcept {
     return {f, l};
@@ -35,9 +38,11 @@ struct Place {
 
 // What configurations without debug pass instead: nothing.
 struct NoPlace {
+  // Nothing.
   static constexpr NoPlace here() noexcept { return {}; }
 };
 
+// What is wrong.
 enum class Finding : std::uint8_t {
   recursion,           // lock() of a lock that the same task holds
   never_returns,       // lock() from a context that interrupted the holder
@@ -68,6 +73,7 @@ enum class Finding : std::uint8_t {
   wrong_size,          // freed with another size than it was allocated with
 };
 
+// As the reports' text says it.
 constexpr const char* name_of(Finding f) noexcept {
   constexpr const char* names[] = {
       "recursion",
@@ -102,9 +108,9 @@ constexpr const char* name_of(Finding f) noexcept {
 }
 
 struct Report {
-  Finding finding{};
-  bool fatal = false;
-  Config config{};
+  Finding finding{};                // what is wrong
+  bool fatal = false;               // the program cannot go on after it
+  Config config{};                  // of the lock or allocator
   Context context = Context::task;  // of the caller
   unsigned cpu = 0;                 // of the caller
   const char* type = nullptr;       // "TrySpinLock", "PageAllocator"; null: the port
@@ -113,9 +119,9 @@ struct Report {
   Place here;                       // of the call
   Place taken_at;  // where the present holder took the lock; where the memory was last freed
   Place born_at;   // where the lock was initialised: its class; where the memory was allocated
-  Context taken_in = Context::task;
-  std::uintptr_t owner = 0;  // as the port's self() names it; 0 = nobody
-  const char* detail = nullptr;
+  Context taken_in = Context::task;  // by the present holder
+  std::uintptr_t owner = 0;          // as the port's self() names it; 0 = nobody
+  const char* detail = nullptr;      // more about it, for people
 };
 
 // Writes `r` as lines of text, at most `size` bytes with the final NUL; returns the length.

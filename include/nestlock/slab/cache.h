@@ -27,6 +27,7 @@ class BasicSlabAllocator;
 template <Kernel K, LockPolicy L = policy::PerLockByte<K>>
 class BasicKmemCache {
  public:
+  // The types that go with the parameters; and what prepares an object of a new slab.
   using Slabs = BasicSlabAllocator<K, L>;
   using Pages = BasicPageAllocator<K, L>;
   using Page = BasicPage<K>;
@@ -66,6 +67,7 @@ class BasicKmemCache {
   // with several CPUs it errs to true, for a barn or a list may be another's.
   bool interrupted() const noexcept;
 
+  // As it was created. Any context; stats() is a snapshot.
   const char* name() const noexcept { return name_; }
   std::size_t object_size() const noexcept { return object_size_; }
   SlabStats stats() const noexcept;

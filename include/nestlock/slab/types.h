@@ -13,6 +13,7 @@ enum class SlabAlloc : std::uint32_t {
   nolock = 0x01,      // SLAB_ALLOC_NOLOCK: no spinning lock at all, and no retry of a refused one
   no_recurse = 0x04,  // SLAB_ALLOC_NO_RECURSE: for a sheaf, which must not want a sheaf itself
 };
+// What each permits.
 constexpr bool alloc_flags_allow_sheaves(SlabAlloc f) noexcept {
   return !(static_cast<std::uint32_t>(f) & static_cast<std::uint32_t>(SlabAlloc::no_recurse));
 }
@@ -29,22 +30,29 @@ enum class SlabRefusal : std::uint8_t {
   no_pages,   // no partial slab, and the page floor refused
   injected,   // fail_every()
 };
+// How many there are; and their names.
 inline constexpr unsigned kSlabRefusals = 6;
 
+// For people.
 constexpr const char* name_of(SlabRefusal r) noexcept {
   constexpr const char* names[kSlabRefusals] = {"none",      "gate",     "size",
                                                 "list busy", "no pages", "injected"};
   return names[static_cast<unsigned>(r)];
 }
 
+// Counts of one cache, since it was created: a snapshot.
 struct SlabStats {
   std::uintptr_t fast_allocs, fast_frees;  // through this or that CPU's sheaves
   std::uintptr_t list_allocs, list_frees;  // single objects, by the list
   std::uintptr_t refill_allocs;            // of a sheaf that was filled for it
   std::uintptr_t new_slab_allocs;          // the first object of a new slab
   std::uintptr_t refills, flushes;         // sheaves filled and emptied
-  std::uintptr_t spare_swaps, barn_gets, barn_puts, sheaf_allocs;
-  std::uintptr_t new_slabs, discarded_slabs, orphans;
+  std::uintptr_t spare_swaps;              // of a CPU's two sheaves for each other
+  std::uintptr_t barn_gets, barn_puts;     // sheaves from and to the barn
+  std::uintptr_t sheaf_allocs;             // sheaves made
+  std::uintptr_t new_slabs;                // made of pages
+  std::uintptr_t discarded_slabs;          // given back as pages
+  std::uintptr_t orphans;                  // new slabs that found the list busy
   // Objects. Of those deferred the gate refused `gated_frees`; the others found the list busy.
   std::uintptr_t deferred, settled, gated_frees;
   std::uintptr_t

@@ -25,8 +25,9 @@
 
 namespace nestlock::testing {
 
+// Instructions that lie together.
 struct CodeRange {
-  std::uintptr_t lo = 0, hi = 0;
+  std::uintptr_t lo = 0, hi = 0;  // [lo, hi)
 };
 
 class CodeRanges {
@@ -48,6 +49,7 @@ class CodeRanges {
   // mangled name, or the qualified name with or without the argument list.
   static CodeRanges function(std::string_view name);
 
+  // The code of the program or shared object that `address` lies in.
   static CodeRanges object_of(const void* address) {
     CodeRanges r;
     for (const auto& o : internal::loaded_objects())
@@ -56,6 +58,7 @@ class CodeRanges {
     return r;
   }
 
+  // Adds these; what overlaps is one.
   CodeRanges& add(std::uintptr_t lo, std::uintptr_t hi) {
     remove(lo, hi);
     if (lo < hi) ranges_.push_back({lo, hi});
@@ -70,6 +73,7 @@ class CodeRanges {
     return *this;
   }
 
+  // Takes these out.
   CodeRanges& remove(std::uintptr_t lo, std::uintptr_t hi) {
     if (lo >= hi) return *this;
     std::vector<CodeRange> left;
@@ -85,6 +89,7 @@ class CodeRanges {
     return *this;
   }
 
+  // What is in it, sorted.
   bool empty() const { return ranges_.empty(); }
   bool contains(const void* address) const {
     const auto a = reinterpret_cast<std::uintptr_t>(address);

@@ -27,10 +27,11 @@
 
 namespace nestlock::testing {
 
+// What both have seen.
 struct ExploreAndSweepResult {
-  ExploreResult explored;
-  SweepResult swept;  // of a replay: nothing
-  bool replayed = false;
+  ExploreResult explored;  // by the simulator
+  SweepResult swept;       // of a replay: nothing
+  bool replayed = false;   // one schedule was shown again
 
   // Where instructions cannot be swept the simulator's word is all there is; text() says so.
   bool ok() const { return explored.ok() && (replayed || swept.ok() || !swept.supported); }

@@ -41,28 +41,30 @@
 
 namespace nestlock::testing {
 
+// What to explore.
 struct ExploreOptions {
-  static constexpr std::uint64_t kNoLimit = ~std::uint64_t{0};
+  static constexpr std::uint64_t kNoLimit = ~std::uint64_t{0};  // of `interruptions`
   std::uint64_t max_schedules = 1'000'000;  // then the search ends, and is not complete
   std::uint64_t max_steps = 10'000;         // of one execution; more is a failure
   std::uint64_t interruptions = kNoLimit;   // of a fibre that could have gone on; no reduction then
   unsigned migrations = 0;                  // of tasks to another CPU with tasks; no reduction then
   bool reduce = true;                       // skip schedules that differ in nothing that matters
   std::uint64_t random = 0;                 // so many random schedules instead of a search
-  std::uint64_t seed = 1;
-  std::string replay{};  // one schedule, as a failure's text shows it
+  std::uint64_t seed = 1;                   // of the first of them
+  std::string replay{};                     // one schedule, as a failure's text shows it
 };
 
+// What was seen.
 struct ExploreResult {
   std::uint64_t schedules = 0;  // that differ
   std::uint64_t redundant = 0;  // begun, and found to differ in nothing from an earlier one
-  std::uint64_t steps = 0;
-  bool complete = false;  // every schedule within the bounds was seen
-  std::string failure{};  // empty: none
-  std::string schedule{};
-  std::string trace{};
+  std::uint64_t steps = 0;      // of all of them
+  bool complete = false;        // every schedule within the bounds was seen
+  std::string failure{};        // empty: none
+  std::string schedule{};       // of the failure, for `replay`
+  std::string trace{};          // of the failure, step by step
   std::map<std::string, std::uint64_t> counts{};  // Sim::count()
-
+  // No failure, and something was seen; text() says it in a line, and what failed.
   bool ok() const { return failure.empty() && schedules != 0; }
   std::string text() const {
     std::string s = std::to_string(schedules) + " schedules" + (complete ? ", all" : "") + ", " +
@@ -82,6 +84,7 @@ inline void step() {
 // What only one may be in at a time.
 class Exclusive {
  public:
+  // Goes in and out; enter() alone stays in. Fails the execution if somebody is in already.
   void visit() {
     auto* const m = internal::SimMachine::current();
     enter();
@@ -114,11 +117,13 @@ class Sim {
     made_.push_back(p);
     return *p;
   }
+  // What runs on that CPU, each interrupted by those below it; and what runs when all have ended.
   void task(unsigned cpu, std::function<void()> body) { add(Level::task, cpu, body); }
   void softirq(unsigned cpu, std::function<void()> body) { add(Level::softirq, cpu, body); }
   void irq(unsigned cpu, std::function<void()> body) { add(Level::hardirq, cpu, body); }
   void nmi(unsigned cpu, std::function<void()> body) { add(Level::nmi, cpu, body); }
   void probe(unsigned cpu, std::function<void()> body) { add(Level::probe, cpu, body); }
+  void at_end(std::function<void()> body) { at_end_.push_back(std::move(body)); }
   // For set-up and the end: as if on that CPU.
   template <class F>
   void as_on(unsigned cpu, F f) {
@@ -126,8 +131,6 @@ class Sim {
     f();
     internal::SimMachine::outside_cpu() = 0;
   }
-  void at_end(std::function<void()> body) { at_end_.push_back(std::move(body)); }
-
   // Fails the execution unless `is`.
   void check(bool is, const char* what) {
     if (!is) machine_.fail(std::string("check failed: ") + what);
@@ -142,7 +145,6 @@ class Sim {
   friend class Explorer;
   Sim(internal::SimMachine& m, std::map<std::string, std::uint64_t>& counts)
       : machine_(m), counts_(counts) {}
-
   void add(Level level, unsigned cpu, std::function<void()>& body) {
     static constexpr const char* kNames[] = {"task", "softirq", "irq", "nmi", "probe"};
     const unsigned nr = numbers_[static_cast<unsigned>(level)]++;
@@ -159,9 +161,9 @@ class Sim {
 
 class Explorer {
  public:
+  // `set_up` is called for each execution, and makes the same each time.
   Explorer(std::function<void(Sim&)> set_up, ExploreOptions options)
       : set_up_(std::move(set_up)), options_(std::move(options)) {}
-
   ExploreResult run() {
     if (!options_.replay.empty()) {
       replay(options_.replay);
@@ -380,8 +382,7 @@ class Explorer {
       result_ = shortest;
       return;
     }
-    result_ = first;
-    options_ = as_asked;
+    result_ = first, options_ = as_asked;
   }
 
   std::function<void(Sim&)> set_up_;
@@ -391,6 +392,7 @@ class Explorer {
   std::uint64_t longest_ = 1;  // of the random executions so far, in steps
 };
 
+// Every execution of what `set_up` makes, within the options' bounds; ends at the first that fails.
 inline ExploreResult explore(std::function<void(Sim&)> set_up, ExploreOptions options = {}) {
   return Explorer(std::move(set_up), std::move(options)).run();
 }

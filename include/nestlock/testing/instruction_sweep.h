@@ -65,7 +65,7 @@ struct Boundary {
   std::uint64_t k = 0;            // the k-th boundary of the code, from 1
   std::uint64_t inner = 0;        // sweep_pairs(): the j-th of the first interruption; 0: none
   const void* address = nullptr;  // of the instruction that comes next
-  const void* inner_address = nullptr;
+  const void* inner_address = nullptr;  // likewise, in the first interruption
 };
 
 // "boundary 7 (list_take()+0x12)".
@@ -73,9 +73,9 @@ inline std::string to_text(const Boundary& b);
 
 // Which boundaries: first, first + every, ... up to last.
 struct Sample {
-  std::uint64_t first = 1;
-  std::uint64_t last = std::numeric_limits<std::uint64_t>::max();
-  std::uint64_t every = 1;
+  std::uint64_t first = 1;                                         // from 1
+  std::uint64_t last = std::numeric_limits<std::uint64_t>::max();  // or the code's last
+  std::uint64_t every = 1;                                         // not 0
 };
 
 // Signals blocked while the interruption runs, one bit each (signal s is bit s - 1). What it sends
@@ -91,28 +91,30 @@ inline constexpr SignalMask kAllSignals = ~SignalMask{0};
 // soon as a run goes another way, it steps.
 enum class Engine : std::uint8_t { automatic, trap_flag, breakpoints };
 
+// What to sweep.
 struct SweepOptions {
-  CodeRanges ranges = CodeRanges::whole_program();
-  SignalMask blocked = kNoSignals;
-  Sample boundaries{};  // of the code
-  Sample inner{};       // sweep_pairs(): of the first interruption
-  Engine engine = Engine::automatic;
+  CodeRanges ranges = CodeRanges::whole_program();  // what is interrupted
+  SignalMask blocked = kNoSignals;                  // while the interruption runs
+  Sample boundaries{};                              // of the code
+  Sample inner{};                                   // sweep_pairs(): of the first interruption
+  Engine engine = Engine::automatic;                // how
 };
 
+// What was seen.
 struct SweepResult {
-  bool supported = false;        // whether this machine can do it at all
-  bool complete = false;         // the code ended before the sample did
-  std::uint64_t boundaries = 0;  // interrupted; with sweep_pairs() pairs of them
-  std::uint64_t addresses = 0;   // distinct instructions among them (of the code, not inner)
-  std::uint64_t runs = 0;        // of the code
-  std::uint64_t traps = 0;       // taken
-  std::uint64_t failed = 0;      // checks that returned false
-  Boundary first_failed{};
-  std::uint64_t unseen = 0;  // places in the code (visited) after which there was no trap
-  Boundary first_unseen{};   // ... and what stands there
-  const char* unseen_after = nullptr;
-  Engine engine = Engine::trap_flag;  // that was used to the end
-  const char* trouble = nullptr;      // what went wrong with the sweep itself
+  bool supported = false;              // whether this machine can do it at all
+  bool complete = false;               // the code ended before the sample did
+  std::uint64_t boundaries = 0;        // interrupted; with sweep_pairs() pairs of them
+  std::uint64_t addresses = 0;         // distinct instructions among them (of the code, not inner)
+  std::uint64_t runs = 0;              // of the code
+  std::uint64_t traps = 0;             // taken
+  std::uint64_t failed = 0;            // checks that returned false
+  Boundary first_failed{};             // of them
+  std::uint64_t unseen = 0;            // places in the code (visited) after which there was no trap
+  Boundary first_unseen{};             // ... and what stands there
+  const char* unseen_after = nullptr;  // ... and which instruction it was
+  Engine engine = Engine::trap_flag;   // that was used to the end
+  const char* trouble = nullptr;       // what went wrong with the sweep itself
 
   // All checks held, and there were some: a sweep that saw no boundary has shown nothing.
   bool ok() const { return supported && !trouble && boundaries != 0 && failed == 0; }

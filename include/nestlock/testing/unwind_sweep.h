@@ -34,6 +34,7 @@
 
 namespace nestlock::testing {
 
+// What was seen.
 struct UnwindResult {
   SweepResult sweep;                 // failed: boundaries where another stack was unwound
   std::uint64_t unwound = 0;         // boundaries in `where`
@@ -42,6 +43,7 @@ struct UnwindResult {
   std::vector<const void*> callers;  // of the code: return addresses, the outermost one last
   std::string wrong;                 // about the first that failed
 
+  // No other stack was unwound, and some were.
   bool ok() const { return sweep.ok() && unwound != 0 && !callers.empty(); }
   // Whether `function` (with or without its arguments) is among the callers.
   bool called_from(std::string_view function) const;

@@ -1,0 +1,54 @@
+# Doxygen's input filter for Markdown pages: awk -f page_filter.awk PAGE; run in the top folder. It
+# gives each heading an id as the web gives it one, made unique by the page's name, and turns links
+# to pages into references to these: links are written for who reads the repository.
+
+function id_of(path) {
+  gsub(/[^A-Za-z0-9]/, "_", path)
+  return path == "README_md" ? "mainpage" : "page_" path
+}
+# As GitHub makes it: lower case, without punctuation, hyphens for spaces.
+function slug(text) {
+  text = tolower(text)
+  gsub(/[^a-z0-9_ -]/, "", text)
+  gsub(/ /, "-", text)
+  return text (uses[text]++ ? "-" uses[text] - 1 : "")
+}
+function normal(path) {
+  while (path ~ /(^|\/)\.\//) sub(/\.\//, "", path)
+  while (path ~ /[^\/]+\/\.\.\//) sub(/[^\/]+\/\.\.\//, "", path)
+  return path
+}
+
+FNR == 1 {
+  page = FILENAME
+  "pwd -P" | getline top
+  sub("^" top "/", "", page)
+  folder = page ~ /\// ? page : ""
+  sub(/[^\/]*$/, "", folder)
+}
+/^ *```/ { fenced = !fenced }
+fenced || /^    / { print; next }
+
+/^#+ / {
+  title = $0
+  sub(/^#+ /, "", title)
+  print $0 " {#" (seen++ ? id_of(page) "__" slug(title) : id_of(page)) "}"
+  next
+}
+{
+  out = ""
+  rest = $0
+  while (match(rest, /\]\([^)]*\)/)) {
+    link = substr(rest, RSTART + 2, RLENGTH - 3)
+    anchor = ""
+    if (match(link, /#/)) { anchor = substr(link, RSTART + 1); link = substr(link, 1, RSTART - 1) }
+    match(rest, /\]\([^)]*\)/)
+    if (link ~ /:\/\//) now = substr(rest, RSTART, RLENGTH)
+    else if (link == "" || link ~ /\.md$/)
+      now = "](@ref " id_of(link == "" ? page : normal(folder link)) (anchor == "" ? "" : "__" anchor) ")"
+    else { sub(/.*\//, "", link); now = "](" link ")" }
+    out = out substr(rest, 1, RSTART - 1) now
+    rest = substr(rest, RSTART + RLENGTH)
+  }
+  print out rest
+}

@@ -1,0 +1,61 @@
+help_docs() {
+  cat <<'END'
+builds all pages and the reference as one site, and checks them
+
+usage: ./nest docs
+
+The site is .nest/docs/html/index.html: the Markdown pages, and the reference from the headers. Checked
+are, each an error: code blocks that do not compile by themselves, or do not print what is shown
+(the README's are run by //test/docs:readme_test); links that lead nowhere; and public names without
+a comment: everything in namespace nestlock that is not in a namespace `internal`, but for
+enumerators and macros. What tools/docs/Doxyfile leaves out, and why, stands there.
+
+Doxygen is installed if it is missing (Debian, as ./nest setup does it).
+END
+}
+
+docs_pages() {
+  find . -name '*.md' -not -path './.nest/*' -not -path './.git/*' -not -path './bazel-*' |
+    sed 's|^\./||' | LC_ALL=C sort
+}
+
+docs_blocks() {
+  local page
+  . tools/docs/blocks.sh
+  choose_compiler || die "no C++ compiler: install g++ or clang++ (C++20), or set CXX"
+  for page in $(docs_pages); do
+    compile_blocks "$page" "$work/compiled/$page" smp_debug
+    [ "$page" = README.md ] || run_blocks "$page" "$work/run/$page"
+  done
+}
+
+# shellcheck disable=SC2046  # file names without spaces
+docs_links() { LC_ALL=C awk -f tools/docs/links.awk $(docs_pages); }
+
+docs_reference() {
+  rm -rf -- "$state/docs" && mkdir -p "$state/docs" || return
+  doxygen tools/docs/Doxyfile || say "doxygen failed"
+  sed "s|^$top/||" "$state/docs/warnings" | grep -vE '\((macro definition|enumvalue)\) of .* is not documented'
+  # (What is printed counts, not the status of a grep that found nothing.)
+  [ -s "$state/docs/html/index.html" ] || say "there is no site"
+}
+
+run_docs() {
+  local work
+  [ $# = 0 ] || die "docs takes no arguments; see ./nest docs --help"
+  if ! have doxygen; then
+    . "$driver/cmd_setup.sh"
+    is_debian || die "no doxygen here: install it, then try again"
+    mkdir -p "$state" || die "cannot write to $state"
+    needed_packages=doxygen
+    install_packages
+  fi
+  cd "$top" || exit 2
+  work=$(mktemp -d) || exit 2
+  # shellcheck disable=SC2064  # now: it is local
+  trap "rm -rf -- '$work'" EXIT
+  step "each code block compiles, and prints what is shown" docs_blocks
+  step "each link leads somewhere" docs_links
+  step "each public name has a comment" docs_reference
+  steps_end docs && say "the site is .nest/docs/html/index.html"
+}
