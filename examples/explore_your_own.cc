@@ -1,3 +1,14 @@
+// A structure of your own, explored and swept: is it right whenever it is interrupted?
+//
+// Shows: one description of a task, an interruption and what must hold afterwards, given to two
+//        tools: a simulator that tries every interleaving, and the processor, interrupted after each
+//        instruction.
+// For:   who writes a lock or a structure that interrupts enter. docs/explore_your_own.md explains it.
+// Build: g++ -std=c++20 -O2 -Iinclude -DNESTLOCK_CONFIG=up examples/explore_your_own.cc
+//            -o explore_your_own
+// Prints:
+//   explored: 6 schedules, all, 0 redundant, 54 steps
+//   swept: ~23 boundaries at ~23 addresses, ~26 runs, ~116 traps by breakpoints, 0 failed
 #include <cstdio>
 
 #include "nestlock/nestlock.h"
