@@ -9,8 +9,7 @@
 //   requests 30000, bytes 3000000
 //   signals: 30 recorded, 30 refused, 0 saw half of an update
 //
-// "Refused" are the signals that came between the two halves of an update. Take a lock that does not
-// promise its answer (`SpinLock` in configuration `up`) and such a handler is let in.
+// Refused are the signals that came between the two halves of an update.
 #include <atomic>
 #include <cstdio>
 #include <thread>
