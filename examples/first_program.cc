@@ -3,7 +3,7 @@
 // Shows: TrySpinLock in a handler that may interrupt the lock's own section, and kmalloc_nolock().
 // For:   everybody, first; docs/getting_started.md explains it.
 // Build: g++ -std=c++20 -Iinclude -DNESTLOCK_CONFIG=up examples/first_program.cc
-//            lib/port/*.cc lib/page/*.cc lib/slab/*.cc -pthread -o first_program
+//            lib/*/*.cc -pthread -o first_program
 // Prints:
 //   3 signals: 2 recorded, 1 refused
 //   recorded: number 3, number 1

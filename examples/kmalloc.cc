@@ -4,7 +4,7 @@
 //        a cache; what a program does when memory fails, tried on purpose; what a bad free does.
 // For:   who allocates in handlers. docs/allocators.md is the whole story.
 // Build: g++ -std=c++20 -Iinclude -DNESTLOCK_CONFIG=up_debug examples/kmalloc.cc
-//            lib/port/*.cc lib/page/*.cc lib/slab/*.cc -pthread -o kmalloc
+//            lib/*/*.cc -pthread -o kmalloc
 // Prints:
 //   60 bytes asked for: an object of 64; grown to 200: an object of 256, contents kept
 //   irq handler, kmalloc(gfp::atomic): served

@@ -97,8 +97,8 @@ void measure(const char* name, bool (*set_up)(), void (*update)(), const long& h
     return;
   }
   const long calls = traps / 2 - 1;  // without the kill() that ends the counting
-  std::printf("%s %d sections, %ld system calls, %d of %d signals handled\n", name, kSections, calls,
-              WEXITSTATUS(status), kSignals);
+  std::printf("%s %d sections, %ld system calls, %d of %d signals handled\n", name, kSections,
+              calls, WEXITSTATUS(status), kSignals);
 }
 
 int main() {

@@ -1,12 +1,16 @@
 // A port of your own: what the library asks of a machine, in one file.
 //
 // -DNESTLOCK_PORT=custom makes nestlock/nestlock.h include this header, by this name, from the
-// include path. It comes after the concept `Port`, and the compiler names what is missing. The
-// machine is a pretended one with one CPU; each function says what yours must do in its place.
+// include path. It must satisfy the concept `Port` of nestlock/port/port.h; the compiler names what
+// is missing. The machine is a pretended one with one CPU; each function says what yours must do in
+// its place.
 #pragma once
 
 #include <atomic>
 #include <cstdio>
+
+#include "nestlock/config/config.h"
+#include "nestlock/port/port.h"
 
 // The machine: what on hardware are registers and a vector table.
 namespace machine {
@@ -49,8 +53,8 @@ struct MachinePort {
   template <class T>
   using Atomic = std::atomic<T>;
 
-  // Masks irqs on this CPU and returns what they were; nests. It is also a barrier for the compiler:
-  // the section that follows must not begin before it. (ARM: read PRIMASK, then cpsid i.)
+  // Masks irqs on this CPU and returns what they were; nests. It is also a barrier for the
+  // compiler: the section that follows must not begin before it. (ARM: read PRIMASK, then cpsid i.)
   using IrqState = bool;
   static IrqState irq_save() noexcept {
     const bool was = machine::irqs_masked;
