@@ -21,6 +21,6 @@ first_program() {
     <(sed -n '/^#include/,$p' examples/first_program.cc) ||
     echo "the program of docs/getting_started.md is not that of examples/first_program.cc"
 }
-problems=$({ first_program; check docs/getting_started.md 2; } 2>&1)
+problems=$({ first_program; check docs/getting_started.md 2; check docs/allocators.md 1; } 2>&1)
 [ -z "$problems" ] || { printf 'FAILED: %s\n' "$problems"; exit 1; }
 echo "the guides' programs print what they show"
