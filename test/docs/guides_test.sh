@@ -21,6 +21,21 @@ first_program() {
     <(sed -n '/^#include/,$p' examples/first_program.cc) ||
     echo "the program of docs/getting_started.md is not that of examples/first_program.cc"
 }
-problems=$({ first_program; check docs/getting_started.md 2; check docs/allocators.md 1; } 2>&1)
+# The functions that a page names exist.
+functions_of() { # PAGE
+  local name
+  while read -r name; do
+    grep -rqE "(^|[^a-z_])$name\(" include lib || echo "$1: there is no function $name()"
+  done < <(grep -oE '`[a-z_]+\(\)' "$1" | tr -d '`()' | sort -u)
+}
+problems=$(
+  {
+    first_program
+    check docs/getting_started.md 2
+    check docs/allocators.md 1
+    functions_of docs/allocators.md
+    functions_of docs/life_of_a_kmalloc.md
+  } 2>&1
+)
 [ -z "$problems" ] || { printf 'FAILED: %s\n' "$problems"; exit 1; }
 echo "the guides' programs print what they show"
