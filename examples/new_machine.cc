@@ -48,6 +48,9 @@ void on_nmi_that_errs() {
   any_lock.unlock();
 }
 
+// (clang's -Wthread-safety finds this one as it compiles, so it is told to look away.)
+void unlock_what_nobody_holds() NESTLOCK_NO_TSA { any_lock.unlock(); }
+
 int main() {
   machine::irq_vector = on_irq;
   machine::nmi_vector = on_nmi;
@@ -75,5 +78,5 @@ int main() {
   machine::nmi_vector = on_nmi_that_errs;
   machine::nmi_line_rises();
   std::printf("unlock() of a free lock:\n");
-  any_lock.unlock();
+  unlock_what_nobody_holds();
 }

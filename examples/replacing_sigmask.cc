@@ -47,6 +47,7 @@ void on_signal(int) {
   pthread_mutex_unlock(&mutex);
 }
 bool set_up() { return std::signal(SIGUSR1, on_signal) != SIG_ERR; }
+long signals_handled() { return handled; }
 }  // namespace before
 
 namespace after {
@@ -64,10 +65,14 @@ void on_signal(int, siginfo_t*, void*) {
 bool set_up() {
   return nestlock::signals::register_irq(SIGUSR1, on_signal) == nestlock::signals::Error::none;
 }
+long signals_handled() {
+  nestlock::Guard guard(lock, nestlock::irq_save);
+  return handled;
+}
 }  // namespace after
 
 // Runs in a child that is traced: stops itself before and after the sections, then sends signals.
-int child(bool (*set_up)(), void (*update)(), const long& handled) {
+int child(bool (*set_up)(), void (*update)(), long (*handled)()) {
   if (ptrace(PTRACE_TRACEME, 0, nullptr, nullptr) != 0) return 255;
   if (!set_up()) return 254;
   update();  // the first use finds this thread's CPU
@@ -76,10 +81,10 @@ int child(bool (*set_up)(), void (*update)(), const long& handled) {
   for (int i = 0; i < kSections; ++i) update();
   kill(self, SIGSTOP);
   for (int i = 0; i < kSignals; ++i) raise(SIGUSR1);
-  return static_cast<int>(handled);
+  return static_cast<int>(handled());
 }
 
-void measure(const char* name, bool (*set_up)(), void (*update)(), const long& handled) {
+void measure(const char* name, bool (*set_up)(), void (*update)(), long (*handled)()) {
   const pid_t pid = fork();
   if (pid == 0) _exit(child(set_up, update, handled));
   int stops = 0, status = 0;
@@ -102,6 +107,6 @@ void measure(const char* name, bool (*set_up)(), void (*update)(), const long& h
 }
 
 int main() {
-  measure("before:", before::set_up, before::update, before::handled);
-  measure("after: ", after::set_up, after::update, after::handled);
+  measure("before:", before::set_up, before::update, before::signals_handled);
+  measure("after: ", after::set_up, after::update, after::signals_handled);
 }

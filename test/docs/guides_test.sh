@@ -25,7 +25,7 @@ first_program() {
 functions_of() { # PAGE
   local name
   while read -r name; do
-    grep -rqE "(^|[^a-z_])$name\(" include lib || echo "$1: there is no function $name()"
+    grep -RqE "(^|[^a-z_])$name\(" include lib || echo "$1: there is no function $name()"
   done < <(grep -oE '`[a-z_]+\(\)' "$1" | tr -d '`()' | sort -u)
 }
 problems=$(
