@@ -12,7 +12,7 @@ trap 'rm -rf -- "$work"' EXIT
 
 check() { # PAGE PROGRAMS
   local page=$1
-  compile_blocks "$page" "$work/$page/compiled" up smp_rt_debug
+  compile_blocks "$page" "$work/$page/compiled" smp_rt_debug  # as up it is compiled to be run
   run_blocks "$page" "$work/$page/run"
   [ "$(find "$work/$page/run" -name said | wc -l)" = "$2" ] || echo "$page: not $2 console blocks were run"
 }
