@@ -1,5 +1,5 @@
-/* Concurrency Kit's own test of spinlocks over ours: CK's validate.h, whose macros are one lock of
- * ours, called through ck_lock.cc. */
+/* Concurrency Kit's own test of spinlocks over ours: the macros of its validation program are one
+ * lock of ours, called through ck_lock.cc. */
 #include <stdbool.h>
 
 void client_lock(void);

@@ -1,5 +1,5 @@
-// SQLite's own speedtest1, twice at once in one process, then two threads on one connection. What it
-// prints is the same for each allocator and each kind of mutex.
+// SQLite's own speedtest1, twice at once in one process, then two threads on one connection. What
+// it prints is the same for each allocator and each kind of mutex.
 //
 //   sqlite_threads SIZE
 #include <sqlite3.h>
@@ -17,7 +17,8 @@ namespace {
 using Main = int(int, char**);
 
 void speedtest1(Main* run, const char* size, const char* file) {
-  const char* argv[] = {"speedtest1", "--verify", "--size", size, "--testset", "main", file, nullptr};
+  const char* argv[] = {"speedtest1", "--verify", "--size", size,
+                        "--testset",  "main",     file,     nullptr};
   if (run(7, const_cast<char**>(argv)) != 0) std::abort();
 }
 
@@ -28,8 +29,8 @@ void exec(sqlite3* db, const char* sql) {
   std::exit(1);
 }
 
-// Each insert is a section of its own over the connection's mutex, which exec() enters again: nobody
-// else's row may come between the insert and the question for its number.
+// Each insert is a section of its own over the connection's mutex, which exec() enters again:
+// nobody else's row may come between the insert and the question for its number.
 void insert(sqlite3* db, int thread, int rows) {
   sqlite3_mutex* const mutex = sqlite3_db_mutex(db);
   for (int i = 0; i < rows; ++i) {
