@@ -1,6 +1,7 @@
 // Nestlock's locks beside their peers and beside what no lock can beat, in one run.
 #include "absl/base/config.h"
 #include "absl/synchronization/mutex.h"
+#include "nestlock/nestlock.h"
 #include "rows.h"
 #include "run.h"
 
@@ -13,7 +14,9 @@ std::string context() {
 #else
   const std::string version = "(no release)";
 #endif
-  return "Abseil " + version + ", absl::Mutex: deadlock detection off (kIgnore)";
+  return "Abseil " + version + ", absl::Mutex: deadlock detection off (kIgnore)\n" +
+         "smp: a registered waiter with p before it is passed by lock() at most (p + 1) x " +
+         std::to_string(nestlock::hosted::Parks::kParking.passes) + " times";
 }
 
 }  // namespace
@@ -32,6 +35,6 @@ int main(int argc, char** argv) {
                        bench::add_limits();
                        bench::add_nestlock();
                        bench::add_peers();
-                       if (o.parked_thread) bench::add_contended(o.round_ms);
+                       if (o.parked_thread) bench::add_contended(o);
                      }});
 }

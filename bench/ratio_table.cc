@@ -45,14 +45,21 @@ void add_once(std::vector<std::string>& list, const std::string& what) {
 void RatioTable::ReportRuns(const std::vector<Run>& runs) {
   for (const Run& run : runs) {
     if (run.run_type != Run::RT_Iteration) continue;
-    const std::string& name = run.run_name.function_name;
-    Samples& s = samples_[name];
+    const std::string& row = run.run_name.function_name;
+    Samples& s = samples_[row];
+    if (run.error_occurred && run.error_message == kBusyMachine) {
+      ++s.thrown;
+      continue;
+    }
     if (run.error_occurred) {
       s.error = run.error_message;
       continue;
     }
-    const auto fairness = run.counters.find("fairness");
-    if (fairness != run.counters.end()) s.fairness.push_back(fairness->second.value);
+    const auto keep = [&run](const char* name, std::vector<double>& in) {
+      const auto found = run.counters.find(name);
+      if (found != run.counters.end()) in.push_back(found->second.value);
+    };
+    keep("fairness", s.fairness), keep("passed", s.passed), keep("other", s.other);
     // CPU time is not disturbed by who else runs here; several threads measure their own.
     s.ns.push_back(run.run_name.time_type.empty() ? run.GetAdjustedCPUTime()
                                                   : run.GetAdjustedRealTime());
@@ -127,13 +134,14 @@ void RatioTable::print_contended() {
       out() << "\n"
             << table << " under the lock, 100 ns outside:\n\n"
             << "| lock | acquisitions/s | p10..p90 | x pthread_mutex | fairness max/min, median "
-               "(worst) |\n|---|--:|--:|--:|--:|\n";
+               "(worst) | passed at most | other load, worst |\n|---|--:|--:|--:|--:|--:|--:|\n";
     }
     const auto millions = [&](double q) { return fixed(1e3 / quantile(s->ns, q)); };
     out() << "| " << name.row << " | " << millions(0.5) << " M | " << millions(0.9) << ".."
           << millions(0.1) << " M | " << (reference > 0 ? fixed(reference / median(s->ns)) : "-")
           << " | " << fixed(median(s->fairness)) << " (" << fixed(quantile(s->fairness, 1))
-          << ") |\n";
+          << ") | " << fixed(quantile(s->passed, 1), 0) << " | " << fixed(quantile(s->other, 1))
+          << " |\n";
   }
 }
 
@@ -162,6 +170,9 @@ void RatioTable::print_errors() {
     else if (!s.error.empty())
       out() << "\n" << full << ": ERROR: " << s.error << "\n";
   }
+  for (const auto& [full, s] : samples_)
+    if (s.thrown)
+      out() << "\n" << full << ": " << s.thrown << " repetitions thrown away: other programs ran\n";
   for (const std::string& name : absent) out() << "\n" << name << ": " << kNotHere << "\n";
 }
 

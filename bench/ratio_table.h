@@ -29,8 +29,9 @@ class RatioTable : public benchmark::BenchmarkReporter {
 
  private:
   struct Samples {
-    std::vector<double> ns, fairness;
-    std::string error;  // or why it is not here
+    std::vector<double> ns, fairness, passed, other;
+    std::string error;    // or why it is not here
+    unsigned thrown = 0;  // repetitions, for the load of other programs
   };
 
   void print_pairs();

@@ -23,7 +23,8 @@ inline constexpr const char* kLimit = "limit";
 inline constexpr const char* kNestlock = "nestlock";
 inline constexpr const char* kPeer = "peer";
 inline constexpr const char* kContended = "contended";
-inline constexpr const char* kNotHere = "not here";            // a row whose peer is not installed
+inline constexpr const char* kNotHere = "not here";  // a row whose peer is not installed
+inline constexpr const char* kBusyMachine = "other programs were running: thrown away";
 inline constexpr const char* kReference = "limit/xchg+store";  // every ratio's denominator
 
 // The rows' names in the order of the tables; the order of running is random.
@@ -67,7 +68,7 @@ inline void add_absent(const std::string& name) {
 void add_limits();
 void add_nestlock();
 void add_peers();
-void add_contended(int round_ms);
+void add_contended(const RunOptions& options);
 void add_slab(const RunOptions& options);
 void add_pages(const RunOptions& options);
 void add_drains(const RunOptions& options);

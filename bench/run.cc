@@ -30,6 +30,8 @@ constexpr const char* kUsage =
   --parked_thread=false  time in a process of one thread, where glibc leaves out its locked
                          instructions; without the rows of several threads
   --round_ms=N           length of a round of several threads, default 200
+  --other_load=X         such a round is thrown away if other programs used more than X processors
+                         meanwhile, default 0.1
   --json                 the same as --benchmark_format=json: all repetitions, no tables
 
 Useful: --benchmark_filter=REGEX --benchmark_repetitions=N --benchmark_list_tests
@@ -58,6 +60,8 @@ Options parse(int argc, char** argv) {
       o.parked_thread = value != "false" && value != "0";
     } else if (starts_with(argv[i], "--round_ms=", value)) {
       o.round_ms = std::max(1, std::atoi(value.data()));
+    } else if (starts_with(argv[i], "--other_load=", value)) {
+      o.other_load = std::atof(value.data());
     } else if (std::string_view(argv[i]) == "--json") {
       o.rest.emplace_back("--benchmark_format=json");
       o.tables = false;

@@ -11,6 +11,7 @@ namespace bench {
 struct RunOptions {
   bool parked_thread = true;
   int round_ms = 200;
+  double other_load = 0.1;  // processors that others may use in a round of several threads
 };
 
 struct Program {

@@ -47,6 +47,7 @@ check() { # TEXT COMMAND...
 }
 same_code() { diff <(code_of "$1") <(code_of "$2"); }
 not_empty() { [ -n "$(code_of "$1")" ]; }
+locked_once() { [ "$(locked "$1" | wc -l)" = 1 ]; }
 not_locked() { ! locked "$1"; }
 saves_nothing() { ! code_of "$1" | grep -E '^(call|push)'; }
 # Each of two sections reads its data anew; without the words' signal fences one compiler keeps
@@ -104,6 +105,7 @@ for compiler in g++ clang++-19 clang++; do
   build "$compiler" smp || exit 1
   check "smp: try_spin_try() has no locked instruction" locked try_spin_try >/dev/null
   check "smp: try_spin_unlock() has a locked instruction" not_locked try_spin_unlock
+  check "smp: raw_pair() has not just one locked instruction" locked_once raw_pair
   for function in local_try_try kmalloc_64 kfree_one; do
     check "smp: $function() has a locked instruction" not_locked "$function"
   done

@@ -24,22 +24,14 @@ void wait_until(auto condition) {
 }
 
 // The lock words, as bytes: what is in them is part of each lock's documentation.
-std::uint8_t fifo_byte(const AnyLock& lock, unsigned at) {
-  return __atomic_load_n(static_cast<const std::uint8_t*>(lock.address()) + at, __ATOMIC_RELAXED);
-}
 std::uint32_t pi_word(const AnyLock& lock) {
   return __atomic_load_n(static_cast<const std::uint32_t*>(lock.address()), __ATOMIC_RELAXED);
 }
-// Waiters that have a place in the queue.
-unsigned waiters(const AnyLock& lock) {
-  return static_cast<std::uint8_t>(fifo_byte(lock, 2) - fifo_byte(lock, 3));
-}
-
 bool between_threads(const LockCalls& c) {
   return c.lock &&
          (c.sleeps || (c.config.smp && c.type != LockType::local && c.type != LockType::local_try));
 }
-bool is_fifo(const LockCalls& c) { return between_threads(c) && !c.sleeps; }
+bool spins(const LockCalls& c) { return between_threads(c) && !c.sleeps; }
 
 // ---- all that threads may share -----------------------------------------------------------------
 
@@ -50,8 +42,7 @@ INSTANTIATE_TEST_SUITE_P(All, BetweenThreads, ::testing::ValuesIn(locks_where(be
 TEST_P(BetweenThreads, OneAtATime) {
   AnyLock lock(*GetParam());
   constexpr unsigned kThreads = 4;
-  // Where the threads outnumber the processors, a turn in a queue may cost a time slice.
-  const unsigned rounds = (is_fifo(*GetParam()) ? 400 : 20000) / kLess;
+  const unsigned rounds = 20000 / kLess;
   const bool tries = GetParam()->try_lock;
   unsigned long counter = 0;  // no atomic: TSan checks the order, the sum checks exclusion
   std::atomic<unsigned long> sections{0};
@@ -118,96 +109,41 @@ TEST_P(BetweenThreads, UnlockDoesNotTouchTheLockAfterIt) {
   }
 }
 
-// ---- SMP: first come, first served --------------------------------------------------------------
+// ---- SMP: waiters that spin, nap and sleep (park_lock_test has the word by itself) ---------------
 
-class Fifo : public ::testing::TestWithParam<const LockCalls*> {};
-INSTANTIATE_TEST_SUITE_P(All, Fifo, ::testing::ValuesIn(locks_where(is_fifo)), name_of_lock);
+class Spinning : public InterruptTest, public ::testing::WithParamInterface<const LockCalls*> {};
+INSTANTIATE_TEST_SUITE_P(All, Spinning, ::testing::ValuesIn(locks_where(spins)), name_of_lock);
 
-TEST_P(Fifo, WaitersAreServedInTheOrderTheyCame) {
+// A handler that came upon a waiter may have the lock as soon as it is free: the waiter below it
+// has no claim to it, and nobody else is there.
+std::atomic<AnyLock*> tried_on_a_waiter{nullptr};
+std::atomic<bool> is_there{false}, is_free{false}, was_granted{false};
+
+TEST_P(Spinning, AnNmiOnAWaiterIsGrantedTheFreeLock) {
+  if (!GetParam()->try_lock) return;
   AnyLock lock(*GetParam());
-  std::vector<unsigned> served, expected;
-  std::vector<std::thread> threads;
+  tried_on_a_waiter = &lock;
+  is_there = is_free = was_granted = false;
   lock.lock();
-  for (unsigned t = 0; t < 8; ++t) {
-    threads.emplace_back([&, t] {
-      lock.lock();
-      served.push_back(t);
-      lock.unlock();
-    });
-    wait_until([&] { return waiters(lock) == t + 1; });
-    expected.push_back(t);
-  }
-  EXPECT_TRUE(GetParam()->is_locked(lock.address()));
+  std::thread waiter([&] {
+    lock.lock();
+    lock.unlock();
+  });
+  wait_until([&] { return lock.is_contended(); });
+  set_default(Where::nmi, [] {
+    is_there = true;
+    while (!is_free) sched_yield();
+    if (!tried_on_a_waiter.load()->try_lock()) return;
+    was_granted = true;
+    tried_on_a_waiter.load()->unlock();
+  });
+  pthread_kill(waiter.native_handle(), detail::kNmiSignal);
+  wait_until([&] { return is_there.load(); });
   lock.unlock();
-  for (std::thread& t : threads) t.join();
-  EXPECT_EQ(served, expected);
-  EXPECT_EQ(waiters(lock), 0u);
-}
-
-// Only between the holder's release and the head's take is a lock free that somebody waits for: a
-// try there would overtake the queue.
-TEST_P(Fifo, TryDoesNotOvertakeTheQueue) {
-  AnyLock lock(*GetParam());
-  std::atomic<bool> stop{false};
-  std::atomic<unsigned> overtaken{0}, refused{0};
-  // A queue that is never empty until the end: two threads that each wait for the other's section.
-  std::vector<std::thread> queue;
-  lock.lock();
-  for (unsigned t = 0; t < 2; ++t)
-    queue.emplace_back([&] {
-      while (!stop.load()) {
-        lock.lock();
-        wait_until([&] { return waiters(lock) >= 1 || stop.load(); });
-        lock.unlock();
-      }
-    });
-  wait_until([&] { return waiters(lock) == 2; });
-  lock.unlock();
-  for (unsigned i = 0; i < 2000 / kLess; ++i) {
-    if (lock.try_lock()) {
-      overtaken.fetch_add(1);
-      lock.unlock();
-    } else {
-      refused.fetch_add(1);
-    }
-  }
-  EXPECT_EQ(overtaken.load(), 0u);
-  EXPECT_GT(refused.load(), 0u);
-  stop.store(true);
-  for (std::thread& t : queue) t.join();
-}
-
-// One byte counts the tickets: more waiters than it can count cost order, neither exclusion nor
-// progress. All have the same word, so two kernels' will do.
-class FifoCrowd : public Fifo {};
-INSTANTIATE_TEST_SUITE_P(Some, FifoCrowd, ::testing::ValuesIn(locks_where([](const LockCalls& c) {
-                           return is_fifo(c) && c.type == LockType::raw_spin &&
-                                  !c.config.preempt_rt;
-                         })),
-                         name_of_lock);
-
-TEST_P(FifoCrowd, MoreWaitersThanTickets) {
-  AnyLock lock(*GetParam());
-  constexpr unsigned kThreads = 280, kRounds = kLess > 1 ? 1 : 3;
-  unsigned long counter = 0;
-  std::atomic<unsigned> started{0};
-  std::vector<std::thread> threads;
-  lock.lock();
-  for (unsigned t = 0; t < kThreads; ++t)
-    threads.emplace_back([&] {
-      started.fetch_add(1);
-      for (unsigned i = 0; i < kRounds; ++i) {
-        lock.lock();
-        ++counter;
-        lock.unlock();
-      }
-    });
-  wait_until([&] { return started.load() == kThreads; });
-  std::this_thread::sleep_for(std::chrono::milliseconds(20));
-  lock.unlock();
-  for (std::thread& t : threads) t.join();
-  EXPECT_EQ(counter, 1ul * kRounds * kThreads);
-  EXPECT_EQ(waiters(lock), 0u);
+  is_free = true;
+  waiter.join();
+  set_default(Where::nmi, nullptr);
+  EXPECT_TRUE(was_granted);
   EXPECT_FALSE(lock.is_locked());
 }
 

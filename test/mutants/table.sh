@@ -18,6 +18,7 @@ pi=include/nestlock/port/hosted_pi.h
 signals=lib/port/signals.cc
 words=include/nestlock/lock/words.h
 fifo=include/nestlock/lock/fifo_word.h
+park=include/nestlock/lock/park_word.h
 sleep=include/nestlock/lock/sleep_word.h
 core=include/nestlock/lock/core.h
 guard=include/nestlock/lock/guard.h
@@ -237,13 +238,13 @@ mutant byte_try_refuses lock_contract_test.smp_debug 'Cells/TryLock.OnAFreeLock/
   'truth both ways: a free lock is granted' \
   $words 's/    if (held()) return false;\n    flag_/    return false;\n    flag_/'
 
-mutant fifo_try_refuses lock_contract_test.smp_debug 'Cells/TryLock.OnAFreeLock/*' \
+mutant park_try_refuses lock_contract_test.smp_debug 'Cells/TryLock.OnAFreeLock/*' \
   'the same on SMP' \
-  $fifo 's/try_acquire() noexcept { return !queued() \&\& take(); }/try_acquire() noexcept { return false; }/'
+  $park 's/try_acquire() noexcept { return take(); }/try_acquire() noexcept { return false; }/'
 
-mutant losing_try_draws_a_ticket lock_contract_test.smp_debug 'Cells/TryLock.OnALockHeldBy*' \
+mutant park_losing_try_counts lock_contract_test.smp_debug 'Cells/TryLock.OnALockHeldBy*' \
   'a losing try leaves every byte as it was' \
-  $fifo 's/    return locked_.load(kRelaxed) == 0 \&\&\n/    return (locked_.load(kRelaxed) == 0 || (queue_.fetch_add(0x101, kRelaxed), false)) \&\&\n/'
+  $park 's/    return lock_.load(kRelaxed) == 0 \&\&\n/    return (lock_.load(kRelaxed) == 0 || (passes_.fetch_add(1, kRelaxed), false)) \&\&\n/'
 
 mutant losing_try_writes lock_contract_test.smp_debug 'Cells/TryLock.OnALockHeldBy*' \
   'the same on one CPU' \
@@ -253,21 +254,87 @@ mutant byte_never_released lock_scenarios_test.smp_debug 'All/Promised.T10_L5_*'
   'unlock() gives the lock back' \
   $words 's/    flag_.store(0, kRelaxed);\n//'
 
-mutant fifo_never_released lock_contract_test.smp_debug 'Cells/TryLock.OnAFreeLock/*' \
+mutant park_never_released lock_contract_test.smp_debug 'Cells/TryLock.OnAFreeLock/*' \
   'the same on SMP' \
-  $fifo 's/locked_.store(0, std::memory_order_release);//'
+  $park 's/    lock_.store(0, std::memory_order_release);  *\/\/ pairs with take()\n//'
 
-mutant fifo_unlock_relaxed lock_threads_test.smp_debug+tsan 'All/BetweenThreads.OneAtATime/*' \
+mutant park_unlock_relaxed lock_threads_test.smp_debug+tsan 'All/BetweenThreads.OneAtATime/*' \
   'the next holder sees what the last one did' \
+  $park 's/lock_.store(0, std::memory_order_release);\( *\/\/ pairs\)/lock_.store(0, kRelaxed);\1/'
+
+mutant park_take_relaxed lock_threads_test.smp_debug+tsan 'All/BetweenThreads.OneAtATime/*' \
+  'the same, of the other side' \
+  $park 's/(free, kLocked, std::memory_order_acquire, kRelaxed)/(free, kLocked, kRelaxed, kRelaxed)/'
+
+mutant fifo_unlock_relaxed fifo_lock_test.smp_debug+tsan Fifo.OneAtATime \
+  'the same, of the word without parking' \
   $fifo 's/locked_.store(0, std::memory_order_release)/locked_.store(0, kRelaxed)/'
 
-mutant fifo_take_relaxed lock_threads_test.smp_debug+tsan 'All/BetweenThreads.OneAtATime/*' \
+mutant fifo_take_relaxed fifo_lock_test.smp_debug+tsan Fifo.OneAtATime \
   'the same, of the other side' \
   $fifo 's/(free, 1, std::memory_order_acquire, kRelaxed)/(free, 1, kRelaxed, kRelaxed)/'
 
-mutant fifo_newcomer_overtakes lock_threads_test.smp_debug 'All/Fifo.*' \
+mutant fifo_newcomer_overtakes fifo_lock_test.smp_debug 'Fifo.*' \
   'first come, first served' \
   $fifo 's/return !queued() \&\& take();/return take();/'
+
+# ---- the parking of the SMP word (lock/park_word.h) ---------------------------------------------
+
+parks=park_lock_test.smp_debug
+
+mutant park_passes_without_bound $parks ParkLock.AWaiterIsPassedOnlySoOften \
+  'a hand-over without bound: who comes later may pass for ever' \
+  $park 's/    if (passes >= kPasses) {/    if (false) {/'
+
+mutant park_passes_uncounted $parks ParkLock.AWaiterIsPassedOnlySoOften \
+  'a pass that nobody counts' \
+  $park 's/    passes_.store(static_cast<std::uint16_t>(passes + 1), kRelaxed);\n//'
+
+mutant park_wakes_two $parks ParkLock.AReleaseWakesOneSleeper \
+  'one is woken for each head that is through' \
+  $park 's/    if (noted \& kWake) Port::unpark_one(this);/    if (noted \& kWake) Port::unpark_one(this), Port::unpark_one(this);/'
+
+mutant park_wakes_nobody $parks ParkLock.AReleaseWakesOneSleeper \
+  'the holder that was the head notes that it has to wake the next' \
+  $park 's/    lock_.store(kLocked | kWake, kRelaxed);\n//'
+
+mutant park_sleeps_for_ever $parks 'ParkLeft.*' \
+  'what a jump or a fork leaves behind ends with the limit of a sleep' \
+  include/nestlock/port/hosted_park.h 's/FUTEX_WAIT, expected, \&limit, nullptr/FUTEX_WAIT, expected, nullptr, nullptr/'
+
+mutant park_nobody_leads_after_a_signal $parks 'ParkCrowd.AnIrqThatComesInTheSleep*' \
+  'a signal ends a sleep: who was to be woken next is awake' \
+  include/nestlock/port/hosted_park.h 's/\(FUTEX_WAIT, expected, [^)]*)\) != -EAGAIN/\1 == 0/'
+
+explored_park=explore_park_test.smp
+
+mutant park_lost_wakeup $explored_park 'ParkWord.*' \
+  'who falls asleep between the question and the clearing of the notes' \
+  $park 's/      if (!Port::any_parked(this)) return;\n/      return;\n/'
+
+mutant park_wakes_before_the_release $explored_park 'ParkWord.ThreeCpus*' \
+  'whom the holder wakes could take its processor' \
+  $park 's/\(    lock_.store(0, std::memory_order_release); *\/\/ pairs with take()\n\)\(    if (held != kLocked) \[\[unlikely\]\]\n      wake(held);\n\)/\2\1/'
+
+mutant park_woken_does_not_lead $explored_park 'ParkWord.*' \
+  'who leaves his sleep leads' \
+  $park 's/      if (becomes_head() || sleeps()) return lead();/      if (becomes_head()) return lead(); else sleeps();/'
+
+mutant park_sleeps_without_a_head $explored_park 'ParkWord.*' \
+  'nobody sleeps but on a word that says who will wake him' \
+  $park 's/now{lock_.load(kRelaxed), kHead | kParked, passes/now{lock_.load(kRelaxed), notes_.load(kRelaxed), passes/'
+
+mutant park_notes_not_restored $explored_park 'ParkWord.*' \
+  'the place of the one who is woken is kept' \
+  $park 's/      notes_.store(kHead | kParked, kRelaxed);\n//'
+
+mutant park_taken_in_two_steps $explored_park 'ParkWord.TwoCpus' \
+  'a hole between the look and the store' \
+  $park 's/ lock_.compare_exchange_strong(free, kLocked, std::memory_order_acquire, kRelaxed)/ (lock_.exchange(kLocked, std::memory_order_acquire), free = 0, true)/'
+
+mutant park_explored_passes_without_bound $explored_park 'ParkWord.ANewcomerPasses*' \
+  'a hand-over without bound, one step at a time' \
+  $park 's/    if (passes >= kPasses) {/    if (false) {/'
 
 mutant rt_gate_removed lock_contract_test.smp_debug 'Cells/TryLock.*' \
   'on RT a hardirq would own a lock in the name of the task that it interrupted' \
@@ -296,6 +363,14 @@ mutant nested_bh_unchecked lock_debug_test.smp_debug 'All/NestedBh.*' \
 # ---- the same words, one step at a time, on two and three simulated CPUs -------------------------
 
 explored=explore_locks_test.smp_debug
+
+mutant fifo_try_refuses $explored 'OnTwoCpus*' \
+  'truth both ways: a free lock is granted' \
+  $fifo 's/try_acquire() noexcept { return !queued() \&\& take(); }/try_acquire() noexcept { return false; }/'
+
+mutant fifo_never_released $explored 'OnTwoCpus*' \
+  'unlock() gives the lock back' \
+  $fifo 's/locked_.store(0, std::memory_order_release)/(void)0/'
 
 mutant fifo_take_in_two_steps $explored 'OnTwoCpus*' \
   'a hole between the look and the store' \

@@ -14,8 +14,7 @@ usage: ./nest torture [--config NAME ...] [--tsan | --asan] [--seconds S] [--see
   --threads N     4 by default; one in uniprocessor configurations
   --subject NAME  only this one: pages, objects, locks, or one kind of lock, as RawSpinLock; or fifo:
                   calls preempted by a higher SCHED_FIFO priority on the same processor must end.
-                  Without PREEMPT_RT a lock() that spins, and calls that use one, need not, and are not
-                  asked (tools/torture/README.md says which); not permitted, it says "skipped"
+                  Where SCHED_FIFO is not permitted, it says "skipped"
   --soak TIME     1h, 30m, 90s, for all configurations together: rounds of --seconds, each of one subject,
                   with a new seed that is printed, in a process of its own. The first error, crash or hang
                   ends it, with 1 and the command that tries that round again; ^C ends it, too, and either

@@ -53,12 +53,18 @@ struct AtFifoLocks {
 
 // (What a uniprocessor build does not use may be unused.)
 
+// As bare metal is: who waits for a lock spins.
+struct WithoutParking : BuiltPort {
+  static constexpr bool kParking = false;
+};
+
 template <Kernel K>
 struct World {
   template <class L>
   struct OfCpu {
     L lock;
   };
+  BasicRawSpinLock<KernelOf<K::kConfig, WithoutParking, typename K::Observer>> never_parks;
   BasicRawSpinLock<K> raw_spin;
   BasicSpinLock<K> spin;
   BasicTrySpinLock<K> try_spin;
@@ -141,7 +147,7 @@ void object(World<K>& w, Caller& c) {
   k.step();
 }
 
-enum class Claim : std::uint8_t { ends, ends_on_rt, spins };
+enum class Claim : std::uint8_t { ends, spins };
 
 template <class K>
 struct Case {
@@ -155,26 +161,28 @@ constexpr auto cases() {
   using W = World<K>;
   using Local = BasicLocalLock<K>;
   using LocalTry = BasicLocalTryLock<K>;
+  constexpr auto never_parks = locked<&W::never_parks, W>;
   constexpr auto raw = locked<&W::raw_spin, W>, spin = locked<&W::spin, W>;
   constexpr auto try_spin = locked<&W::try_spin, W>, shared = tried<&W::shared_try_spin, W>;
   constexpr auto local = locked_here<K, &W::local, Local>;
   constexpr auto local_try = locked_here<K, &W::local_try, LocalTry>;
   constexpr auto pages = page<K, false>, objects = object<K, false>;
   return std::array{
-      Case<K>{"RawSpinLock lock", Claim::spins, raw, raw},
+      Case<K>{"RawSpinLock lock, without parking", Claim::spins, never_parks, never_parks},
+      Case<K>{"RawSpinLock lock", Claim::ends, raw, raw},
       Case<K>{"RawSpinLock try_lock", Claim::ends, raw, tried<&W::raw_spin, W>},
-      Case<K>{"SpinLock lock", Claim::ends_on_rt, spin, spin},
+      Case<K>{"SpinLock lock", Claim::ends, spin, spin},
       Case<K>{"SpinLock try_lock", Claim::ends, spin, tried<&W::spin, W>},
-      Case<K>{"TrySpinLock lock", Claim::ends_on_rt, try_spin, try_spin},
+      Case<K>{"TrySpinLock lock", Claim::ends, try_spin, try_spin},
       Case<K>{"TrySpinLock try_lock", Claim::ends, try_spin, tried<&W::try_spin, W>},
       Case<K>{"SharedTrySpinLock try_lock", Claim::ends, shared, shared},
       Case<K>{"LocalLock lock", Claim::ends, local, local},
       Case<K>{"LocalTryLock lock", Claim::ends, local_try, local_try},
       Case<K>{"LocalTryLock try_lock", Claim::ends, local_try,
               tried_here<K, &W::local_try, LocalTry>},
-      Case<K>{"alloc_pages free_pages", Claim::ends_on_rt, pages, pages},
+      Case<K>{"alloc_pages free_pages", Claim::ends, pages, pages},
       Case<K>{"alloc_pages_nolock free_pages_nolock", Claim::ends, pages, page<K, true>},
-      Case<K>{"kmalloc kfree", Claim::ends_on_rt, objects, objects},
+      Case<K>{"kmalloc kfree", Claim::ends, objects, objects},
       Case<K>{"kmalloc_nolock kfree_nolock", Claim::ends, objects, object<K, true>},
   };
 }
@@ -303,11 +311,6 @@ int run_all(double seconds) {
   Told sum;
   for (const Case<K>& the : all) {
     const bool must_spin = the.claim == Claim::spins;
-    if (the.claim == Claim::ends_on_rt && !K::kConfig.preempt_rt) {
-      std::printf("  %-36s not promised: it may spin for a holder that it has preempted\n",
-                  the.name);
-      continue;
-    }
     Told& told = *new (shared) Told;
     std::fflush(stdout);
     const pid_t child = fork();

@@ -1,4 +1,5 @@
-// The SMP lock word: 4 bytes, first come first served.
+// The SMP lock word where the port cannot park a waiter (bare metal): 4 bytes, first come first
+// served. There nobody takes a holder's CPU away; where somebody does, park_word.h is for it.
 //
 // `locked_` alone is the lock; `queue_` is a ticket queue in front of it that only orders the
 // waiters. A newcomer that finds the queue empty takes the lock with one compare-exchange;
@@ -9,8 +10,8 @@
 // waiters with the same number would both serve its successor, and numbers skipped or served twice
 // leave waiters behind for ever.)
 //
-// Waiting is bounded spinning, then yielding (internal::wait_turn): on a hosted port a holder can
-// be preempted. Cost uncontended: one locked instruction and a store, the floor for SMP.
+// Waiting is spinning, and in a port with yield() yielding (internal::wait_turn). Cost uncontended:
+// one locked instruction and a store, the floor for SMP.
 #pragma once
 
 #include <atomic>

@@ -4,7 +4,7 @@
 // |---------------|----------------------------------|-------------------------------------|
 // | UP            | none: preemption off is the lock | 0 as a [[no_unique_address]] member |
 // | UP debug      | a byte and the debug record      | unspecified                         |
-// | SMP           | FIFO word, spins then yields     | 4 bytes                             |
+// | SMP           | smp_word.h: spins, may then park | 4 bytes                             |
 //
 // A section must not sleep. An interrupt handler may lock() it only if every other user masks that
 // interrupt (Guard with irq_save). try_lock() from a context that interrupted the holder is NOT
@@ -12,13 +12,13 @@
 #pragma once
 
 #include "nestlock/lock/core.h"
-#include "nestlock/lock/fifo_word.h"
+#include "nestlock/lock/smp_word.h"
 
 namespace nestlock {
 
 namespace internal {
 template <Kernel K>
-using RawWord = std::conditional_t<K::kConfig.smp, FifoWord<K>,
+using RawWord = std::conditional_t<K::kConfig.smp, SmpWord<K>,
                                    std::conditional_t<K::kConfig.debug, ByteWord<K>, NoWord<K>>>;
 }  // namespace internal
 

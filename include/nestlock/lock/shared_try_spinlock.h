@@ -18,7 +18,7 @@ namespace nestlock {
 namespace internal {
 template <Kernel K, class Class>
 using SharedWord =
-    SleepOrWord<K, std::conditional_t<K::kConfig.smp, FifoWord<K>, ClassWord<K, Class>>>;
+    SleepOrWord<K, std::conditional_t<K::kConfig.smp, SmpWord<K>, ClassWord<K, Class>>>;
 }  // namespace internal
 
 template <Kernel K, class Class>

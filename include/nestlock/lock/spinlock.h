@@ -3,7 +3,7 @@
 // | configuration | state                            | size                                |
 // |---------------|----------------------------------|-------------------------------------|
 // | UP            | none: preemption off is the lock | 0 as a [[no_unique_address]] member |
-// | SMP           | FIFO word                        | 4 bytes                             |
+// | SMP           | smp_word.h: spins, may then park | 4 bytes                             |
 // | RT (both)     | owner; waiters inherit priority  | 4 bytes on hosted                   |
 //
 // On RT a section is preemptible but stays on its CPU; the tags irq_save and irq_disable mask

@@ -4,27 +4,28 @@
 // | configuration | state                                   | size               |
 // |---------------|-----------------------------------------|--------------------|
 // | UP            | one byte, plain load and store          | 1 byte             |
-// | SMP           | FIFO word                               | 4 bytes            |
+// | SMP           | smp_word.h: spins, then parks if it can | 4 bytes            |
 // | RT (both)     | owner; waiters inherit priority         | 4 bytes on hosted  |
 //
-// The promise, both ways: try_lock() is false only if the lock is held (or, on SMP, handed to a
-// waiter; or, on RT, the context is hardirq or NMI, which may not own a sleeping lock), also if it
-// is the interrupted code on this CPU that holds it; and a losing try leaves every byte of the lock
-// as it was. It rests on the lock's state, not on knowing the context, so it holds for a probe and
-// for a signal handler nobody registered. Why a plain byte suffices on UP: nestlock/lock/words.h.
+// The promise, both ways: try_lock() is false only if the lock is held (or, on SMP without parking,
+// handed to a waiter; or, on RT, the context is hardirq or NMI, which may not own a sleeping lock),
+// also if it is the interrupted code on this CPU that holds it; and a losing try leaves every byte
+// of the lock as it was. It rests on the lock's state, not on knowing the context, so it holds for
+// a probe and for a signal handler nobody registered. Why a plain byte suffices on UP:
+// nestlock/lock/words.h.
 //
 // This is what the kernel's pcp, zone, list and barn locks need and spinlock_t on UP does not give.
 #pragma once
 
 #include "nestlock/lock/core.h"
-#include "nestlock/lock/fifo_word.h"
+#include "nestlock/lock/smp_word.h"
 #include "nestlock/lock/spinlock.h"
 
 namespace nestlock {
 
 namespace internal {
 template <Kernel K>
-using TryWord = SleepOrWord<K, std::conditional_t<K::kConfig.smp, FifoWord<K>, ByteWord<K>>>;
+using TryWord = SleepOrWord<K, std::conditional_t<K::kConfig.smp, SmpWord<K>, ByteWord<K>>>;
 }  // namespace internal
 
 template <Kernel K>

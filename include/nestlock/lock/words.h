@@ -1,6 +1,7 @@
 // The lock words that are one short struct each. A word is what a lock's state is made of in one
 // configuration; concept LockWord below says what each must have, and each lock header picks one by a
-// conditional type. The longer ones have a file each: fifo_word.h (SMP), sleep_word.h (PREEMPT_RT).
+// conditional type. The longer ones have a file each: park_word.h and fifo_word.h (SMP; smp_word.h
+// chooses), sleep_word.h (PREEMPT_RT).
 #pragma once
 
 #include <atomic>

@@ -15,6 +15,7 @@
 
 #include <cstdlib>
 
+#include "nestlock/port/hosted_park.h"
 #include "nestlock/port/hosted_pi.h"
 #include "nestlock/port/hosted_thread.h"
 #include "nestlock/port/hosted_tsan.h"
@@ -93,7 +94,7 @@ inline bool on_alternate_stack() noexcept {
 }  // namespace hosted
 
 template <Config kC>
-struct HostedPort {
+struct HostedPort : hosted::Parks {
   static constexpr Config kConfig = kC;
   static constexpr unsigned kMaxCpus = kC.smp ? kHostedMaxCpus : 1;
   template <class T>
@@ -243,7 +244,7 @@ struct HostedPort {
 // What it offers of the optional members (port.h): a misspelt one would be left out without a word.
 static_assert(SelfPort<HostedPort<configs::smp>> && ClaimingPort<HostedPort<configs::smp>> &&
               TaskCpuPort<HostedPort<configs::smp>> && YieldingPort<HostedPort<configs::smp>> &&
-              AbandonmentPort<HostedPort<configs::smp>> &&
+              ParkingPort<HostedPort<configs::smp>> && AbandonmentPort<HostedPort<configs::smp>> &&
               PreemptCountPort<HostedPort<configs::smp>>);
 
 template <Config kC>

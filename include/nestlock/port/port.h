@@ -119,6 +119,33 @@ concept PreemptCountPort = Port<P> && requires {
   { P::preempt_count() } noexcept -> std::same_as<std::uint32_t>;
 };
 
+// How a lock's waiters wait where they can sleep (lock/park_word.h). A look is a turn of a spin loop.
+struct Parking {
+  unsigned looks = 200;                       // before a waiter registers, and between two naps
+  unsigned passes = 2000;                     // so often lock() may pass the first waiter; 1..65535
+  std::uint64_t first_nap_ns = 10'000;        // of the first waiter; each twice the last,
+  std::uint64_t longest_nap_ns = 1'000'000;   // up to this
+  std::uint64_t park_limit_ns = 250'000'000;  // of a sleep that nobody ends
+};
+
+// Lets waiters sleep, in every context that may wait for a lock. `word` is a lock's 4 bytes, which
+// nothing here writes. Else: who waits for an SMP lock spins, first come, first served.
+template <class P>
+concept ParkingPort = Port<P> && requires(const void* word, std::uint32_t expected,
+                                          std::uint64_t ns) {
+  { P::kParking } -> std::convertible_to<Parking>;
+  // Sleeps unless the word is not as expected: comparing and falling asleep are one step to the
+  // next two, and to the stores before them. True: it has slept, until unpark_one(), a signal or
+  // the limit. First come, first woken.
+  { P::park(word, expected, ns) } noexcept -> std::same_as<bool>;
+  { P::unpark_one(word) } noexcept -> std::same_as<void>;
+  // Whether somebody sleeps on the word.
+  { P::any_parked(word) } noexcept -> std::same_as<bool>;
+  // A sleep of this length, or until end_nap(); it may be shorter, and an end may be missed.
+  { P::nap(word, ns) } noexcept -> std::same_as<void>;
+  { P::end_nap(word) } noexcept -> std::same_as<void>;
+};
+
 namespace internal {
 
 // Who is running, for ownership checks.

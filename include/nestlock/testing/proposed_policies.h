@@ -3,7 +3,7 @@
 // second parameter; policy::PerLockByte (page/lock_policies.h) is what the library uses.
 #pragma once
 
-#include "nestlock/lock/fifo_word.h"
+#include "nestlock/lock/smp_word.h"
 #include "nestlock/page/lock_policies.h"
 
 namespace nestlock::policy {
@@ -12,7 +12,7 @@ namespace nestlock::policy {
 template <Kernel K>
 class NESTLOCK_CAPABILITY("AtomicTrySpinLock") AtomicTrySpinLock
     : public internal::LockCore<K, LockType::try_spin,
-                                internal::SleepOrWord<K, internal::FifoWord<K>>> {
+                                internal::SleepOrWord<K, internal::SmpWord<K>>> {
   using Place = internal::PlaceOf<K>;
 
  public:

@@ -227,4 +227,33 @@ static_assert(SelfPort<SimPort<configs::smp>>);  // a misspelt optional member w
 template <Config kC>
 using SimKernel = KernelOf<kC, SimPort<kC>>;
 
+// The same machine with parking: a waiter sleeps until it is woken or interrupted, never until a
+// limit, so that a lost wake-up is a deadlock. The turns of a spin loop that gives up and parks are
+// no steps; a nap waits, as SimPort::pause() does, until something that was read was written. The
+// numbers are the least, for every way of waiting to be met within few steps.
+template <Config kC>
+struct SimParkingPort : SimPort<kC> {
+  static constexpr Parking kParking{.looks = 1, .passes = 1};
+
+  static bool park(const void* word, std::uint32_t expected, std::uint64_t) noexcept {
+    auto* const m = internal::in_fibre();
+    return m && m->park(word, expected);
+  }
+  static void unpark_one(const void* word) noexcept {
+    if (auto* m = internal::in_fibre()) m->unpark_one(word);
+  }
+  static bool any_parked(const void* word) noexcept {
+    auto* const m = internal::in_fibre();
+    return m && m->any_parked(word);
+  }
+  static void pause() noexcept {}
+  static void nap(const void*, std::uint64_t) noexcept { SimPort<kC>::pause(); }
+  static void end_nap(const void*) noexcept {}
+};
+
+static_assert(ParkingPort<SimParkingPort<configs::smp>> && !ParkingPort<SimPort<configs::smp>>);
+
+template <Config kC>
+using SimParkingKernel = KernelOf<kC, SimParkingPort<kC>>;
+
 }  // namespace nestlock::testing

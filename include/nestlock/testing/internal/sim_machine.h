@@ -7,6 +7,7 @@
 
 #include <algorithm>
 #include <cstdint>
+#include <cstring>
 #include <deque>
 #include <functional>
 #include <string>
@@ -17,7 +18,9 @@
 
 namespace nestlock::testing::internal {
 
-enum class SimStepKind : std::uint8_t { local, read, write, spin, sleep };
+// arrive: an interrupt comes, which ends a parked task's sleep. park: looks at a word of several
+// variables, and at who is parked.
+enum class SimStepKind : std::uint8_t { local, read, write, spin, sleep, arrive, park };
 
 struct SimStep {
   SimStepKind kind = SimStepKind::local;
@@ -32,6 +35,11 @@ inline bool depend(const SimStep& a, const SimStep& b) {
   const auto writes = [](const SimStep& s) {
     return s.kind == SimStepKind::write || s.kind == SimStepKind::sleep;
   };
+  const auto parks = [](const SimStep& s) { return s.kind == SimStepKind::park; };
+  if (parks(a) || parks(b)) {
+    const SimStep& other = parks(a) ? b : a;
+    return writes(other) || parks(other) || other.kind == SimStepKind::arrive;
+  }
   if (a.kind == SimStepKind::spin) return writes(b);
   if (b.kind == SimStepKind::spin) return writes(a);
   return a.address && a.address == b.address && (writes(a) || writes(b));
@@ -54,6 +62,8 @@ struct SimFibre {
   bool (*may_wake)(const void*) = nullptr;  // a sleeper, on next.address
   std::vector<const void*> looked_at;       // by reads, since its last turn of a spin loop
   bool news = false;                        // one of them was written by another since
+  const void* parked_on = nullptr;          // where it sleeps, until it is woken
+  std::uint64_t parked_as = 0;              // the how-manieth to fall asleep
 };
 
 // Fibre `fibre` takes a step, on `cpu`: where it is, or where it is taken to.
@@ -147,6 +157,29 @@ class SimMachine {
     running_->may_wake = nullptr;
     written(lock);
   }
+  // Falls asleep on the four bytes at `word` unless they are not `expected`: false. True: it was
+  // woken, or an interrupt came. No sleep ends by itself: what only a limit would end, is a deadlock.
+  bool park(const void* word, std::uint32_t expected) {
+    step({SimStepKind::park, word, {}, "looks whether it may sleep"});
+    std::uint32_t now;
+    std::memcpy(&now, word, sizeof now);
+    if (now != expected) return false;
+    running_->parked_on = word, running_->parked_as = ++parkings_;
+    step({SimStepKind::park, word, {}, "sleeps"});
+    return true;
+  }
+  void unpark_one(const void* word) {
+    step({SimStepKind::park, word, {}, "wakes one"});
+    if (SimFibre* const f = first_parked(word)) f->parked_on = nullptr;
+  }
+  bool any_parked(const void* word) {
+    step({SimStepKind::park, word, {}, "asks for sleepers"});
+    return first_parked(word) != nullptr;
+  }
+  unsigned parked_on(const void* word) const {  // a look from outside: no step
+    return static_cast<unsigned>(std::count_if(
+        fibres_.begin(), fibres_.end(), [word](const SimFibre& f) { return f.parked_on == word; }));
+  }
   // What f() returns, which ends within `n` steps of the running fibre's own: those of others, also
   // of what interrupts it, do not count. Or the execution fails.
   template <class F>
@@ -190,9 +223,16 @@ class SimMachine {
   std::vector<std::pair<SimMove, SimStep>>& taken() { return taken_; }
 
  private:
+  SimFibre* first_parked(const void* word) {
+    SimFibre* first = nullptr;
+    for (SimFibre& f : fibres_)
+      if (f.parked_on == word && (!first || f.parked_as < first->parked_as)) first = &f;
+    return first;
+  }
+
   void live(SimFibre& f) {
     // An interrupt's first code must not run before the interrupt comes.
-    if (f.level != SimLevel::task) local("arrives");
+    if (f.level != SimLevel::task) step({SimStepKind::arrive, nullptr, {}, "arrives"});
     f.body();
     if (booting_) local("starts");  // no step at all: it does all it has at its start
     if (f.preempt || f.migrate || f.bh || (f.level == SimLevel::task && f.masked))
@@ -272,6 +312,7 @@ class SimMachine {
   }
 
   static bool can_go_on(const SimFibre& f) {
+    if (f.parked_on) return false;
     if (f.next.kind == SimStepKind::spin) return f.news;
     if (f.next.kind == SimStepKind::sleep) return f.may_wake(f.next.address);
     return true;
@@ -296,7 +337,8 @@ class SimMachine {
     auto& stack = on_[cpu];
     if (!stack.empty() && stack.back() == &f) return;
     if (f.level != SimLevel::task) {
-      const SimFibre* const top = stack.empty() ? nullptr : stack.back();
+      SimFibre* const top = stack.empty() ? nullptr : stack.back();
+      if (top) top->parked_on = nullptr;
       const Context below = top ? top->context : Context::task;
       f.context = f.level == SimLevel::probe ? below : static_cast<Context>(f.level);
       f.masked = f.level == SimLevel::hardirq || f.level == SimLevel::nmi || (top && top->masked);
@@ -323,6 +365,7 @@ class SimMachine {
   std::vector<std::pair<SimMove, SimStep>> taken_;
   std::string failure_;
   std::uint64_t steps_ = 0, max_steps_ = 0;
+  std::uint64_t parkings_ = 0;
   unsigned migrations_left_ = 0;
   bool booting_ = false, movable_ = false, stopped_ = false;
 };

@@ -1,0 +1,206 @@
+// The SMP lock word where the port can park a waiter: 4 bytes, barging, with a bound on it.
+//
+// First come, first served waits for whoever comes first, also while he has no processor: with
+// more threads than processors every hand-over costs a time slice. Here whoever runs may take a
+// free lock past those who wait, but only so often; one waiter, the head, looks by himself, and all
+// others sleep.
+//
+//   byte      0              1               2         3
+//        +--------------+---------------+-------------------+
+//        | lock_        | notes_        | passes_           |
+//        +--------------+---------------+-------------------+
+//   lock_    0 free; kLocked; with it the holder's notes to itself of what unlock() has to do:
+//            kWake, wake a sleeper to be the next head; kCall, end the head's nap.
+//   notes_   kHead: a waiter leads, or one is being woken to lead. kParked: others may sleep.
+//   passes_  how often lock() has passed the head. At Parking::passes the lock is closed: the next
+//            free moment is the head's. Written by holders only.
+//
+//   lock_       notes_         who is about
+//   0           0              nobody
+//   kLocked     0              a holder
+//   any         kHead          a head; it spins, then naps (a nap ends by itself)
+//   any         kHead kParked  the same, and sleepers, first come first served by the port
+//   +kWake      kHead kParked  the holder was the head; there is a sleeper, and it will wake him
+//   0           kHead kParked  ... or has just done so: he is on his way
+//   +kCall      kHead ...      the holder's pass was the last: the head is called when it unlocks
+//
+// Only lock_ is the lock. The rest says who waits how; what is stale there (a waiter that left by a
+// jump, a child of fork() with none of the waiters) costs time: at most Parking::park_limit_ns, once,
+// for then a sleeper wakes by itself, leads, and as a holder makes the notes anew. It never blocks
+// anyone, for a try and the first `passes` lock() calls do not care, and never lets two in.
+//
+// No wake-up is lost. (1) The port lets a waiter fall asleep only on a word that still has kHead and
+// kParked. (2) Who leaves his sleep, woken, by a signal or by the limit, leads; who leads looks again
+// and again. So a sleeper has somebody who will wake him as long as kHead is true, and it is cleared
+// only by (3) the holder that was the head, in settle(): it asks the port for sleepers, clears, and
+// asks again. Who fell asleep before the clearing is seen by the second question, and he who has not
+// yet will find the word changed, by (1). One sleeper is woken for each head that took the lock: no
+// herd.
+//
+// The bound. Who has registered (set kHead, or fallen asleep) with p others before him is passed by
+// at most (p + 1) * Parking::passes lock() calls that began later: passes_ is counted under the lock,
+// behind the taking and the look at notes_, and each of the p heads before him sets it to 0 once.
+// Not counted are tries; waiters that a signal or the limit woke out of turn; and, until its next
+// look, a head beside another that has just cleared kHead (a second head comes of these only).
+//
+// A handler that interrupted a waiter takes the free lock like anyone: waiters keep nothing but
+// what is on their stacks. It may also wait, for then it is just one more waiter of this thread.
+//
+// Cost uncontended: one locked instruction, a load and a store each way: one of notes_ after the
+// taking, one of its own byte before giving back. They are what the wake-up costs, and hit the line
+// that the compare-exchange has just brought here. A plain store gives the lock back because nobody
+// else writes that byte while it is held: that is why the waiters' notes have a byte of their own.
+// Contended: a question to the kernel and a wake-up or two for each change of the head.
+#pragma once
+
+#include <atomic>
+#include <bit>
+#include <cstdint>
+
+#include "nestlock/lock/words.h"
+
+namespace nestlock::internal {
+
+template <Kernel K>
+class alignas(4) ParkWord {
+  using Port = typename K::Port;
+  template <class T>
+  using Atomic = typename Port::template Atomic<T>;
+  static constexpr const Parking& kParking = Port::kParking;
+
+ public:
+  static constexpr bool kSleeps = false;
+  static constexpr unsigned kPasses = kParking.passes;
+  static_assert(kPasses >= 1 && kPasses <= 0xffff && kParking.looks >= 1);
+
+  // Fails only if the lock is held; writes nothing then. Strong: no refusal by chance.
+  bool try_acquire() noexcept { return take(); }
+
+  SleepResult acquire() noexcept {
+    const bool mine = take();
+    // Behind the taking: a head that had registered before this call is seen here, and counted for.
+    if (!mine || notes_.load(kRelaxed) != 0) [[unlikely]]
+      contend(mine);
+    return SleepResult::acquired;
+  }
+
+  // Nothing reads or writes the word behind the store: its memory may go as soon as the last user is
+  // through. Waking comes behind it, too: whom a holder wakes could take its processor.
+  void release() noexcept {
+    const std::uint8_t held = lock_.load(kRelaxed);  // own: only holders write it while it is held
+    lock_.store(0, std::memory_order_release);       // pairs with take()
+    if (held != kLocked) [[unlikely]]
+      wake(held);
+  }
+
+  bool held() const noexcept { return lock_.load(kRelaxed) != 0; }
+  bool contended() const noexcept { return notes_.load(kRelaxed) != 0; }
+
+ private:
+  static constexpr std::uint8_t kLocked = 1, kWake = 2, kCall = 4;  // lock_
+  static constexpr std::uint8_t kHead = 1, kParked = 2;             // notes_
+
+  bool take() noexcept {
+    std::uint8_t free = 0;
+    // acquire: pairs with release(); the section sees all that the last holder did, and passes_.
+    return lock_.load(kRelaxed) == 0 &&
+           lock_.compare_exchange_strong(free, kLocked, std::memory_order_acquire, kRelaxed);
+  }
+
+  // relaxed, of notes_ and passes_ everywhere: notes_ orders nothing but itself, and its changes are
+  // single steps; passes_ is ordered by lock_, and who does not hold it only guesses by it.
+
+  // By a holder that is not the head: whether it may stay. Counts it; else it has given back.
+  bool may_pass() noexcept {
+    if (!(notes_.load(kRelaxed) & kHead)) return true;
+    const unsigned passes = passes_.load(kRelaxed);
+    if (passes >= kPasses) {
+      // release: what the last holder did reaches the next take() through here.
+      lock_.store(0, std::memory_order_release);
+      return false;
+    }
+    passes_.store(static_cast<std::uint16_t>(passes + 1), kRelaxed);
+    if (passes + 1 == kPasses) lock_.store(kLocked | kCall, kRelaxed);
+    return true;
+  }
+
+  bool closed() const noexcept {
+    return passes_.load(kRelaxed) >= kPasses && (notes_.load(kRelaxed) & kHead);
+  }
+
+  [[gnu::noinline]] void contend(bool mine) noexcept {
+    if (mine && may_pass()) return;
+    while (!pass())
+      if (becomes_head() || sleeps()) return lead();
+  }
+
+  bool pass() noexcept {
+    for (unsigned looks = 0; looks < kParking.looks;) {
+      if (held() || closed())
+        ++looks, Port::pause();
+      else if (take() && may_pass())
+        return true;
+    }
+    return false;
+  }
+
+  bool becomes_head() noexcept {
+    std::uint8_t notes = notes_.load(kRelaxed);
+    return !(notes & kHead) && !(notes_.fetch_or(kHead, kRelaxed) & kHead);
+  }
+
+  // False: the word has changed, and nobody slept.
+  bool sleeps() noexcept {
+    std::uint8_t notes = kHead;
+    if (!notes_.compare_exchange_strong(notes, kHead | kParked, kRelaxed) &&
+        notes != (kHead | kParked))
+      return false;
+    const Bytes now{lock_.load(kRelaxed), kHead | kParked, passes_.load(kRelaxed)};
+    return Port::park(this, std::bit_cast<std::uint32_t>(now), kParking.park_limit_ns);
+  }
+
+  void lead() noexcept {
+    std::uint64_t nap_ns = kParking.first_nap_ns;
+    for (;;) {
+      for (unsigned looks = 0; looks < kParking.looks;) {
+        if (!held()) {
+          if (take()) return settle();
+        } else {
+          if (!(notes_.load(kRelaxed) & kHead)) notes_.fetch_or(kHead, kRelaxed);
+          ++looks, Port::pause();
+        }
+      }
+      Port::nap(this, nap_ns);
+      if (nap_ns < kParking.longest_nap_ns) nap_ns *= 2;
+    }
+  }
+
+  // By the holder that was the head: the notes anew.
+  void settle() noexcept {
+    passes_.store(0, kRelaxed);
+    std::uint8_t notes = kHead;
+    if (notes_.compare_exchange_strong(notes, 0, kRelaxed) || !(notes & kParked)) return;
+    if (!Port::any_parked(this)) {
+      notes_.store(0, kRelaxed);
+      if (!Port::any_parked(this)) return;
+      notes_.store(kHead | kParked, kRelaxed);
+    }
+    lock_.store(kLocked | kWake, kRelaxed);
+  }
+
+  // kHead stays: the place is kept for the one who is woken.
+  [[gnu::noinline]] void wake(std::uint8_t noted) noexcept {
+    if (noted & kWake) Port::unpark_one(this);
+    if (noted & kCall) Port::end_nap(this);
+  }
+
+  struct Bytes {
+    std::uint8_t lock, notes;
+    std::uint16_t passes;
+  };
+  Atomic<std::uint8_t> lock_{0};
+  Atomic<std::uint8_t> notes_{0};
+  Atomic<std::uint16_t> passes_{0};
+};
+
+}  // namespace nestlock::internal

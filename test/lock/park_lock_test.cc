@@ -1,0 +1,315 @@
+// The SMP word that parks its waiters, between real threads and with the real kernel: how often a
+// waiter is passed, whom a release wakes, and what signals, jumps and fork() do to those who wait.
+#include <linux/futex.h>
+#include <pthread.h>
+#include <sched.h>
+#include <setjmp.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "nestlock/nestlock.h"
+#include "test/support/interrupts.h"
+
+namespace nestlock::test_support {
+namespace {
+
+constexpr unsigned kLess = nestlock::internal::kWithTsan ? 5 : 1;  // TSan's atomics are slow
+
+// A word on the hosted port, with waits of its own and its calls of the kernel counted.
+template <Parking kP, bool kRequeues = true>
+struct CountedPort : HostedPort<configs::smp> {
+  static constexpr Parking kParking = kP;
+  static inline std::atomic<unsigned> slept{0}, woke{0}, asked{0}, called{0};
+
+  static bool park(const void* word, std::uint32_t expected, std::uint64_t ns) noexcept {
+    const bool s = HostedPort::park(word, expected, ns);
+    return slept += s, s;
+  }
+  static void unpark_one(const void* word) noexcept { ++woke, HostedPort::unpark_one(word); }
+  static bool any_parked(const void* word) noexcept {
+    ++asked;
+    return kRequeues ? HostedPort::any_parked(word) : HostedPort::any_parked_by_waking(word);
+  }
+  static void end_nap(const void* word) noexcept { ++called, HostedPort::end_nap(word); }
+  static void forget() { slept = woke = asked = called = 0; }
+};
+template <class Port>
+using WordOn = nestlock::internal::ParkWord<KernelOf<configs::smp, Port>>;
+
+constexpr std::uint64_t kMinute = 60'000'000'000;
+
+void wait_until(auto condition) {
+  while (!condition()) sched_yield();
+}
+
+unsigned sleepers(const void* word) {
+  const auto* const all = reinterpret_cast<const void*>(std::uintptr_t{1000});
+  return static_cast<unsigned>(hosted::futex(word, FUTEX_REQUEUE, 0, all, word));
+}
+
+// Threads that wait for a word that the caller holds, registered one after the other. (A limit may
+// have ended a sleep already.)
+template <class Port>
+class Waiters {
+ public:
+  template <class F>
+  Waiters(WordOn<Port>& word, unsigned n, F through) {
+    Port::forget();
+    for (unsigned i = 0; i < n; ++i) {
+      threads_.emplace_back([&word, through, i] {
+        word.acquire();
+        through(i);
+        word.release();
+      });
+      wait_until(
+          [&] { return i == 0 ? word.contended() : sleepers(&word) + Port::slept.load() >= i; });
+    }
+  }
+  ~Waiters() {
+    for (std::thread& t : threads_) t.join();
+  }
+
+ private:
+  std::vector<std::thread> threads_;
+};
+
+// ---- who is passed, and who is woken ------------------------------------------------------------
+
+// The caller takes the lock by lock() again and again while four wait. A head that naps leaves it
+// the time for thousands of turns.
+TEST(ParkLock, AWaiterIsPassedOnlySoOften) {
+  constexpr unsigned kPasses = 10, kWaiters = 4;
+  using Port = CountedPort<Parking{.passes = kPasses, .park_limit_ns = kMinute}>;
+  for (unsigned round = 0; round < 20 / kLess; ++round) {
+    WordOn<Port> word;
+    std::atomic<unsigned> turns{0}, through{0};
+    unsigned passed[kWaiters], order[kWaiters];
+    word.acquire();
+    {
+      const Waiters<Port> all(word, kWaiters, [&](unsigned i) {
+        passed[i] = turns.load();
+        order[through.load()] = i;
+        through.fetch_add(1);
+      });
+      while (through.load() != kWaiters) {
+        word.release();
+        word.acquire();
+        turns.fetch_add(1);
+      }
+      word.release();
+    }
+    for (unsigned i = 0; i < kWaiters; ++i) {
+      EXPECT_LE(passed[i], (i + 1) * kPasses) << "waiter " << i;
+      EXPECT_EQ(order[i], i);
+    }
+    EXPECT_FALSE(word.held() || word.contended());
+  }
+}
+
+TEST(ParkLock, UncontendedNobodyCallsTheKernel) {
+  using Port = CountedPort<Parking{}>;
+  WordOn<Port> word;
+  Port::forget();
+  for (unsigned i = 0; i < 1000; ++i) {
+    word.acquire();
+    word.release();
+    ASSERT_TRUE(word.try_acquire());
+    ASSERT_FALSE(word.try_acquire());
+    word.release();
+  }
+  EXPECT_EQ(Port::slept + Port::woke + Port::asked + Port::called, 0u);
+}
+
+// One is woken for each head that is through, and nobody sleeps twice.
+TEST(ParkLock, AReleaseWakesOneSleeper) {
+  using Port = CountedPort<Parking{.park_limit_ns = kMinute}>;
+  constexpr unsigned kWaiters = 6;
+  WordOn<Port> word;
+  word.acquire();
+  {
+    const Waiters<Port> all(word, kWaiters, [](unsigned) {});
+    EXPECT_EQ(Port::woke, 0u);
+    word.release();
+  }
+  EXPECT_EQ(Port::woke, kWaiters - 1);
+  EXPECT_EQ(Port::slept, kWaiters - 1);
+  EXPECT_FALSE(word.held() || word.contended());
+}
+
+// ---- many threads, and signals ------------------------------------------------------------------
+
+// Sections under signals whose handlers try the same lock; ends, and every section counted once.
+template <class Port>
+void crowd(unsigned threads, unsigned rounds, bool signals) {
+  static WordOn<Port> word;
+  static std::atomic<unsigned> inside{0}, by_handler{0}, handled{0};
+  static std::atomic<bool> two{false};
+  by_handler = handled = 0;
+  unsigned long counter = 0;  // no atomic: TSan checks the order, the sum checks exclusion
+  const auto visit = [] {
+    if (inside.fetch_add(1, std::memory_order_relaxed) != 0) two = true;
+    inside.fetch_sub(1, std::memory_order_relaxed);
+  };
+  set_default(Where::probe, [] {
+    ++handled;
+    if (!word.try_acquire()) return;
+    if (inside.fetch_add(1, std::memory_order_relaxed) != 0) two = true;
+    inside.fetch_sub(1, std::memory_order_relaxed);
+    word.release();
+    ++by_handler;
+  });
+  std::atomic<unsigned> running{threads};
+  std::atomic<bool> go_home{false};
+  std::vector<std::thread> all;
+  word.acquire();
+  for (unsigned t = 0; t < threads; ++t)
+    all.emplace_back([&] {
+      for (unsigned i = 0; i < rounds; ++i) {
+        word.acquire();
+        visit(), ++counter;
+        word.release();
+      }
+      running.fetch_sub(1);
+      wait_until([&] { return go_home.load(); });
+    });
+  wait_until([&] { return sleepers(&word) == threads - 1; });
+  if (signals) {
+    for (std::thread& t : all) pthread_kill(t.native_handle(), detail::kProbeSignal);
+    wait_until([&] { return handled.load() == threads; });
+  }
+  word.release();
+  for (unsigned i = 0; running.load() != 0; ++i) {
+    if (signals) pthread_kill(all[i % threads].native_handle(), detail::kProbeSignal);
+    std::this_thread::sleep_for(std::chrono::microseconds(50));
+  }
+  go_home = true;
+  for (std::thread& t : all) t.join();
+  set_default(Where::probe, nullptr);
+  EXPECT_FALSE(two);
+  EXPECT_EQ(counter, 1ul * threads * rounds);
+  EXPECT_FALSE(word.held());
+}
+
+class ParkCrowd : public InterruptTest {};
+
+// Few passes: the kernel is asked all the time.
+constexpr Parking kBusy{.looks = 5, .passes = 2, .park_limit_ns = kMinute};
+
+TEST_F(ParkCrowd, EachHasItsTurns) {
+  using Port = CountedPort<kBusy>;
+  Port::forget();
+  crowd<Port>(16, 1000 / kLess, false);
+  EXPECT_GE(Port::slept, 15u);
+  EXPECT_GT(Port::called, 0u);
+}
+TEST_F(ParkCrowd, SignalsLoseNoWakeUp) { crowd<CountedPort<kBusy>>(8, 5000 / kLess, true); }
+TEST_F(ParkCrowd, WithoutTheRequeueToItself) {
+  crowd<CountedPort<kBusy, false>>(8, 5000 / kLess, true);
+}
+TEST_F(ParkCrowd, TwoHundredThreads) {
+  crowd<CountedPort<Parking{.park_limit_ns = kMinute}>>(200, 50 / kLess, false);
+}
+
+// A waiter with irqs off: what arrives in its sleep ends that, is held back, and runs at its end.
+TEST_F(ParkCrowd, AnIrqThatComesInTheSleepOfAMaskedWaiter) {
+  using Port = CountedPort<Parking{.park_limit_ns = kMinute}>;
+  static std::atomic<unsigned> irqs{0};
+  irqs = 0;
+  Port::forget();
+  WordOn<Port> word;
+  set_default(Where::hardirq, [] { ++irqs; });
+  word.acquire();
+  std::atomic<unsigned> seen{~0u};
+  {
+    std::thread head([&] { word.acquire(), word.release(); });
+    wait_until([&] { return word.contended(); });
+    std::thread masked([&] {
+      const auto flags = Port::irq_save();
+      word.acquire();
+      seen = irqs.load();
+      word.release();
+      Port::irq_restore(flags);
+    });
+    wait_until([&] { return sleepers(&word) == 1; });
+    pthread_kill(masked.native_handle(), detail::kIrqSignal);
+    wait_until([&] { return Port::slept == 1; });  // by the signal alone
+    word.release();
+    head.join(), masked.join();
+  }
+  set_default(Where::hardirq, nullptr);
+  EXPECT_EQ(seen, 0u);
+  EXPECT_EQ(irqs, 1u);
+  EXPECT_EQ(Port::woke, 0u);
+}
+
+// ---- who leaves without a word ------------------------------------------------------------------
+
+constexpr Parking kShort{.passes = 10, .park_limit_ns = 20'000'000};
+using Short = CountedPort<kShort>;
+
+// Nothing but the limit of a sleep helps; then the word is as new.
+template <class Word>
+bool goes_on(Word& word) {
+  for (unsigned i = 0; i < 5 * kShort.passes; ++i) {
+    word.acquire();
+    word.release();
+  }
+  return !word.held() && !word.contended();
+}
+
+sigjmp_buf left;
+void jump(int) { siglongjmp(left, 1); }
+
+TEST(ParkLeft, AJumpOutOfWaitingBlocksNobody) {
+  if (nestlock::internal::kWithTsan)
+    GTEST_SKIP() << "a jump out of a handler is the tool's trouble";
+  struct sigaction action{};
+  action.sa_handler = jump;
+  sigaction(SIGALRM, &action, nullptr);
+  for (const bool asleep : {false, true}) {
+    WordOn<Short> word;
+    Short::forget();
+    word.acquire();
+    std::thread head;
+    if (asleep) {
+      head = std::thread([&] { word.acquire(), word.release(); });
+      wait_until([&] { return word.contended(); });
+    }
+    std::thread leaves([&] {
+      if (sigsetjmp(left, 1) == 0) word.acquire();
+    });
+    wait_until([&] { return asleep ? sleepers(&word) + Short::slept >= 1 : word.contended(); });
+    pthread_kill(leaves.native_handle(), SIGALRM);
+    leaves.join();
+    word.release();
+    if (asleep) head.join();
+    EXPECT_TRUE(goes_on(word)) << asleep;
+  }
+}
+
+TEST(ParkLeft, AForkedChildGoesOnWithoutTheWaiters) {
+  if (nestlock::internal::kWithTsan) GTEST_SKIP() << "the tool does not follow a fork()";
+  WordOn<Short> word;
+  word.acquire();
+  int status = 0;
+  {
+    const Waiters<Short> all(word, 3, [](unsigned) {});
+    const pid_t child = fork();
+    if (child == 0) {
+      word.release();
+      _exit(goes_on(word) ? 0 : 1);
+    }
+    waitpid(child, &status, 0);
+    word.release();
+  }
+  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
+  EXPECT_TRUE(goes_on(word));
+}
+
+}  // namespace
+}  // namespace nestlock::test_support
