@@ -10,8 +10,10 @@
 //   -DNESTLOCK_MAX_CPUS=<n>              how many CPUs a several-CPU build has at most, default 64
 //   -DNESTLOCK_PAGE_SHIFT=<n>            log2 of the page size, default 12 (4 KiB)
 //
-// Nothing but preprocessor lines stands here, so that c.h can include it.
+// Nothing but preprocessor lines stands here and in version.h, so that c.h can include it.
 #pragma once
+
+#include "nestlock/version.h"
 
 #if defined(NESTLOCK_CONFIG) && (defined(NESTLOCK_SMP) || defined(NESTLOCK_PREEMPT_RT))
 #error \
@@ -89,7 +91,15 @@
 #define NESTLOCK_IF_DEBUG(then, otherwise) otherwise
 #endif
 
-// The link stamp: a header that needs lib/ refers to `nestlock_built_as_<name>`, and the library
-// defines only its own. So an object built for another configuration does not link, and the error
-// names it. (The locks alone need no library; their mangled types carry the configuration.)
-#define NESTLOCK_LINK_STAMP NESTLOCK_INTERNAL_PASTE(nestlock_built_as_, NESTLOCK_CONFIG)
+// The link stamp: a header that needs lib/ refers to this symbol, and the library defines only its
+// own. So an object that was built for another configuration, with the headers of another version
+// or with another value of what changes the layout does not link, and the error names both:
+// `nestlock_built_as_up_v0_2_0_max_cpus_64_page_shift_12`. The two values are therefore plain
+// numbers. (The locks alone need no library; their mangled types carry the configuration.)
+#define NESTLOCK_INTERNAL_STAMP2(name, major, minor, patch, cpus, shift) \
+  nestlock_built_as_##name##_v##major##_##minor##_##patch##_max_cpus_##cpus##_page_shift_##shift
+#define NESTLOCK_INTERNAL_STAMP(name, major, minor, patch, cpus, shift) \
+  NESTLOCK_INTERNAL_STAMP2(name, major, minor, patch, cpus, shift)
+#define NESTLOCK_LINK_STAMP                                                                \
+  NESTLOCK_INTERNAL_STAMP(NESTLOCK_CONFIG, NESTLOCK_VERSION_MAJOR, NESTLOCK_VERSION_MINOR, \
+                          NESTLOCK_VERSION_PATCH, NESTLOCK_MAX_CPUS, NESTLOCK_PAGE_SHIFT)
