@@ -23,6 +23,11 @@
 #define NESTLOCK_ASSERT_HELD(...) NESTLOCK_INTERNAL_TSA(assert_capability(__VA_ARGS__))
 #define NESTLOCK_NO_TSA NESTLOCK_INTERNAL_TSA(no_thread_safety_analysis)
 
+// A variable of a header of which one program has one, whatever its files were compiled with. With
+// -fvisibility=hidden a program and a shared library would each keep their own: a signal handler
+// would then look at another word than the one that irq_save() set.
+#define NESTLOCK_ONE_COPY [[gnu::visibility("default")]]
+
 // ThreadSanitizer. Annotated are only locks without atomics of their own (stateless, uniprocessor)
 // and the kernel's hand-over of a priority-inheriting lock, which the tool cannot see: annotating
 // an atomic lock would hide the order bugs that the tool is there to find. clang does not define

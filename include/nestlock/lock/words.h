@@ -112,7 +112,7 @@ class ClassWord {
   bool contended() const noexcept { return false; }
 
  private:
-  static inline constinit FlagWord<K, std::uint32_t> word_{};
+  NESTLOCK_ONE_COPY static inline constinit FlagWord<K, std::uint32_t> word_{};
 };
 
 }  // namespace nestlock::internal

@@ -35,7 +35,7 @@ inline void print_report(const Report& r) noexcept {
   [[maybe_unused]] const auto written = write(STDERR_FILENO, text, n);
   errno = saved;
 }
-inline constinit std::atomic<ReportSink> report_sink{print_report};
+NESTLOCK_ONE_COPY inline constinit std::atomic<ReportSink> report_sink{print_report};
 
 // Any context. Returns the sink before. `sink` must be callable from a signal handler.
 inline ReportSink set_report_sink(ReportSink sink) noexcept {

@@ -22,7 +22,7 @@
 namespace nestlock::hosted {
 
 // System calls FUTEX_LOCK_PI so far, in the process; a statistic.
-inline constinit std::atomic<std::uint64_t> pi_lock_entries{0};
+NESTLOCK_ONE_COPY inline constinit std::atomic<std::uint64_t> pi_lock_entries{0};
 
 namespace internal {
 // A forked child is a thread with another id. (Between fork and this handler a signal handler still
@@ -32,7 +32,7 @@ struct RefreshTid {
     pthread_atfork(nullptr, nullptr, [] { self.tid.store(0, kRelaxed); });
   }
 };
-inline const RefreshTid refresh_tid;
+NESTLOCK_ONE_COPY inline const RefreshTid refresh_tid;
 }  // namespace internal
 
 inline std::uint32_t thread_id() noexcept {
@@ -47,7 +47,7 @@ struct PiWaiting {
   Word pauses{1000};
   Word yields{100};
 };
-inline constinit PiWaiting pi_waiting;
+NESTLOCK_ONE_COPY inline constinit PiWaiting pi_waiting;
 
 class PiLock {
  public:

@@ -53,14 +53,15 @@ struct ThreadState {
 };
 
 // initial-exec: a handler's first touch must not allocate, as lazy thread-local storage does.
-inline constinit thread_local ThreadState self [[gnu::tls_model("initial-exec")]]{};
+NESTLOCK_ONE_COPY inline constinit thread_local ThreadState self
+    [[gnu::tls_model("initial-exec")]]{};
 
 inline void fence() noexcept { std::atomic_signal_fence(std::memory_order_seq_cst); }
 
 // ---- virtual CPUs ------------------------------------------------------------------------------
 
 inline constexpr unsigned kCpuWords = (kHostedMaxCpus + 63) / 64;
-inline constinit std::atomic<std::uint64_t> cpus_taken[kCpuWords]{};
+NESTLOCK_ONE_COPY inline constinit std::atomic<std::uint64_t> cpus_taken[kCpuWords]{};
 
 // Run with the CPU's number when its thread exits, on that thread, the library's signals blocked,
 // before the CPU is given to another thread; once more if other exit hooks made the thread claim
@@ -69,7 +70,7 @@ struct OfflineHook {
   void (*run)(OfflineHook& hook, unsigned cpu) noexcept = nullptr;
   OfflineHook* next = nullptr;
 };
-inline constinit std::atomic<OfflineHook*> offline_hooks{nullptr};
+NESTLOCK_ONE_COPY inline constinit std::atomic<OfflineHook*> offline_hooks{nullptr};
 
 // Task context; `hook` must live for ever; push it once.
 inline void on_cpu_offline(OfflineHook& hook) noexcept {
@@ -81,8 +82,8 @@ inline void on_cpu_offline(OfflineHook& hook) noexcept {
 }
 
 // Set by lib/port when it is linked: mask the library's signals for good, run what was held back.
-inline constinit std::atomic<void (*)() noexcept> replay_hook{nullptr};
-inline constinit std::atomic<void (*)() noexcept> thread_exit_hook{nullptr};
+NESTLOCK_ONE_COPY inline constinit std::atomic<void (*)() noexcept> replay_hook{nullptr};
+NESTLOCK_ONE_COPY inline constinit std::atomic<void (*)() noexcept> thread_exit_hook{nullptr};
 
 inline void give_back_cpu() noexcept {
   std::uint32_t mine = self.cpu.load(kRelaxed);
@@ -116,7 +117,8 @@ struct ExitKey {
   pthread_key_t key{};
   bool valid = pthread_key_create(&key, [](void* p) { on_thread_exit(p); }) == 0;
 };
-inline const ExitKey exit_key;  // created at start-up, before a second thread can exist
+NESTLOCK_ONE_COPY inline const ExitKey
+    exit_key;  // created at start-up, before a second thread can exist
 }  // namespace internal
 
 inline pthread_key_t exit_key() noexcept { return internal::exit_key.key; }

@@ -31,7 +31,8 @@ struct TsanState {
   char* stack[kTsanLevels];
   bool running[kTsanLevels];
 };
-inline constinit thread_local TsanState tsan_state [[gnu::tls_model("initial-exec")]]{};
+NESTLOCK_ONE_COPY inline constinit thread_local TsanState tsan_state
+    [[gnu::tls_model("initial-exec")]]{};
 
 struct TsanCall {
   void (*body)(void*);

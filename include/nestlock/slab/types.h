@@ -103,7 +103,7 @@ struct Sheaf {
   void** object() noexcept { return reinterpret_cast<void**>(this + 1); }
 };
 // Empty and full at once: where a CPU has no sheaf yet both fast paths leave, without a null test.
-inline constinit Sheaf no_sheaf{0, 0, nullptr};
+NESTLOCK_ONE_COPY inline constinit Sheaf no_sheaf{0, 0, nullptr};
 
 // The kmalloc class of a size up to 1024 bytes, at index (size - 1) / 8. A table, because a branch on
 // the size is mispredicted where sizes are mixed.
