@@ -1,16 +1,60 @@
 help_embed() {
   cat <<'END'
-builds the foreign programs of test/embed/: with Bazel, without it, and for bare metal
+builds the foreign programs of test/embed/: with each build system, without one, and for bare metal
 
 usage: ./nest embed [STEP ...]
 
+Each step builds from scratch, outside of the repository, what docs/embedding.md shows. Debian's
+packages that it lacks are installed; where that cannot be, the step says what is missing and fails.
 Steps, all by default:
-  plain   a compiler line and -Iinclude, in each configuration; and that a missing or wrong choice,
-          and objects of two configurations, are refused with a readable message
-  bare    the same, freestanding, with a port of the embedder's own
-  bazel   a workspace of its own, that names Nestlock and nothing else
 END
+  local name
+  for name in $(embed_steps); do
+    printf '  %-10s  %s\n' "$name" "$(sed -n '1s/^# //p' "$(embed_file "$name")")"
+  done
 }
+
+# What needs least comes first. Each is a file of tools/driver/embed/: its first line says what it
+# shows, things_STEP what it needs as THING=PACKAGE (a command or a path, and where Debian has it),
+# and embed_STEP runs it.
+embed_steps() {
+  printf '%s\n' plain bare flags static_pie libcxx lto cmake bazel
+}
+embed_file() { printf '%s/embed/%s.sh\n' "$driver" "$1"; }
+for name in $(embed_steps); do . "$(embed_file "$name")"; done
+
+things_of() { local -n things="things_$1" 2>/dev/null && printf '%s\n' ${things:-}; }
+
+# Every package that a step asks for: ./nest setup installs them too.
+embed_packages() {
+  local name
+  for name in $(embed_steps); do things_of "$name"; done | sed 's/.*=//' | sort -u
+}
+
+# have_things STEP: what the step needs is here, or was installed just now.
+have_things() {
+  local thing needed_packages=''
+  missing_things "$1" | grep -q . || return 0
+  if is_debian; then
+    for thing in $(missing_things "$1"); do needed_packages+=" ${thing#*=}"; done
+    (install_packages)
+  fi
+  for thing in $(missing_things "$1"); do
+    step "$1: ${thing%%=*} is here" say "it is not; Debian has it in the package ${thing#*=}"
+  done
+  ! missing_things "$1" | grep -q .
+}
+missing_things() {
+  local thing
+  for thing in $(things_of "$1"); do
+    case "$thing" in
+      /*) [ -e "${thing%%=*}" ] || printf '%s\n' "$thing" ;;
+      *) have "${thing%%=*}" || printf '%s\n' "$thing" ;;
+    esac
+  done
+}
+
+# ---- for the steps ------------------------------------------------------------------------------
 
 # prints WANTED COMMAND: the command's output is this and nothing else.
 prints() {
@@ -26,102 +70,72 @@ refuses() {
   shift
   if got=$("$@" 2>&1); then
     say "was not refused: $*"
-  elif ! grep -qE -- "$wanted" <<<"$got"; then
+  elif ! tr '\n' ' ' <<<"$got" | tr -s ' ' | grep -qE -- "$wanted"; then
     say "was refused, but not with '$wanted':"
     say "$got"
   fi
 }
 
-embed_plain() {
-  local cxx config
-  cxx=$(find_cxx) || exit 2
-  # $CXX may hold options of its own.
-  read -r -a cxx <<<"$cxx"
-  cxx+=(-std=c++20 -Wall -Wextra -Werror -Iinclude)
-  for config in $(configurations); do
-    step "plain, $config" plain_program "$config"
-  done
-  step "plain, by the three flags" plain_flags
-  step "no choice is refused" \
-    refuses 'choose a configuration' "${cxx[@]}" -fsyntax-only test/embed/plain.cc
-  step "an unknown choice is refused" \
-    refuses 'no_such' "${cxx[@]}" -fsyntax-only -DNESTLOCK_CONFIG=no_such test/embed/plain.cc
-  step "two configurations do not link" plain_mixed
-}
-plain_program() {
-  "${cxx[@]}" "-DNESTLOCK_CONFIG=$1" test/embed/plain.cc -o "$work/plain" &&
-    prints "$1" "$work/plain"
-}
-plain_flags() {
-  "${cxx[@]}" -DNESTLOCK_SMP=0 -DNESTLOCK_PREEMPT_RT=1 test/embed/plain.cc -o "$work/plain" &&
-    prints up_rt "$work/plain"
-}
-plain_mixed() {
-  "${cxx[@]}" -DNESTLOCK_CONFIG=up -c test/embed/app/main.cc -o "$work/app.o" || return
-  "${cxx[@]}" -DNESTLOCK_CONFIG=up "$work/app.o" lib/port/*.cc -pthread -o "$work/app" &&
-    prints up "$work/app"
-  refuses 'nestlock_built_as_up' \
-    "${cxx[@]}" -DNESTLOCK_CONFIG=smp "$work/app.o" lib/port/*.cc -pthread -o "$work/app"
-}
-
-embed_bare() {
-  local cxx config
-  cxx=$(find_cxx) || exit 2
-  read -r -a cxx <<<"$cxx"
-  for config in $(configurations | grep -v rt); do
-    step "bare, $config" bare_object "$config"
-  done
-}
-# No exceptions, no RTTI, and nothing asked of any library.
-bare_object() {
-  "${cxx[@]}" -std=c++20 -O1 -Wall -Wextra -Werror -ffreestanding -fno-exceptions -fno-rtti \
-    -Iinclude -Itest/embed/bare -DNESTLOCK_PORT=bare "-DNESTLOCK_CONFIG=$1" \
-    -c test/embed/bare/bare.cc -o "$work/bare.o" && nm -u "$work/bare.o"
-}
-
-# A copy outside of the repository: nothing can be found by accident.
-embed_bazel() {
-  . "$driver/cmd_setup.sh"
-  prepare
-  root=$(bazel_root) || exit 2
-  cp -R test/embed/app "$work/app"
-  step "bazel, by name" bazel_program pinned up_rt
-  step "bazel, by name whatever the flags say" bazel_program pinned up_rt --@nestlock//configs:debug
-  step "bazel, the default" bazel_program chosen smp
-  step "bazel, by the flags" bazel_program chosen up_debug \
-    --@nestlock//configs:smp=false --@nestlock//configs:debug
-  (cd "$work/app" && bazel "--output_base=$work/out" shutdown) >/dev/null 2>&1
-  chmod -R u+w "$work/out"
-}
-bazel_program() {
-  local target=$1 wanted=$2 rc=/dev/null
-  shift 2
-  [ ! -f "$root/user.bazelrc" ] || rc="$root/user.bazelrc"
-  bazel_in "$work/app" "--output_base=$work/out" "--bazelrc=$rc" build --nosandbox_debug \
-    "--override_repository=nestlock=$root" "$@" "//:$target" >"$work/log" 2>&1 || {
-    cat "$work/log"
+# quietly COMMAND: its output only if it fails.
+quietly() {
+  local got
+  got=$("$@" 2>&1) || {
+    say "failed: $*"
+    tail -n 40 <<<"$got"
     return 1
   }
-  prints "$wanted" "$work/app/bazel-bin/$target"
+}
+
+# runs_as CONFIG PROGRAM: it is test/embed/app/main.cc, built in this configuration, and works. On
+# PREEMPT_RT an interrupt may not own a sleeping lock: there the handler is always refused.
+runs_as() {
+  case "$1" in
+    *_rt | *_rt_debug) prints "$1: 0 added, 3 refused, 128 bytes" "$2" ;;
+    *) prints "$1: 2 added, 1 refused, 128 bytes" "$2" ;;
+  esac
+}
+
+# The sources, as an embedder has them: outside of the repository, and only what belongs to it.
+copy_sources() {
+  if git rev-parse --git-dir >/dev/null 2>&1; then
+    git ls-files -z --cached --others --exclude-standard
+  else
+    find . \( -path ./.nest -o -name 'bazel-*' \) -prune -o -type f -print0
+  fi | while IFS= read -r -d '' file; do [ ! -f "$file" ] || printf '%s\0' "$file"; done |
+    xargs -0 cp --parents -t "$1"
+}
+
+# project NAME: a fresh copy of the foreign project test/embed/NAME with the two programs, as $work/NAME.
+project() {
+  cp -R "test/embed/$1" "$work/$1" && cp test/embed/app/main.cc "$work/$1/" &&
+    cp test/embed/plain.cc "$work/$1/locks.cc"
+}
+
+# objects FOLDER COMMAND: compiles lib/ with this compiler line, all files at once.
+objects() {
+  local folder=$1
+  shift
+  mkdir -p "$folder" &&
+    printf '%s\0' lib/*/*.cc | xargs -0 -P "$(nproc)" -I FILE \
+      bash -c 'name=${2//\//_}; "${@:3}" -c "$2" -o "$1/${name%.cc}.o"' objects "$folder" FILE "$@"
 }
 
 run_embed() {
   local steps=("$@") name work
-  [ $# -gt 0 ] || steps=(plain bare bazel)
+  [ $# -gt 0 ] || read -r -d '' -a steps < <(embed_steps)
   for name in "${steps[@]}"; do
-    case "$name" in
-      plain | bare | bazel) ;;
-      *) die "unknown step '$name'; see ./nest embed --help" ;;
-    esac
+    embed_steps | grep -qxF -- "$name" || die "unknown step '$name'; see ./nest embed --help"
   done
-  cd "$top" || exit 2
+  . "$driver/cmd_setup.sh"
+  cd "$top" && mkdir -p "$state" || exit 2
   work=$(mktemp -d) || exit 2
   case "$work" in *[[:space:]]*) die "Bazel cannot work under a path with a space; set TMPDIR" ;; esac
   # shellcheck disable=SC2064  # now: it is local
   trap "rm -rf -- '$work'" EXIT
+  mkdir "$work/nestlock" && copy_sources "$work/nestlock" || exit 2
   for name in "${steps[@]}"; do
     title "$name"
-    "embed_$name"
+    have_things "$name" && "embed_$name"
   done
   steps_end embed
 }

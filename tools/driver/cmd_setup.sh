@@ -163,6 +163,9 @@ prepare() {
 
 run_setup() {
   [ $# = 0 ] || die "setup takes no arguments; see ./nest setup --help"
+  # What the foreign projects need as well; ./nest test needs none of it.
+  . "$driver/cmd_embed.sh"
+  needed_packages+=" $(embed_packages | tr '\n' ' ')"
   prepare
   is_debian || say "Bazel fetches the pinned archives of WORKSPACE by itself"
   say "ready"

@@ -1,23 +1,59 @@
-// Prints the configuration it was built in, having used a lock of it and a function of lib/.
+// Counts samples in a list that a signal handler adds to as well. Prints the configuration it was
+// built in, how many samples the handler could add, how often it was refused, and what the handler
+// and the program got from the slab allocator.
 #include <csignal>
 #include <cstdio>
-#include <mutex>
+#include <new>
 
 #include "nestlock/nestlock.h"
 #include "nestlock/signals.h"
+#include "nestlock/system_slab.h"
+
+namespace {
+
+struct Sample {
+  Sample* next;
+};
+
+nestlock::TrySpinLock lock;
+Sample* samples NESTLOCK_GUARDED_BY(lock);
+int added, refused;
+
+// An interrupt: it may come while main() holds the lock, and then must do without.
+void on_signal(int, siginfo_t*, void*) {
+  auto& slab = nestlock::system_slab();
+  void* const memory = slab.kmalloc_nolock(sizeof(Sample), nestlock::gfp::none);
+  {
+    const nestlock::TryGuard held(lock);
+    if (held && memory) {
+      lock.assert_held();
+      samples = new (memory) Sample{samples};
+      ++added;
+      return;
+    }
+  }
+  ++refused;
+  slab.kfree_nolock(memory);
+}
+
+}  // namespace
 
 int main() {
-  static nestlock::TrySpinLock lock;
-  static bool got = true;
-  const auto on_irq = [](int, siginfo_t*, void*) {
-    got = lock.try_lock();
-    if (got) lock.unlock();
-  };
-  if (nestlock::signals::register_irq(SIGUSR1, on_irq) != nestlock::signals::Error::none) return 1;
+  using nestlock::signals::Error;
+  if (nestlock::signals::register_irq(SIGUSR1, on_signal) != Error::none) return 1;
+  auto& slab = nestlock::system_slab();
+  // The first ordinary call gets memory from the system, which no *_nolock call does.
+  void* const memory = slab.kmalloc(100, nestlock::gfp::kernel);
+  std::raise(SIGUSR1);  // finds the lock free
   {
-    const std::scoped_lock held(lock);
-    std::raise(SIGUSR1);  // an interrupt that finds the lock held must be told so
-    if (got) return 1;
+    const nestlock::Guard held(lock);
+    std::raise(SIGUSR1);  // finds it held
   }
-  std::puts(nestlock::name_of(nestlock::kBuiltConfig));
+  {
+    const nestlock::Guard held(lock, nestlock::irq_save);
+    std::raise(SIGUSR1);  // is held back until the lock is free again
+  }
+  std::printf("%s: %d added, %d refused, %zu bytes\n", nestlock::name_of(nestlock::kBuiltConfig),
+              added, refused, slab.ksize(memory));
+  slab.kfree(memory);
 }

@@ -1,0 +1,66 @@
+# The three targets of each configuration.
+
+set(nestlock_sources "${PROJECT_SOURCE_DIR}/lib/page/page.cc" "${PROJECT_SOURCE_DIR}/lib/slab/slab.cc")
+if(NESTLOCK_PORT STREQUAL "hosted")
+  # The rest of lib/ is the hosted port and the process's own allocators.
+  file(GLOB nestlock_sources CONFIGURE_DEPENDS
+       "${PROJECT_SOURCE_DIR}/lib/port/*.cc" "${PROJECT_SOURCE_DIR}/lib/page/*.cc"
+       "${PROJECT_SOURCE_DIR}/lib/slab/*.cc")
+  set(THREADS_PREFER_PTHREAD_FLAG ON)
+  find_package(Threads REQUIRED)
+endif()
+
+# A build without a type and without a level of its own would be an allocator without optimisation.
+set(nestlock_optimise "")
+if(NOT CMAKE_CXX_FLAGS MATCHES "(^| )-O")
+  set(nestlock_optimise "$<$<CONFIG:>:-O2>")
+endif()
+
+foreach(config IN LISTS nestlock_configs)
+  add_library(nestlock_locks_${config} INTERFACE)
+  target_compile_features(nestlock_locks_${config} INTERFACE cxx_std_20)
+  target_compile_definitions(nestlock_locks_${config} INTERFACE
+    NESTLOCK_CONFIG=${config}
+    NESTLOCK_PORT=${NESTLOCK_PORT}
+    NESTLOCK_MAX_CPUS=${NESTLOCK_MAX_CPUS}
+    NESTLOCK_PAGE_SHIFT=${NESTLOCK_PAGE_SHIFT})
+  target_include_directories(nestlock_locks_${config} INTERFACE
+    "$<BUILD_INTERFACE:${PROJECT_SOURCE_DIR}/include>" "$<INSTALL_INTERFACE:include>")
+  if(NESTLOCK_PORT_DIR)
+    target_include_directories(nestlock_locks_${config} INTERFACE
+      "$<BUILD_INTERFACE:${NESTLOCK_PORT_DIR}>")
+  endif()
+
+  add_library(nestlock_${config} ${nestlock_sources})
+  target_link_libraries(nestlock_${config} PUBLIC nestlock_locks_${config})
+  if(NESTLOCK_PORT STREQUAL "hosted")
+    target_link_libraries(nestlock_${config} PUBLIC Threads::Threads)
+  endif()
+  target_compile_options(nestlock_${config} PRIVATE ${nestlock_optimise})
+  set_target_properties(nestlock_${config} PROPERTIES
+    CXX_EXTENSIONS OFF
+    POSITION_INDEPENDENT_CODE ON
+    OUTPUT_NAME nestlock-${config}
+    VERSION ${PROJECT_VERSION}
+    # Before 1.0 a minor version may change everything.
+    SOVERSION ${PROJECT_VERSION_MAJOR}.${PROJECT_VERSION_MINOR})
+  if(BUILD_SHARED_LIBS)
+    # Whatever the embedder hides of its own: what this library is for must be visible.
+    set_target_properties(nestlock_${config} PROPERTIES
+      CXX_VISIBILITY_PRESET default VISIBILITY_INLINES_HIDDEN OFF)
+  endif()
+  if(NOT NESTLOCK_INSTALL)
+    # Eight libraries, of which an embedder links one or two.
+    set_target_properties(nestlock_${config} PROPERTIES EXCLUDE_FROM_ALL ON)
+  endif()
+
+  add_library(nestlock_testing_${config} INTERFACE)
+  target_link_libraries(nestlock_testing_${config} INTERFACE nestlock_${config})
+
+  set_target_properties(nestlock_locks_${config} PROPERTIES EXPORT_NAME locks_${config})
+  set_target_properties(nestlock_${config} PROPERTIES EXPORT_NAME ${config})
+  set_target_properties(nestlock_testing_${config} PROPERTIES EXPORT_NAME testing_${config})
+  add_library(nestlock::locks_${config} ALIAS nestlock_locks_${config})
+  add_library(nestlock::${config} ALIAS nestlock_${config})
+  add_library(nestlock::testing_${config} ALIAS nestlock_testing_${config})
+endforeach()
