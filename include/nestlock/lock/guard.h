@@ -24,8 +24,8 @@ class [[nodiscard]] NESTLOCK_SCOPED_CAPABILITY Guard {
 
  public:
   // Masks what the tag says, then locks.
-  explicit Guard(L& lock, Tag = {}, Place where = Place::here()) noexcept NESTLOCK_ACQUIRE(lock)
-      : state_(Irq::template enter<Port>()), lock_(lock) {
+  explicit Guard(L& taken, Tag = {}, Place where = Place::here()) noexcept NESTLOCK_ACQUIRE(taken)
+      : state_(Irq::template enter<Port>()), lock_(taken) {
     lock_.lock(where);
   }
   ~Guard() NESTLOCK_RELEASE() {
@@ -45,7 +45,7 @@ template <class L>
 class [[nodiscard]] NESTLOCK_SCOPED_CAPABILITY Guard<L, AdoptLock> {
  public:
   // The caller holds the lock.
-  Guard(L& lock, AdoptLock) noexcept NESTLOCK_REQUIRES(lock) : lock_(lock) {}
+  Guard(L& held, AdoptLock) noexcept NESTLOCK_REQUIRES(held) : lock_(held) {}
   ~Guard() NESTLOCK_RELEASE() { lock_.unlock(); }
   Guard(const Guard&) = delete;
   Guard& operator=(const Guard&) = delete;
@@ -69,9 +69,9 @@ class [[nodiscard]] TryGuard {
 
  public:
   // Masks what the tag says, then tries; unmasks at once if refused.
-  explicit TryGuard(L& lock, Tag = {}, Place where = Place::here()) noexcept NESTLOCK_NO_TSA
+  explicit TryGuard(L& tried, Tag = {}, Place where = Place::here()) noexcept NESTLOCK_NO_TSA
       : state_(Irq::template enter<Port>()),
-        lock_(lock.try_lock(where) ? &lock : nullptr) {
+        lock_(tried.try_lock(where) ? &tried : nullptr) {
     if (!lock_) Irq::template leave<Port>(state_);
   }
   ~TryGuard() NESTLOCK_NO_TSA {
