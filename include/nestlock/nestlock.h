@@ -28,7 +28,8 @@ namespace nestlock {
 using BuiltPort = DefaultPort<kBuiltConfig>;
 using BuiltKernel = KernelOf<kBuiltConfig, BuiltPort>;
 
-// The locks, each described in its header.
+// The locks, each described in its header. Beside what is named there all have unlock(), is_locked(),
+// is_contended() and assert_held(), described in nestlock/lock/core.h.
 using RawSpinLock = BasicRawSpinLock<BuiltKernel>;
 using SpinLock = BasicSpinLock<BuiltKernel>;
 using TrySpinLock = BasicTrySpinLock<BuiltKernel>;

@@ -32,11 +32,10 @@
 
 namespace nestlock {
 
-// Bytes; nodes; "whichever node there is memory on".
-inline constexpr std::size_t kPageSize = std::size_t{1} << kPageShift;
+inline constexpr std::size_t kPageSize = std::size_t{1} << kPageShift;  // bytes
 inline constexpr unsigned kPcpOrders = 4;  // orders 0..3 have per-CPU lists
-inline constexpr unsigned kMaxNodes = 4;
-inline constexpr int kAnyNode = -1;
+inline constexpr unsigned kMaxNodes = 4;   // of one allocator
+inline constexpr int kAnyNode = -1;        // as an argument: whichever has memory
 
 // The memory that an allocator manages.
 struct PageMemory {

@@ -24,8 +24,10 @@ function escape(text,    out, parts, n, i) {
   }
   return out
 }
+function about_the_file() { return head_said " @copydetails " path }
 function text_of(line) { sub(/^ *\/\/( ----)?/, "", line); sub(/ ----$/, "", line); return line }
 function indented(line) { return text_of(line) ~ /^   / }
+function is_item(line) { return text_of(line) ~ /^ +([-*]|[0-9]+\.) / }
 
 # Prints the comment lines held back, as `///` if they document something; leaves their text in `said`.
 function flush(document, is_head,    i, text, indent, now, run, done) {
@@ -35,17 +37,16 @@ function flush(document, is_head,    i, text, indent, now, run, done) {
     indent = comment[i]
     sub(/\/\/.*/, "", indent)
     text = text_of(comment[i])
-    now = run == "example" ? text : escape(text)
+    now = escape(text)
     if (text == "") done = 1
     if (!done && !indented(comment[i])) said = said escape(text)
     if (i == 1 && is_head) now = " @file " path (text == "" ? "" : " @brief" now)
-    if (run == "list" && !indented(comment[i])) run = ""
-    if (run == "example" && !indented(comment[i])) { run = ""; now = " @endverbatim" escape(text) }
-    if (i < held && run == "" && indented(comment[i + 1])) {
-      run = text_of(comment[i + 1]) ~ /^ +([-*]|[0-9]+\.) / ? "list" : "example"
-      if (run == "example") now = now " @verbatim"
+    if (run == "list" ? text !~ /^  / : run != "" && !indented(comment[i])) { now = (run == "list" ? " @break" : " </pre>") now; run = "" }
+    if (i < held && run == "" && (indented(comment[i + 1]) || is_item(comment[i + 1]))) {
+      run = is_item(comment[i + 1]) ? "list" : "example"
+      if (run == "example") now = now " <pre>"
     }
-    if (i == held && run == "example") now = now " @endverbatim"
+    if (i == held && run == "example") now = now " </pre>"
     print indent "///" now
   }
   if (is_head) { head_said = said; said = "" }
@@ -128,7 +129,7 @@ FNR == 1 { path = stem = FILENAME; sub(/.*include\//, "", path); sub(/.*\//, "",
   line = $0
   if (starts && !own) {
     several = each_name(code, behind != "" ? behind : said)
-    if (said == "" && names_the_file(code ~ /^ *template/ ? "" : code) && head_said != "") text = head_said
+    if (said == "" && names_the_file(code ~ /^ *template/ ? "" : code) && head_said != "") text = about_the_file()
     else text = said
     if (several != "" && (behind != "" || said != "")) line = several
     else if (behind != "") line = code "///<" behind
@@ -138,7 +139,7 @@ FNR == 1 { path = stem = FILENAME; sub(/.*include\//, "", path); sub(/.*\//, "",
   if (starts) { open = 1; so_far = "" }
   # `template <...>` on a line of its own: the class comes on the next.
   if (open && code ~ /^ *(class|struct) / && so_far ~ /template/ && said == "" && !own_of && names_the_file(code))
-    line = "/** " head_said " */" line
+    line = "/** " about_the_file() " */" line
   print line
   own_of = starts ? own : own_of
   if (!directive) follow(code)

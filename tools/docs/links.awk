@@ -1,6 +1,6 @@
 # Links in Markdown pages that lead nowhere: awk -f links.awk PAGE...; run in the repository's top
-# folder. A relative link's file exists, and has a heading of the name behind its #. Links to other
-# sites are not followed.
+# folder. A relative link's file exists, and has a heading of the name behind its #; the link's text is
+# in one line, since the site's tool wants it so. Links to other sites are not followed.
 
 function slug(text,    base) {
   base = tolower(text)
@@ -35,6 +35,8 @@ FNR == 1 { fenced = 0; folder = FILENAME; sub(/[^\/]*$/, "", folder) }
 fenced { next }
 {
   gsub(/`[^`]*`/, "")
+  if (match($0, /\]\(/) && substr($0, 1, RSTART) !~ /\[/)
+    print FILENAME ":" FNR ": the text of this link begins on another line"
   while (match($0, /\]\([^)]*\)/)) {
     link = substr($0, RSTART + 2, RLENGTH - 3)
     $0 = substr($0, RSTART + RLENGTH)

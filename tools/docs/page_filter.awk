@@ -19,6 +19,17 @@ function normal(path) {
   return path
 }
 
+# ** as HTML, since next to code it would be taken for stars.
+function with_bold(text,    parts, n, i, out) {
+  n = split(text, parts, "`")
+  for (i = 1; i <= n; i++) {
+    if (i % 2)
+      while (sub(/\*\*/, bold ? "</b>" : "<b>", parts[i])) bold = !bold
+    out = out (i > 1 ? "`" : "") parts[i]
+  }
+  return out
+}
+
 FNR == 1 {
   page = FILENAME
   "pwd -P" | getline top
@@ -32,10 +43,13 @@ fenced || /^    / { print; next }
 /^#+ / {
   title = $0
   sub(/^#+ /, "", title)
+  gsub(/`/, "")
   print $0 " {#" (seen++ ? id_of(page) "__" slug(title) : id_of(page)) "}"
   next
 }
 {
+  if (!NF) bold = 0
+  $0 = with_bold($0)
   out = ""
   rest = $0
   while (match(rest, /\]\([^)]*\)/)) {
