@@ -18,12 +18,12 @@ END
 # shows, things_STEP what it needs as THING=PACKAGE (a command or a path, and where Debian has it),
 # and embed_STEP runs it.
 embed_steps() {
-  printf '%s\n' plain bare flags static_pie libcxx lto cmake bazel
+  printf '%s\n' plain make bare flags static_pie libcxx lto cmake pkgconfig meson bazel
 }
 embed_file() { printf '%s/embed/%s.sh\n' "$driver" "$1"; }
 for name in $(embed_steps); do . "$(embed_file "$name")"; done
 
-things_of() { local -n things="things_$1" 2>/dev/null && printf '%s\n' ${things:-}; }
+things_of() { local -n things="things_$1" 2>/dev/null && printf '%s' "${things:-}" | xargs -n 1; }
 
 # Every package that a step asks for: ./nest setup installs them too.
 embed_packages() {
@@ -118,6 +118,25 @@ objects() {
   mkdir -p "$folder" &&
     printf '%s\0' lib/*/*.cc | xargs -0 -P "$(nproc)" -I FILE \
       bash -c 'name=${2//\//_}; "${@:3}" -c "$2" -o "$1/${name%.cc}.o"' objects "$folder" FILE "$@"
+}
+
+# cmake_install PREFIX CONFIGS OPTIONS: builds and installs the library from the copy.
+cmake_install() {
+  local prefix=$1 configs=$2
+  shift 2
+  rm -rf -- "$work/install_build"
+  quietly cmake -S "$work/nestlock" -B "$work/install_build" -G Ninja \
+    "-DCMAKE_INSTALL_PREFIX=$prefix" "-DNESTLOCK_CONFIGS=$configs" "$@" &&
+    quietly cmake --build "$work/install_build" && quietly cmake --install "$work/install_build" || return
+  # Nothing that was installed knows where it was built.
+  ! grep -rl -- "$work/nestlock" "$prefix"/lib*/cmake "$prefix"/lib*/pkgconfig
+}
+
+# Static libraries of two configurations, with pages of another size than the default, in
+# $work/installed; not where they were installed, since what was installed may be moved.
+installed() {
+  [ -d "$work/installed" ] ||
+    { cmake_install "$work/prefix" "up_rt;smp" -DNESTLOCK_PAGE_SHIFT=13 && mv "$work/prefix" "$work/installed"; }
 }
 
 run_embed() {

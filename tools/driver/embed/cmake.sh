@@ -3,7 +3,7 @@
 things_cmake="cmake=cmake ninja=ninja-build g++=g++"
 
 embed_cmake() {
-  local source="$work/nestlock" prefix="$work/cmake_prefix"
+  local source="$work/nestlock" shared="$work/shared"
   step "add_subdirectory, static" cmake_program by_subdirectory up \
     "-DNESTLOCK_SOURCE=$source" -DWITH=add_subdirectory
   step "only what is used is compiled" cmake_built "$work/by_subdirectory/build" nestlock-up.a
@@ -11,19 +11,17 @@ embed_cmake() {
   step "FetchContent, shared, hidden symbols" cmake_program by_fetch smp_debug \
     "-DNESTLOCK_SOURCE=$source" -DWITH=FetchContent -DBUILD_SHARED_LIBS=ON \
     -DCMAKE_CXX_VISIBILITY_PRESET=hidden -DCMAKE_VISIBILITY_INLINES_HIDDEN=ON -DNESTLOCK_MAX_CPUS=7
-  step "install, static" cmake_install "$prefix" "up_rt;smp" -DNESTLOCK_PAGE_SHIFT=13
-  # Whatever was installed may be moved.
-  mv "$prefix" "$prefix.moved"
-  step "find_package, static" cmake_program by_package smp "-DCMAKE_PREFIX_PATH=$prefix.moved"
+  step "install, static" installed
+  step "find_package, static" cmake_program by_package smp "-DCMAKE_PREFIX_PATH=$work/installed"
   step "find_package, another of the same prefix" cmake_program by_package_rt up_rt \
-    "-DCMAKE_PREFIX_PATH=$prefix.moved"
-  step "install, shared" cmake_install "$prefix.shared" up -DBUILD_SHARED_LIBS=ON
+    "-DCMAKE_PREFIX_PATH=$work/installed"
+  step "install, shared" cmake_install "$shared" up -DBUILD_SHARED_LIBS=ON
   step "find_package, shared, hidden symbols" cmake_program by_shared_package up \
-    "-DCMAKE_PREFIX_PATH=$prefix.shared" -DCMAKE_CXX_VISIBILITY_PRESET=hidden
+    "-DCMAKE_PREFIX_PATH=$shared" -DCMAKE_CXX_VISIBILITY_PRESET=hidden
   step "find_package names what is not there" refuses 'nestlock::up_debug is not in it' \
-    cmake_configure by_component up_debug "-DCMAKE_PREFIX_PATH=$prefix.shared"
+    cmake_configure by_component up_debug "-DCMAKE_PREFIX_PATH=$shared"
   step "find_package refuses another minor version" refuses 'compatible with requested version "0\.1"' \
-    cmake_configure by_version up "-DCMAKE_PREFIX_PATH=$prefix.shared" -DVERSION_WANTED=0.1
+    cmake_configure by_version up "-DCMAKE_PREFIX_PATH=$shared" -DVERSION_WANTED=0.1
   local wrong
   for wrong in NESTLOCK_MAX_CPUS=0 NESTLOCK_MAX_CPUS=4097 NESTLOCK_PAGE_SHIFT=7 NESTLOCK_PAGE_SHIFT=17 \
     NESTLOCK_PAGE_SHIFT=12u NESTLOCK_PORT=moon NESTLOCK_PORT=bare NESTLOCK_CONFIGS=smp_fast \
@@ -47,16 +45,6 @@ cmake_program() {
 # cmake_built FOLDER NAME: of our libraries this one was built, and no other.
 cmake_built() {
   prints "lib$2" find "$1" -name 'libnestlock*' -type f -printf '%f\n'
-}
-cmake_install() {
-  local prefix=$1 configs=$2
-  shift 2
-  rm -rf -- "$work/cmake_build"
-  quietly cmake -S "$work/nestlock" -B "$work/cmake_build" -G Ninja "-DCMAKE_INSTALL_PREFIX=$prefix" \
-    "-DNESTLOCK_CONFIGS=$configs" "$@" && quietly cmake --build "$work/cmake_build" &&
-    quietly cmake --install "$work/cmake_build" || return
-  # Nothing that was installed knows where it was built.
-  ! grep -rl -- "$work/nestlock" "$prefix"/lib*/cmake "$prefix"/lib*/pkgconfig
 }
 cmake_wrong() {
   rm -rf -- "$work/cmake_wrong"

@@ -1,0 +1,18 @@
+# an installed library found by pkg-config, with Make
+
+things_pkgconfig="cmake=cmake ninja=ninja-build g++=g++ make=make pkg-config=pkg-config"
+
+embed_pkgconfig() {
+  step "installed" installed
+  step "pkg-config, up_rt" pkgconfig_program up_rt
+  step "pkg-config, smp" pkgconfig_program smp
+  step "pkg-config says the version" \
+    prints "$(sed -n 's/^#define NESTLOCK_VERSION_[A-Z]* //p' include/nestlock/version.h | sed '/[^0-9]/d' |
+      paste -sd .)" pkgconfig --modversion nestlock-smp
+}
+pkgconfig() { PKG_CONFIG_PATH="$work/installed/lib/pkgconfig" pkg-config "$@"; }
+pkgconfig_program() {
+  rm -rf -- "$work/pkgconfig" && project pkgconfig &&
+    PKG_CONFIG_PATH="$work/installed/lib/pkgconfig" quietly make -C "$work/pkgconfig" "CONFIG=$1" &&
+    runs_as "$1" "$work/pkgconfig/app" && prints "$1" "$work/pkgconfig/locks"
+}
