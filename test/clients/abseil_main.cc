@@ -7,7 +7,6 @@
 
 int main(int argc, char** argv) {
   testing::InitGoogleTest(&argc, argv);
-  testing::GTEST_FLAG(filter) = "-SpinLock.WaitCyclesEncoding";
   const int failed = RUN_ALL_TESTS();
   const unsigned long taken = absl::base_internal::SpinLock::taken;
   std::printf("clients: taken %lu\n", taken);
