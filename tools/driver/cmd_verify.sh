@@ -14,6 +14,8 @@ In the table: the explorer (schedules of the simulator, all or within which boun
 sweep and the unwind sweep (boundaries), torture (time), GenMC (executions of the weak memory model),
 and the mutants, each with what caught it. docs/verification.md says what each proves, and what not.
 
+A failed row names the test that `./nest test` runs again: test=LABEL.
+
 A row comes from any line `verify: ...` that a test prints (test/support/verify_line.h); the tests
 that do are those tagged `verify`. Arguments go to `bazel test`. The table is also in
 .nest/verify/table.md. A failed row or a surviving mutant ends with 1; the last line says how many.
@@ -36,28 +38,30 @@ rows_of_tests() { # rows_of_tests KIND BAZEL-ARGUMENTS
     seen=$((seen + 1))
     log=${xml%.xml}.log why=$result
     if [ "$result" = PASSED ]; then
-      rows_of_log "$kind" "$log" && continue
+      rows_of_log "$kind" "$log" "$label" && continue
       if grep -q '^\[  SKIPPED \]' "$log"; then
-        printf 'verify: tool=test subject=%s config=%s result=not_run\n' "${label#//test/}" "$kind"
+        printf 'verify: tool=test subject=%s config=%s result=not_run test=%s\n' \
+          "${label#//test/}" "$kind" "$label"
         continue
       fi
       why='passed, and has no row'
     fi
-    red test "${label#//test/}" "$why"
+    red test "${label#//test/}" "$why" "$label"
   done < <(test_results "$events")
   if [ "$seen" = 0 ] || { [ "$status" != 0 ] && [ "$status" != 3 ]; }; then
     red test "bazel test, $kind" "status $status"
   fi
 }
 
-red() { # red TOOL SUBJECT WHY
-  local text="verify: tool=$1 subject=${2// /_} config=- result=FAILED why=${3// /_}"
+red() { # red TOOL SUBJECT WHY [LABEL]
+  local text="verify: tool=$1 subject=${2// /_} config=- result=FAILED why=${3// /_}${4:+ test=$4}"
   printf '%s\n' "$text"
 }
 
-# False if the log has none. The torture program says what it was, and then how it went.
-rows_of_log() { # rows_of_log KIND LOG
-  awk -v tsan="$([ "$1" != tsan ] || echo +TSan)" '
+# False if the log has none. The torture program says what it was, and then how it went. With a
+# label, each row names its test by it.
+rows_of_log() { # rows_of_log KIND LOG [LABEL]
+  awk -v tsan="$([ "$1" != tsan ] || echo +TSan)" -v test="${3:+ test=$3}" '
     function number(s) { sub(/^ */, "", s); sub(/ .*/, "", s); return s }
     / on .*, --seed [0-9]+, [0-9.]+ s$/ {
       split($0, part, ", ")
@@ -67,16 +71,16 @@ rows_of_log() { # rows_of_log KIND LOG
     /^ *[0-9]+ operations, [0-9]+ handler entries, [0-9]+ found a lock held/ && subject != "" {
       split($0, part, ", ")
       print "verify: tool=torture subject=" subject " config=" config tsan " result=ok seconds=" seconds \
-        " operations=" number(part[1]) " hits=" number(part[3])
+        " operations=" number(part[1]) " hits=" number(part[3]) test
       rows++; subject = ""
     }
     /^torture: caught/ {
-      print "verify: tool=torture subject=(broken) config=" config " mutant=busted_locks result=ok"
+      print "verify: tool=torture subject=(broken) config=" config " mutant=busted_locks result=ok" test
       rows++
     }
     /^verify: / {
       if (tsan != "") sub(/ config=[^ ]*/, "&" tsan)
-      print; rows++
+      print $0 test; rows++
     }
     END { exit rows == 0 }
   ' "$2"
@@ -118,91 +122,6 @@ rows_of_genmc() { # rows_of_genmc NAME...
   esac
 }
 
-# The table. What has the same subject, configuration and tool is one row, numbers added up, each
-# bound by itself; each mutant has a row, with all that caught it. Then a line that counts.
-table_of() { # table_of ROWS
-  awk '
-    function text(s) { gsub(/_/, " ", s); gsub(/\|/, "/", s); return s }
-    function with_commas(n,  s, t) {
-      s = sprintf("%d", n)
-      for (t = ""; length(s) > 3; s = substr(s, 1, length(s) - 3)) t = "," substr(s, length(s) - 2) t
-      return s t
-    }
-    function joined(a, b) { return a == "" ? b : a "; " b }
-    function tool_of(t) { return t in tools ? tools[t] : t }
-    function add(label, n) {
-      if (!((id, label) in sum)) label_of[id, ++labels[id]] = label
-      sum[id, label] += n
-    }
-    # What ran tells more than what did not.
-    function worse(a, b) { return a != b && (b == "not_run" || (a != "ok" && a != "not_run")) }
-    function within() {
-      if (v["complete"] == "yes") return v["bound"] == "" ? "all" : "all within " v["bound"]
-      return v["bound"] == "" ? "a sample" : v["bound"]
-    }
-    function mutant(name,  what) {
-      if (!(name in known)) { known[name] = 1; mutants[++nr_mutants] = name }
-      what = tool_of(v["tool"]) (v["by"] == "" ? "" : ": " v["by"])
-      if (v["result"] == "ok") {
-        if (v["tool"] != "genmc") seen_by_other[name] = 1
-        if (index("; " caught[name] "; ", "; " what "; ") == 0) caught[name] = joined(caught[name], what)
-      } else if (v["result"] == "FAILED") {
-        survived[name] = joined(survived[name], tool_of(v["tool"]) ": " v["why"])
-      }
-      if (v["tool"] != "genmc") has_other[name] = 1
-    }
-    BEGIN {
-      tools["explore"] = "explorer"; tools["genmc"] = "GenMC"; tools["mutants"] = "test"
-      tools["unwind"] = "unwind sweep"
-      print "| what | configuration | by | seen | result |"
-      print "|---|---|---|---|---|"
-    }
-    /^verify: / {
-      split("", v)
-      for (i = 2; i <= NF; i++) { at = index($i, "="); v[substr($i, 1, at - 1)] = substr($i, at + 1) }
-      rows++
-      if (v["result"] == "not_run") not_run++; else if (v["result"] != "ok") failed++
-      if ("mutant" in v) { mutant(v["mutant"]); next }
-      id = v["subject"] SUBSEP v["config"] SUBSEP v["tool"]
-      if (!(id in result)) { ids[++nr_ids] = id; result[id] = v["result"] }
-      else if (worse(v["result"], result[id])) result[id] = v["result"]
-      if (v["result"] == "FAILED") why[id] = joined(why[id], v["case"] (v["case"] == "" ? "" : ": ") v["why"])
-      if ("schedules" in v) add((v["tool"] == "genmc" ? "executions" : "schedules") " (" within() ")", v["schedules"])
-      if ("boundaries" in v) add("boundaries (" within() ")", v["boundaries"])
-      if ("seconds" in v) add("s", v["seconds"])
-      if ("operations" in v) add("operations", v["operations"])
-      if ("hits" in v) add("hits", v["hits"])
-      for (i = 2; i <= NF; i++) {
-        k = substr($i, 1, index($i, "=") - 1)
-        if (k ~ /^count\./) add(substr(k, 7), v[k])
-      }
-    }
-    END {
-      for (r = 1; r <= nr_ids; r++) {
-        id = ids[r]; split(id, part, SUBSEP); seen = ""
-        for (j = 1; j <= 2 * labels[id]; j++) {  # schedules and the like, then what was counted
-          k = label_of[id, j > labels[id] ? j - labels[id] : j]
-          if ((k ~ /\)$/) != (j <= labels[id])) continue
-          seen = joined(seen, (k == "s" ? sum[id, k] : with_commas(sum[id, k])) " " k)
-        }
-        printf "| %s | %s | %s | %s | %s |\n", text(part[1]), part[2], tool_of(part[3]),
-          text(joined(seen, why[id]) == "; " ? "" : why[id] == "" ? seen : joined(seen, why[id])),
-          result[id] == "ok" ? "ok" : result[id] == "not_run" ? "not run" : "**FAILED**"
-      }
-      for (r = 1; r <= nr_mutants; r++) {
-        k = mutants[r]; seen = caught[k]
-        if (k in survived) seen = joined(seen, survived[k])
-        if (!(k in has_other)) seen = joined(seen, "by GenMC alone")
-        printf "| mutant: %s | | | %s | %s |\n", text(k), text(seen),
-          k in survived ? "**FAILED**" : caught[k] == "" ? "not run" : "caught"
-        if (caught[k] != "" && !(k in survived)) nr_caught++
-      }
-      printf "\n%d rows, %d mutants caught, %d not run, %d failed\n", rows, nr_caught, not_run, failed
-      exit failed != 0 || rows == 0
-    }
-  ' "$1"
-}
-
 run_verify() {
   local quick=0 require_genmc=0 seconds=3 jobs=2 args=() verify="$state/verify" status
   while [ $# -gt 0 ]; do
@@ -237,7 +156,7 @@ run_verify() {
     wait
   fi
   cat "$verify"/rows.* | grep '^verify: ' >"$verify/rows"
-  table_of "$verify/rows" >"$verify/table.md"
+  awk -f "$driver/verify_table.awk" "$verify/rows" >"$verify/table.md"
   status=$?
   cat "$verify/table.md"
   return "$status"
