@@ -8,7 +8,8 @@ usage: ./nest demo [--config NAME] [--all] [--json]
   --all           a row for each configuration, even where they answer alike
   --json          the figures for programs
 
-The compiler is $CXX, or the first found of g++, clang++, clang++-19. The compile line is printed
+The compiler is $CXX, or the first found of g++, clang++, clang++-19; if there is none, on Debian, as
+root or where sudo asks no password, g++ is installed. The compile line is printed
 when it is needed: it is all that embedding without Bazel takes.
 END
 }

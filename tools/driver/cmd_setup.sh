@@ -40,7 +40,7 @@ install_packages() {
   [ -n "$missing" ] || return 0
   if [ "$(id -u)" != 0 ]; then
     if ! have sudo || ! sudo -n true 2>/dev/null; then
-      say "nest: packages are missing; run as root, then ./nest setup again:" >&2
+      say "nest: packages are missing; run as root, then try again:" >&2
       say "apt-get install -y --no-install-recommends ${missing% }"
       exit 1
     fi

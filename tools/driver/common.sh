@@ -40,17 +40,20 @@ check_configuration() {
     die "unknown configuration '$1'; there are: $(configurations | tr '\n' ' ' | sed 's/ $//')"
 }
 
-# The C++20 compiler for what needs no Bazel.
+# The C++20 compiler for what needs no Bazel. Where there is none, Debian's is installed, and it is
+# said so.
 find_cxx() {
-  local cxx
   if [ -n "${CXX:-}" ]; then
     have "${CXX%% *}" || die "CXX is '$CXX', and there is no such compiler"
     printf '%s\n' "$CXX"
-  else
-    cxx=$(first_of g++ clang++ clang++-19) ||
-      die "no C++ compiler: install g++ or clang++ (C++20), or set CXX"
-    printf '%s\n' "$cxx"
+    return
   fi
+  first_of g++ clang++ clang++-19 && return
+  . "$driver/cmd_setup.sh"
+  is_debian || die "no C++ compiler: install g++ or clang++ (C++20), or set CXX"
+  mkdir -p "$state" || die "cannot write to $state"
+  needed_packages='g++ libc6-dev' install_packages >&2
+  first_of g++ || die "g++ is installed, and not on the path: set CXX"
 }
 
 # step NAME COMMAND: runs it and prints one line, and its output if it failed or printed any.
