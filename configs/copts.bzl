@@ -1,7 +1,17 @@
 """Compiler options, in one place. -Werror is not here: see `--config=werror` in .bazelrc."""
 
+# g++ collects its garbage less often: a tenth less time, for half as much memory again. Clang has
+# no such option.
+_COLLECT_LESS = select({
+    "//configs:with_gcc": [
+        "--param=ggc-min-expand=1000",
+        "--param=ggc-min-heapsize=4000000",
+    ],
+    "//conditions:default": [],
+})
+
 # Everything of ours.
-NESTLOCK_COPTS = [
+NESTLOCK_COPTS = _COLLECT_LESS + [
     "-Wall",
     "-Wextra",
     "-Wshadow",

@@ -59,8 +59,9 @@ def _configured_library_impl(ctx):
             archive = library.pic_static_library or library.static_library
             if archive:
                 archives.append(archive)
+    info = actual[CcInfo]
     return [
-        actual[CcInfo],
+        CcInfo(linking_context = info.linking_context) if ctx.attr.linked_only else info,
         DefaultInfo(
             files = depset(archives),
             runfiles = actual[DefaultInfo].default_runfiles,
@@ -72,6 +73,10 @@ nestlock_configured_library = rule(
     attrs = dict(
         _CONFIG_ATTRS,
         actual = attr.label(cfg = _to_config, mandatory = True, providers = [CcInfo]),
+        linked_only = attr.bool(
+            doc = "Whoever depends on it links it, and keeps the configuration that it is itself " +
+                  "compiled in: the settings of this one are not passed on, nor are its headers.",
+        ),
     ),
     doc = "A cc_library, built in one configuration whatever the command line says.",
 )

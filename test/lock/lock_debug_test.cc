@@ -6,9 +6,13 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "nestlock/lock/guard.h"
+#include "nestlock/lock/local_trylock.h"
 #include "nestlock/lock/percpu.h"
+#include "nestlock/lock/try_spinlock.h"
 #include "test/support/findings.h"
 #include "test/support/interrupts.h"
+#include "test/support/kernels.h"
 #include "test/support/locks.h"
 
 namespace nestlock::test_support {

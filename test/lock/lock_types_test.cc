@@ -8,6 +8,7 @@
 #include "gtest/gtest.h"
 #include "nestlock/nestlock.h"
 #include "test/support/interrupts.h"
+#include "test/support/kernels.h"
 #include "test/support/locks.h"
 
 namespace nestlock::test_support {

@@ -6,9 +6,11 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "nestlock/lock/local_lock.h"
+#include "nestlock/lock/local_trylock.h"
 #include "test/support/findings.h"
 #include "test/support/interrupts.h"
-#include "test/support/locks.h"
+#include "test/support/kernels.h"
 
 namespace nestlock::test_support {
 namespace {

@@ -226,6 +226,10 @@ mutant no_inheritance pi_lock_test.smp_debug 'PiLockTest.TheOwnerInheritsThePrio
 
 # ---- the locks ----------------------------------------------------------------------------------
 
+for test in lock_{contract,debug,scenarios,threads}_test.smp_debug{,+tsan}; do
+  sources $test test/support/locks.cc
+done
+
 mutant stateless_try lock_scenarios_test.smp_debug 'All/Promised.T1_T5_L2_*' \
   'the historic bug: on one CPU a trylock is granted to whoever interrupts the holder' \
   $words 's/    if (held()) return false;\n    flag_/    flag_/'

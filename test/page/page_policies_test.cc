@@ -27,7 +27,6 @@ class Policy : public ::testing::TestWithParam<PagesCase> {
   static constexpr rlim_t kSeconds = 2;              // more: it hangs
 
   void SetUp() override {
-    if (kTsan) GTEST_SKIP() << "without a lock all is a race";
     ASSERT_TRUE(register_signals());
     if (const char* const why = testing::internal::why_unsupported()) GTEST_SKIP() << why;
     void* const m =

@@ -7,6 +7,7 @@
 
 #include "gtest/gtest.h"
 #include "nestlock/slab.h"
+#include "test/support/built_kernels.h"
 #include "test/support/findings.h"
 #include "test/support/interrupts.h"
 #include "test/support/kernels.h"

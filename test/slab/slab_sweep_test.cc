@@ -99,17 +99,15 @@ struct SlabSweep : ::testing::Test {};
 TYPED_TEST_SUITE(SlabSweep, AllKernels, KernelName);
 
 // Depth 1: every boundary of every path (debug kernels, by default: every 7th).
-TYPED_TEST(SlabSweep, OnEveryPathNothingIsLostNorGivenTwice) {
-  using S = Swept<TypeParam>;
-  const char* const kernel = name_of(TypeParam::kConfig);
-  if (internal::kWithTsan && TypeParam::kConfig.debug) GTEST_SKIP() << kTooSlow;
+template <class K>
+void on_every_path() {
+  using S = Swept<K>;
+  const char* const kernel = name_of(K::kConfig);
   Served all;
   for (const auto& path : kSlabPaths<typename S::M>) {
     if (!worth_its_time(path)) continue;
     S s;
-    const unsigned every = internal::kWithTsan                        ? 997u
-                           : TypeParam::kConfig.debug && !all_of_it() ? 7u
-                                                                      : 1u;
+    const unsigned every = internal::kWithTsan ? 997u : K::kConfig.debug && !all_of_it() ? 7u : 1u;
     s.each(path, {.every = every});
     print(kernel, path.name, s.result, s.served);
     EXPECT_TRUE(s.result.ok()) << path.name << ": " << s.result.text() << s.kinds();
@@ -128,6 +126,12 @@ TYPED_TEST(SlabSweep, OnEveryPathNothingIsLostNorGivenTwice) {
       "%-12s served %.2f %%\n", kernel,
       100.0 * static_cast<double>(all.served) / static_cast<double>(all.served + all.refused));
   EXPECT_GT(all.served * 10, (all.served + all.refused) * 9);
+}
+TYPED_TEST(SlabSweep, OnEveryPathNothingIsLostNorGivenTwice) {
+  if constexpr (internal::kWithTsan && TypeParam::kConfig.debug)
+    GTEST_SKIP() << kTooSlow;
+  else
+    on_every_path<TypeParam>();
 }
 
 struct Strides {
@@ -175,26 +179,31 @@ void sweep_pairs_of(const SlabPath<typename S::M>& path, bool fast, std::mt19937
 // Depth 2. By default some 500 pairs in each kernel (debug: on two paths); NESTLOCK_LONG: every
 // pair of the fast path, of the others at least 20,000. The fast path with objects of 64 bytes: at
 // most boundaries of 1 KiB it is this test that fills an object.
-TYPED_TEST(SlabSweep, InAnInterruptedHandlerToo) {
-  using S = Swept<TypeParam>;
-  using Small = Swept<TypeParam, Ours<TypeParam>, 64>;
-  if (internal::kWithTsan) GTEST_SKIP() << kTooSlow;
+template <class K>
+void interrupted_handlers() {
+  using S = Swept<K>;
+  using Small = Swept<K, Ours<K>, 64>;
   std::mt19937 random(20261121);
   Pairs sum;
   sweep_pairs_of<Small>(kSlabPaths<typename Small::M>[0], true, random, sum);
   for (const auto& path : kSlabPaths<typename S::M>) {
     if (&path == kSlabPaths<typename S::M>) continue;
-    if (TypeParam::kConfig.debug && !all_of_it() && &path != kSlabPaths<typename S::M> + 4)
-      continue;
+    if (K::kConfig.debug && !all_of_it() && &path != kSlabPaths<typename S::M> + 4) continue;
     sweep_pairs_of<S>(path, false, random, sum);
   }
-  std::printf("%-12s %llu pairs, %llu of them not of the fast path\n", name_of(TypeParam::kConfig),
+  std::printf("%-12s %llu pairs, %llu of them not of the fast path\n", name_of(K::kConfig),
               static_cast<unsigned long long>(sum.fast + sum.others),
               static_cast<unsigned long long>(sum.others));
   EXPECT_GT(sum.all.served * 10, (sum.all.served + sum.all.refused) * 9);
   if (all_of_it()) {
     EXPECT_GE(sum.others, 20000u);
   }
+}
+TYPED_TEST(SlabSweep, InAnInterruptedHandlerToo) {
+  if constexpr (internal::kWithTsan)
+    GTEST_SKIP() << kTooSlow;
+  else
+    interrupted_handlers<TypeParam>();
 }
 
 using Up = HostedKernel<configs::up>;
@@ -215,39 +224,49 @@ TEST(SlabSweepPolicies, TheOtherPromisingLocksHold) {
   holds(Swept<Up, policy::ClassAtomic<Up>>{});
 }
 
+// Where a sanitizer's instructions are among those that are counted.
+constexpr bool kToolsCode = internal::kWithTsan || internal::kWithAsan;
+
 // The longest that kmalloc_nolock() was seen to take, in machine instructions, page floor and all:
 // the first object of a new slab, of a block that the buddy splits ten times. Not longer for small
 // objects: a slab is linked as it is used.
-TEST(SlabSweepLongest, OfKmallocNolockIsANewSlab) {
-  if (internal::kWithTsan || internal::kWithAsan) GTEST_SKIP() << "the tool's instructions, too";
-  const auto longest = [](auto swept) {
-    using M = typename decltype(swept)::M;
-    M& m = decltype(swept)::machine();
-    std::uint64_t most = 0;
-    std::size_t of = 0;
-    for (unsigned i = 0; i < M::Slabs::kClasses; ++i) {
-      const std::size_t size = M::Slabs::class_size(i);
-      m.reset();
-      void* p = nullptr;
-      const auto r =
-          testing::sweep_through([&] { p = m.slabs->kmalloc_nolock(size, gfp::none); }, [] {});
-      EXPECT_NE(p, nullptr) << size;
-      EXPECT_TRUE(r.ok()) << r.text();
-      if (size != M::kSize) {
-        EXPECT_EQ(m.slabs->kmalloc_cache(i).stats().new_slabs, 1u) << size;
-      }
-      if (r.boundaries > most) most = r.boundaries, of = size;
-      std::printf("%zu: %llu  ", size, static_cast<unsigned long long>(r.boundaries));
+template <class S>
+std::uint64_t longest() {
+  using M = typename S::M;
+  M& m = S::machine();
+  std::uint64_t most = 0;
+  std::size_t of = 0;
+  for (unsigned i = 0; i < M::Slabs::kClasses; ++i) {
+    const std::size_t size = M::Slabs::class_size(i);
+    m.reset();
+    void* p = nullptr;
+    const auto r =
+        testing::sweep_through([&] { p = m.slabs->kmalloc_nolock(size, gfp::none); }, [] {});
+    EXPECT_NE(p, nullptr) << size;
+    EXPECT_TRUE(r.ok()) << r.text();
+    if (size != M::kSize) {
+      EXPECT_EQ(m.slabs->kmalloc_cache(i).stats().new_slabs, 1u) << size;
     }
-    std::printf("\n%s: kmalloc_nolock(%zu) takes %llu instructions\n",
-                name_of(M::Pages::Kernel::kConfig), of, static_cast<unsigned long long>(most));
-    return most;
-  };
-  for (const std::uint64_t most :
-       {longest(Swept<Up>{}), longest(Swept<HostedKernel<configs::smp>>{})}) {
+    if (r.boundaries > most) most = r.boundaries, of = size;
+    std::printf("%zu: %llu  ", size, static_cast<unsigned long long>(r.boundaries));
+  }
+  std::printf("\n%s: kmalloc_nolock(%zu) takes %llu instructions\n",
+              name_of(M::Pages::Kernel::kConfig), of, static_cast<unsigned long long>(most));
+  return most;
+}
+
+template <class... S>
+void longest_of_a_new_slab() {
+  for (const std::uint64_t most : {longest<S>()...}) {
     EXPECT_GT(most, 512u) << "that was no new slab";
     EXPECT_LT(most, 2000u) << "K5: a nolock call's work is bounded";
   }
+}
+TEST(SlabSweepLongest, OfKmallocNolockIsANewSlab) {
+  if constexpr (kToolsCode)
+    GTEST_SKIP() << "the tool's instructions, too";
+  else
+    longest_of_a_new_slab<Swept<Up>, Swept<HostedKernel<configs::smp>>>();
 }
 
 // The same where it interrupted the holder of its class's list: the slab's rest goes to the CPU's
@@ -272,9 +291,8 @@ std::uint64_t instructions_of(F f) {
   return r.boundaries;
 }
 
-TEST(SlabSweepLongest, OfNolockCallsThatAreRefusedSomething) {
-  if (internal::kWithTsan || internal::kWithAsan) GTEST_SKIP() << "the tool's instructions, too";
-  using K = KernelOf<configs::up, Up::Port, AtTheList>;
+template <class K>
+void calls_that_are_refused_something() {
   using M = Swept<K>::M;
   M& m = Swept<K>::machine();
   m.reset();
@@ -318,6 +336,12 @@ TEST(SlabSweepLongest, OfNolockCallsThatAreRefusedSomething) {
   EXPECT_GT(held, 512u);
   EXPECT_GT(next, 512u);
 }
+TEST(SlabSweepLongest, OfNolockCallsThatAreRefusedSomething) {
+  if constexpr (kToolsCode)
+    GTEST_SKIP() << "the tool's instructions, too";
+  else
+    calls_that_are_refused_something<KernelOf<configs::up, Up::Port, AtTheList>>();
+}
 
 // ---- expected failures, kept for good -----------------------------------------------------------
 
@@ -327,7 +351,6 @@ TEST(SlabSweepLongest, OfNolockCallsThatAreRefusedSomething) {
 // itself: these locks order nothing.)
 template <class P>
 void corrupts() {
-  if (internal::kWithTsan) return;
   using S = Swept<Up, P>;
   using M = typename S::M;
   for (unsigned at : {0u, 4u}) {
@@ -350,8 +373,12 @@ void corrupts() {
     EXPECT_GT(o.reports.size(), 0u) << path.name;
   }
 }
-TEST(SlabSweepPolicies, StatelessLocksGiveASlabToTwoOwners) { corrupts<testing::Stateless<Up>>(); }
-TEST(SlabSweepPolicies, IrqsOffFailsUnderNmi) { corrupts<testing::IrqsOff<Up>>(); }
+TEST(SlabSweepPolicies, StatelessLocksGiveASlabToTwoOwners) {
+  if constexpr (!internal::kWithTsan) corrupts<testing::Stateless<Up>>();
+}
+TEST(SlabSweepPolicies, IrqsOffFailsUnderNmi) {
+  if constexpr (!internal::kWithTsan) corrupts<testing::IrqsOff<Up>>();
+}
 
 }  // namespace
 }  // namespace nestlock::test_support

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "test/support/built_kernels.h"
 #include "test/support/kernels.h"
 
 namespace nestlock {

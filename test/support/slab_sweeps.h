@@ -9,6 +9,7 @@
 
 #include "nestlock/slab.h"
 #include "nestlock/testing/instruction_sweep.h"
+#include "test/support/built_kernels.h"
 
 namespace nestlock::test_support {
 

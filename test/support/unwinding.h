@@ -25,9 +25,13 @@ inline void expect_unwound(std::string_view subject, std::string_view config, st
 }
 
 // Debug kernels are ten times as long, and differ in what they check: two of the four, unless
-// NESTLOCK_LONG asks for all. Under ThreadSanitizer its runtime is stepped, too: one kernel.
+// NESTLOCK_LONG asks for all. Under ThreadSanitizer its runtime is stepped, too: one kernel; the
+// others' sweeps are not even compiled there.
+constexpr bool worth_compiling(Config c) {
+  return !nestlock::internal::kWithTsan || c == configs::up;
+}
 inline bool worth_its_time(Config c) {
-  if (nestlock::internal::kWithTsan) return c == configs::up;
+  if (nestlock::internal::kWithTsan) return worth_compiling(c);
   return !c.debug || c == configs::up_debug || c == configs::smp_rt_debug ||
          std::getenv("NESTLOCK_LONG");
 }

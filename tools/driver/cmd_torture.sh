@@ -74,12 +74,12 @@ run_torture() {
 }
 
 build_torture() { # build_torture CONFIG PROGRAM FLAG...
-  local out=$2 newer line="$cxx -std=c++20 ${*:3} -Iinclude -I. -DNESTLOCK_CONFIG=$1 tools/torture/*.cc lib/port/*.cc -pthread"
+  local out=$2 newer line="$cxx -std=c++20 ${*:3} -Iinclude -I. -DNESTLOCK_CONFIG=$1 tools/torture/all.cc lib/port/*.cc -pthread"
   newer=$(cd "$top" && find include lib/port tools/torture -type f -newer "$out" 2>/dev/null | head -n 1)
   [ ! -x "$out" ] || [ -n "$newer" ] || [ "$(cat "$out.line" 2>/dev/null)" != "$line" ] || return 0
   say "$line" >&2
   (cd "$top" && $cxx -std=c++20 "${@:3}" -Iinclude -I. "-DNESTLOCK_CONFIG=$1" \
-    tools/torture/*.cc lib/port/*.cc -pthread -o "$out.new") || return
+    tools/torture/all.cc lib/port/*.cc -pthread -o "$out.new") || return
   mv -f "$out.new" "$out" && printf '%s\n' "$line" >"$out.line"
 }
 

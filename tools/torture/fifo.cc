@@ -28,7 +28,7 @@ constexpr int kLow = 1, kHigh = 2, kWatchdog = 3;  // priorities
 // has not ended after so much of the day's time sleeps for ever.
 constexpr double kSpins = 0.5, kSleeps = 20;
 constexpr double kMoreToHit = 10;
-constexpr unsigned kKept = 128;  // blocks, objects
+constexpr unsigned kInUse = 128;  // blocks, objects
 enum : int { kEnded = 0, kNotPermitted = 10, kSpun = 11, kSlept = 12 };
 
 // ---- what a child tells -------------------------------------------------------------------------
@@ -76,13 +76,13 @@ struct World {
 
   // Of one thread each: filled, emptied, filled, so that every floor is reached.
   struct Kept {
-    BasicPage<K>* page[kKept] = {};
-    unsigned order[kKept] = {};
-    void* object[kKept] = {};
+    BasicPage<K>* page[kInUse] = {};
+    unsigned order[kInUse] = {};
+    void* object[kInUse] = {};
     unsigned next = 0;
     bool giving = false;
     void step() {
-      next = (next + 1) % kKept;
+      next = (next + 1) % kInUse;
       if (next == 0) giving = !giving;
     }
   } kept[2];
@@ -288,12 +288,6 @@ template <class K>
 }
 
 // ---- all of them --------------------------------------------------------------------------------
-
-[[maybe_unused]] void* reserve(std::size_t size) {
-  void* const p = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (p == MAP_FAILED) trouble("no memory for the test");
-  return p;
-}
 
 template <class K>
 int run_all(double seconds) {

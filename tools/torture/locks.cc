@@ -15,8 +15,6 @@ namespace {
 using contexts::Answer;
 using contexts::Call;
 
-constexpr unsigned kMaxThreads = 32;
-
 // Of each kind: two for all threads and levels; one that irqs may lock(), since whoever else uses
 // it masks them; and one of each thread's own, where no other thread can be the holder. The locks
 // that belong to a CPU have the last two, and both are the thread's own.

@@ -1,5 +1,6 @@
 // ./nest torture: random operations on several threads under a storm of interruptions, in rounds;
 // after each round everything must be there, once.
+#include <sys/mman.h>
 #include <sys/resource.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -31,9 +32,8 @@ double processor_seconds() {
   return static_cast<double>(t.tv_sec) + 1e-9 * static_cast<double>(t.tv_nsec);
 }
 
-constexpr double kRound = 0.5;     // seconds
-constexpr double kMoreToHit = 20;  // of the processors'
-constexpr unsigned kMaxThreads = 32;
+constexpr double kRound = 0.5;           // seconds
+constexpr double kProcessorsToHit = 20;  // theirs
 
 // What `only` asks for, or everything.
 std::vector<Named> subjects(const char* only) {
@@ -123,7 +123,7 @@ int torture(const Named& named, double seconds, Worker::Counts* instead_of_telli
   // processors for long enough.
   const auto goes_on = [&](double now) {
     if (now < end) return by_end = processor_seconds(), true;
-    return !all_hit() && processor_seconds() - by_end < kMoreToHit;
+    return !all_hit() && processor_seconds() - by_end < kProcessorsToHit;
   };
   for (double now = begin; goes_on(now); now = seconds_now(), ++rounds) {
     round_of(*subject, o, now < end ? std::min(kRound, end - now) : kRound, counts);
@@ -208,6 +208,12 @@ void print_again(char* to, std::size_t size, const char* subject) noexcept {
       nestlock::name_of(kBuiltConfig), internal::kWithTsan ? " --tsan" : "", subject,
       static_cast<unsigned long long>(options.seed), options.threads, options.seconds,
       options.busted ? " --lock busted" : "");
+}
+
+void* reserve(std::size_t size) {
+  void* const p = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (p == MAP_FAILED) trouble("no memory for the test");
+  return p;
 }
 
 void trouble(const char* format, ...) noexcept {

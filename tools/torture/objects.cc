@@ -13,10 +13,7 @@ namespace nestlock::torture {
 namespace {
 
 constexpr std::size_t kBytes = std::size_t{64} << 20;
-constexpr unsigned kKept = 24;       // objects of a level of a thread
-constexpr unsigned kHandovers = 16;  // objects on their way to another thread or level
-constexpr unsigned kLeft = 6;        // objects of a thread's own cache, for what interrupts it
-constexpr unsigned kMaxThreads = 32;
+constexpr unsigned kLeft = 6;  // objects of a thread's own cache, for what interrupts it
 constexpr std::size_t kLargest = 16384;
 
 template <LockPolicy L>

@@ -15,15 +15,6 @@ namespace {
 
 constexpr std::size_t kPages = 8192;
 constexpr unsigned kNodes = 2;
-constexpr unsigned kKept = 24;       // blocks of a level of a thread
-constexpr unsigned kHandovers = 16;  // blocks on their way to another thread or level
-constexpr unsigned kMaxThreads = 32;
-
-void* reserve(std::size_t size) {
-  void* const p = mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-  if (p == MAP_FAILED) trouble("no memory for the test");
-  return p;
-}
 
 template <LockPolicy L>
 class Pages final : public Subject {

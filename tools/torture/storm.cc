@@ -47,10 +47,10 @@ void register_handlers() {
 
 // ---- a worker -----------------------------------------------------------------------------------
 
-Worker::Worker(unsigned index, const Options& options, Subject& subject) : subject_(subject) {
+Worker::Worker(unsigned index, const Options& o, Subject& subject) : subject_(subject) {
   for (unsigned l = 0; l < kLevels; ++l) {
     Caller& c = callers_[l];
-    c = {index, static_cast<Level>(l), options.seed + std::uint64_t{977} * (index * kLevels + l)};
+    c = {index, static_cast<Level>(l), o.seed + std::uint64_t{977} * (index * kLevels + l)};
     for (int i = 0; i < 4; ++i) c.random(2);
   }
 }

@@ -1,11 +1,14 @@
 // What is tortured. A subject joins by a class of its own and a line in subjects() (main.cc).
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 #include <memory>
 #include <span>
 
 namespace nestlock::torture {
+
+inline constexpr unsigned kMaxThreads = 32;
 
 struct Options {
   double seconds = 10;
@@ -26,6 +29,9 @@ constexpr const char* name_of(Level l) noexcept {
   constexpr const char* names[kLevels] = {"task", "probe", "irq", "nmi"};
   return names[static_cast<unsigned>(l)];
 }
+
+// What the allocators' subjects have out: of a level of a thread, and on its way to another.
+inline constexpr unsigned kKept = 24, kHandovers = 16;
 
 // One level of one thread. What a subject keeps for it no other touches.
 struct Caller {
@@ -65,6 +71,9 @@ struct Named {
 std::unique_ptr<Subject> pages(const Options&);
 std::unique_ptr<Subject> objects(const Options&);
 std::span<const Named> locks(bool busted);
+
+// Memory for a subject, all zero.
+void* reserve(std::size_t size);
 
 // Prints what was found, by whom, and how to try again; ends the program with 1. Any context.
 [[noreturn, gnu::format(printf, 1, 2)]] void trouble(const char* format, ...) noexcept;
