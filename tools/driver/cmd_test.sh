@@ -2,13 +2,16 @@ help_test() {
   cat <<'END'
 runs the tests in every configuration, plain and under ThreadSanitizer
 
-usage: ./nest test [--plain | --tsan] [BAZEL TEST ARGUMENTS]
+usage: ./nest test [--quick | --plain | --tsan] [BAZEL TEST ARGUMENTS]
 
+  --quick   without sanitizers, and only those tests that are tagged `quick`: every lock in every
+            context, the port's masks, the allocators' calls; it says what it left out
   --plain   without sanitizers only
   --tsan    under ThreadSanitizer only
 
-Arguments go to `bazel test`; targets among them replace //test/...:
-  ./nest test --plain //test:lock_test.up_rt
+On a terminal a line says how many of the test programs have run. Arguments go to `bazel test`; targets
+among them replace //test/...:
+  ./nest test --plain //test/lock:lock_types_test //test/lock:kernel_names_test.up_rt
   ./nest test --plain --config=asan
   ./nest test --test_tag_filters=cfg_up
 
@@ -52,17 +55,53 @@ count_cases() {
   ' "$1" 2>/dev/null
 }
 
+# programs_done EVENTS: "n of m", as far as Bazel has written its event file.
+programs_done() {
+  awk '
+    function label() { return match($0, /"label":"[^"]*"/) ? substr($0, RSTART, RLENGTH) : "" }
+    /^\{"id":\{"targetConfigured":/ && /"testSize":/ { of[label()] }
+    /^\{"id":\{"targetCompleted":/ && /"aborted":/ { delete of[label()] }
+    /^\{"id":\{"testResult":/ { done[label()] }
+    END {
+      for (key in of) m++
+      for (key in done) n++
+      printf "%d of %d programs", n, m
+    }
+  ' "$1" 2>/dev/null
+}
+
+# Until it is ended: rewrites one line of the terminal. What Bazel says meanwhile begins with
+# $clear_line (common.sh).
+show_progress() { # show_progress EVENTS
+  local begin=$SECONDS elapsed done
+  while sleep 1; do
+    elapsed=$((SECONDS - begin))
+    done=$(programs_done "$1")
+    printf '%s%s, %d:%02d' "$clear_line" "${done:-building}" $((elapsed / 60)) $((elapsed % 60)) >&2
+  done
+}
+
 total_passed=0 total_failed=0
 
 # run_tests KIND BAZEL-ARGUMENTS: one run of bazel test, added to the totals.
 run_tests() {
   local kind=$1 events="$state/test-$1.json" status label result xml counts
-  local passed=0 failed=0 skipped=0 programs=0 names=''
+  local passed=0 failed=0 skipped=0 programs=0 names='' watch=''
   shift
   title "$kind"
   rm -f -- "$events"
+  if [ -n "$clear_line" ]; then
+    set -- --noshow_progress "$@"
+    show_progress "$events" &
+    watch=$!
+  fi
   run_bazel test --keep_going --test_summary=terse "--build_event_json_file=$events" "$@"
   status=$?
+  if [ -n "$watch" ]; then
+    kill "$watch"
+    wait "$watch" 2>/dev/null
+    printf '%s' "$clear_line" >&2
+  fi
   [ -f "$events" ] || : >"$events"
   while read -r label result xml; do
     counts=$(count_cases "$xml")
@@ -86,17 +125,28 @@ run_tests() {
   total_passed=$((total_passed + passed)) total_failed=$((total_failed + failed))
 }
 
+# By their names, without the configuration.
+tell_what_is_not_quick() {
+  local all left
+  all='(kind("_test rule", //test/...) except attr(tags, "[\[ ](manual|quick)[],]", //test/...))'
+  left=$(run_bazel query "$all" 2>/dev/null |
+    sed -n 's/.*:\([^.]*\).*/\1/p' | sort -u | tr '\n' ' ')
+  say "left out: ThreadSanitizer, and ${left:-what Bazel could not list }"
+  say "./nest test runs all of it"
+}
+
 run_test() {
-  local plain=1 tsan=1 targets=0 args=() arg
+  local plain=1 tsan=1 quick=0 targets=0 args=() arg
   for arg; do
     case "$arg" in
+      --quick) quick=1 tsan=0 args+=(--test_tag_filters=quick) ;;
       --plain) tsan=0 ;;
       --tsan) plain=0 ;;
       //* | :* | @*) targets=1 args+=("$arg") ;;
       *) args+=("$arg") ;;
     esac
   done
-  [ "$plain$tsan" != 00 ] || die "--plain and --tsan: give one of them, or none for both"
+  [ "$plain$tsan" != 00 ] || die "--quick, --plain, --tsan: give one of them, or none for all"
   [ "$targets" = 1 ] || args+=(//test/...)
 
   . "$driver/cmd_setup.sh"
@@ -108,6 +158,7 @@ run_test() {
     say "no test ran"
     total_failed=1
   fi
+  [ "$quick" = 0 ] || tell_what_is_not_quick
   say "$total_passed passed, $total_failed failed"
   [ "$total_failed" = 0 ]
 }

@@ -108,8 +108,15 @@ bazel_root() {
   printf '%s\n' "$mirror"
 }
 
+# What takes a progress line back; empty where there is none to see.
+clear_line=''
+if [ -t 2 ] && [ "${TERM:-dumb}" != dumb ]; then clear_line=$'\r\e[K'; fi
+
 # Debian's Bazel prints its sandbox's debug lines whatever it is told.
 without_noise() {
+  sift_noise | sed -u "s/^/$clear_line/"
+}
+sift_noise() {
   grep --line-buffered -v -E \
     -e '^src/main/tools/(linux-sandbox|process-)[^:]*:[0-9]+: ' \
     -e '^[0-9/]+ [0-9:.]+ src/main/tools/' \
