@@ -39,10 +39,11 @@ enum class Error : std::uint8_t {
   none,
   not_a_signal,  // out of 1..64, or one that the C library keeps for itself
   unmaskable,    // SIGKILL, SIGSTOP
-  fault,         // SEGV, BUS, FPE, ILL, TRAP as irq: a fault cannot be deferred
+  fault,         // SEGV, BUS, FPE, ILL, TRAP, SYS as irq: a fault cannot be deferred
   taken,         // registered already
   not_taken,     // unregister() of one that is not registered
   refused,       // the kernel said no; errno tells
+  no_handler,    // null
 };
 
 // For people.
@@ -53,7 +54,8 @@ constexpr const char* name_of(Error e) noexcept {
                                    "a fault cannot be deferred",
                                    "registered already",
                                    "not registered",
-                                   "refused by the kernel"};
+                                   "refused by the kernel",
+                                   "no handler"};
   return names[static_cast<unsigned>(e)];
 }
 
@@ -63,8 +65,15 @@ constexpr const char* name_of(Error e) noexcept {
 // signals of the process that the kernel gives to another thread are forwarded to it.
 [[nodiscard]] Error register_irq(int signo, Handler handler) noexcept;
 [[nodiscard]] Error register_nmi(int signo, Handler handler) noexcept;
-// Puts the previous handler back. Arrivals still held back are dropped.
+// Puts the previous handler back, unless the program has installed another one since: that one
+// stays, and what it calls as its previous handler reaches ours. Arrivals still held back are dropped,
+// those that the library sent on to the kernel's queue, too. Then it waits until no other thread runs
+// the handler (a handler that never returns makes it wait for ever; one that was left by a jump,
+// too). unregister_nowait() does not wait: the handler may run on in other threads.
 Error unregister(int signo) noexcept;
+Error unregister_nowait(int signo) noexcept;
+// Waits until no handler of `signo` that was running at the call runs in another thread.
+void synchronize(int signo) noexcept;
 
 // Softirqs: run when an irq handler exits, or bottom halves or irqs are enabled again, on the CPU
 // that raised them; in order of their number; never nested on one CPU.

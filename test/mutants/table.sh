@@ -15,7 +15,8 @@
 port=include/nestlock/port/hosted.h
 thread=include/nestlock/port/hosted_thread.h
 pi=include/nestlock/port/hosted_pi.h
-signals=lib/port/signals.cc
+cpu=include/nestlock/port/hosted_cpu.h
+signals='lib/port/*.cc' # whichever has it
 words=include/nestlock/lock/words.h
 fifo=include/nestlock/lock/fifo_word.h
 park=include/nestlock/lock/park_word.h
@@ -38,114 +39,115 @@ mutant save_ignores_held port_sweep_test.smp_debug "$sweep" \
 
 mutant requeue port_mask_test.smp_debug 'All/PortMaskTest.QueuedIrqsKeepTheirOrder*' \
   'R4: back to the kernel means behind those that are queued' \
-  $signals 's/if (!ring || t - ring->head.load(kRelaxed) == kSlots) {/if (true) {/'
+  "$signals" 's/if (!ring || t - ring->head.load(kRelaxed) == kSlots) {/if (true) {/'
 
 mutant requeue_over_the_limit port_mask_test.smp_debug 'All/PortMaskTest.NothingIsLost*' \
   'R4: back to the kernel may be refused' \
-  $signals 's/if (!ring || t - ring->head.load(kRelaxed) == kSlots) {/if (true) {/'
+  "$signals" 's/if (!ring || t - ring->head.load(kRelaxed) == kSlots) {/if (true) {/'
 
 mutant one_slot port_mask_test.smp_debug 'All/PortMaskTest.ProbesThatLetMoreIrqsIn*' \
   'R4: a probe in the section lets a second irq in' \
-  $signals 's/ == kSlots) {/ == kSlots + 4) {/'
+  "$signals" 's/ == kSlots) {/ == kSlots + 4) {/'
 
 mutant replayed_registers port_mask_test.smp_debug 'All/PortMaskTest.AReplayedHandlerSees*' \
   'R4: the handler would read registers of a frame that is gone' \
-  $signals 's/    copy.uc_mcontext.fpregs = nullptr;[^\n]*\n//'
+  "$signals" 's/    copy.uc_mcontext.fpregs = nullptr;[^\n]*\n//'
 
 mutant held_cleared_last port_sweep_test.smp_debug "$sweep" \
   'R5: what arrives after the last look at the slots is forgotten' \
-  $signals 's/    self.held.store(0, kRelaxed);\n    fence();\n    if (Ring\* const ring = my_ring()) drain(\*ring);\n/    if (Ring* const ring = my_ring()) drain(*ring);\n    self.held.store(0, kRelaxed);\n/'
+  "$signals" 's/    self.held.store(0, kRelaxed);\n    fence();\n    if (Ring\* const ring = my_ring()) drain(\*ring);\n/    if (Ring* const ring = my_ring()) drain(*ring);\n    self.held.store(0, kRelaxed);\n/'
 
 mutant replay_in_one_pass port_sweep_test.smp_debug "$sweep" \
   'R5: what was held back during replay is not looked for' \
-  $signals 's/  } while (self.held.load(kRelaxed));\n  run_softirqs/  } while (false);\n  run_softirqs/'
+  "$signals" 's/  } while (self.held.load(kRelaxed));\n  run_softirqs/  } while (false);\n  run_softirqs/'
 
 mutant replay_loses_errno port_mask_test.smp_debug 'All/PortMaskTest.HandlersAndReplayKeepErrno/*' \
   'R5: nobody but replay keeps errno there' \
-  $signals 's/  errno = saved;\n}\n\n\/\/ ---- the trampoline/}\n\n\/\/ ---- the trampoline/'
+  "$signals" 's/  errno = saved;\n}\n\nbool send_to/}\n\nbool send_to/'
 
 mutant handlers_lose_errno port_mask_test.smp_debug 'All/PortMaskTest.HandlersAndReplayKeepErrno/*' \
   'R5: the same for what is not held back' \
-  $signals 's/  errno = saved;\n}\n\n\/\/ ---- life cycle/}\n\n\/\/ ---- life cycle/'
+  "$signals" 's/  errno = saved;\n}\n\n}  \/\/ namespace/}\n\n}  \/\/ namespace/'
 
 mutant direct_overtakes_a_slot port_sweep_test.smp_debug "$sweep" \
   'R6: an irq between store and look runs before the one in the slot' \
-  $signals 's/} else if (self.soft.load(kRelaxed) | self.held.load(kRelaxed)) {/} else if (self.soft.load(kRelaxed)) {/'
+  "$signals" 's/} else if (self.soft.load(kRelaxed) | self.held.load(kRelaxed)) {/} else if (self.soft.load(kRelaxed)) {/'
 
 mutant nmi_unmasks port_sweep_test.smp_debug "$sweep" \
   'R6: with both belts off the irq handler runs inside the nmi' \
   $port 's/masked = self.soft.load(kRelaxed) | self.held.load(kRelaxed);/masked = self.soft.load(kRelaxed);/' \
-  $signals 's/  self.soft.store(1, kRelaxed);\n  fence();\n  hosted::as_level(hosted::TsanLevel::nmi/  hosted::as_level(hosted::TsanLevel::nmi/' \
-  $signals 's/(hosted::kInIrq | hosted::kInNmi)) return;/hosted::kInIrq) return;/'
+  "$signals" 's/  self.soft.store(1, kRelaxed);\n  fence();\n  hosted::as_level(hosted::TsanLevel::nmi/  hosted::as_level(hosted::TsanLevel::nmi/' \
+  "$signals" 's/(hosted::kInIrq | hosted::kInNmi)) return;/hosted::kInIrq) return;/'
 
 mutant nmi_does_not_mask port_mask_test.smp_debug 'All/PortMaskTest.AnNmiOutsideASection*' \
   'R6: an nmi counts as masked' \
-  $signals 's/  self.soft.store(1, kRelaxed);\n  fence();\n  hosted::as_level(hosted::TsanLevel::nmi/  hosted::as_level(hosted::TsanLevel::nmi/'
+  "$signals" 's/  self.soft.store(1, kRelaxed);\n  fence();\n  hosted::as_level(hosted::TsanLevel::nmi/  hosted::as_level(hosted::TsanLevel::nmi/'
 
 mutant nmi_masks_late port_sweep_test.smp_debug 'PortSweepTest.EveryInstructionOfADebug*' \
   'R6: a probe between the two finds irqs on in an nmi, and is reported for it' \
-  $signals 's/  self.soft.store(1, kRelaxed);\n  fence();\n\(  hosted::as_level(hosted::TsanLevel::nmi[^\n]*\n[^\n]*\n\)/\1    self.soft.store(1, kRelaxed);\n/'
+  "$signals" 's/  self.soft.store(1, kRelaxed);\n  fence();\n\(  hosted::as_level(hosted::TsanLevel::nmi[^\n]*\n[^\n]*\n\)/\1    self.soft.store(1, kRelaxed);\n/'
 
 mutant unblocks_all port_mask_test.smp_debug 'All/PortMaskTest.AnIrqThatTheProgramBlocked*' \
   'R7: what the program blocked gets through' \
-  $signals 's/if (added) real_mask(SIG_UNBLOCK, added);/if (added) real_mask(SIG_UNBLOCK, irq_class.load(kRelaxed));/'
+  "$signals" 's/if (added) real_mask(SIG_UNBLOCK, added);/if (added) real_mask(SIG_UNBLOCK, irq_class.load(kRelaxed));/'
 
 mutant mask_of_the_kernel port_mask_test.smp_debug 'All/PortMaskTest.SetSignalMaskMayCross*' \
   "R7: the library's block is read as the program's and put back for ever" \
-  $signals 's/  KernelMask logical = real & ~added;/  KernelMask logical = real;/'
+  "$signals" 's/  KernelMask logical = real & ~added;/  KernelMask logical = real;/'
 
 mutant softirq_tail_open port_sweep_test.smp_debug "$sweep" \
   'R8: each irq in the tail of the last nests one deeper' \
-  $signals 's/run_softirqs(open, \/\*close=\*\/true);/run_softirqs(open, false);/'
+  "$signals" 's/run_softirqs(open, \/\*close=\*\/true);/run_softirqs(open, false);/'
 
 mutant softirqs_nest port_mask_test.smp_debug 'All/PortMaskTest.SoftirqsNeverNest/*' \
   'R8: a softirq in a softirq' \
-  $signals 's/while (self.context.load(kRelaxed) == 0 \&\& self.bh/while (self.bh/' \
-  $port 's/if (self.bh.load(kRelaxed) || self.context.load(kRelaxed)) return;[^\n]*/if (self.bh.load(kRelaxed)) return;/'
+  "$signals" 's/ self.context.load(kRelaxed) == 0 \&\&\n/\n/' \
+  $port 's/if (self.bh.load(kRelaxed) || context) return;[^\n]*/if (self.bh.load(kRelaxed)) return;/'
 
 mutant softirqs_with_irqs_off port_mask_test.smp_debug 'All/PortMaskTest.ASoftirqRunsAtAnIrqsExit*' \
   'R8: softirqs run with irqs on' \
-  $signals 's/    if (open) real_mask(SIG_UNBLOCK, open);\n//'
+  "$signals" 's/    if (open) real_mask(SIG_UNBLOCK, open);\n//'
 
 mutant nobody_looks_after_a_handler port_mask_test.smp_debug 'All/PortMaskTest.AnIrqHeldBackInAHandler*' \
   'R8: held back in a handler, and no irq_restore() comes' \
-  $signals 's/  if (self.held.load(kRelaxed)) replay();\n}/}/'
+  "$signals" 's/  if (self.held.load(kRelaxed)) replay();\n}/}/'
 
 mutant nobody_looks_after_a_probe port_sweep_test.smp_debug "$sweep" \
   'R8: a probe raised a softirq in the trampoline' \
-  $signals 's/  if (self.held.load(kRelaxed)) replay();\n}/}/'
+  "$signals" 's/  if (self.held.load(kRelaxed)) replay();\n}/}/'
 
 mutant wait_sleeps_on_a_slot port_mask_test.smp_debug 'All/PortMaskTest.WaitIrqRunsWhatWasHeldBack/up' \
   'R9: with the irq in a slot nothing is coming that could wake it' \
-  $signals 's/  if (self.held.load(kRelaxed)) {\n    replay();/  if (false) {\n    replay();/'
+  "$signals" 's/  if (self.held.load(kRelaxed)) {\n    replay();/  if (false) {\n    replay();/'
 
 mutant wait_opens_first port_sweep_test.smp_debug 'PortSweepTest.WaitIrqSleepsOnNoIrq*' \
   'R9: the irq comes between the look and the sleep' \
-  $signals 's/real_mask(SIG_BLOCK, all) & ~self.added/real_mask(SIG_BLOCK, 0) \& ~self.added/'
+  lib/port/signal_mask.cc 's/real_mask(SIG_BLOCK, all) & ~self.added/real_mask(SIG_BLOCK, 0) \& ~self.added/'
 
 mutant softirqs_in_a_wait_with_irqs_off port_mask_test.smp_debug 'All/PortMaskTest.WaitIrqWakes*' \
   'R8: what wait_irq() blocks around its sleep is not the program'"'"'s block' \
-  $signals 's/    self.waiting.store(all & ~user, kRelaxed);[^\n]*\n//'
+  "$signals" 's/    self.waiting.store(all & ~user, kRelaxed);[^\n]*\n//'
 
 mutant fork_keeps_the_slots port_mask_test.smp_debug 'All/PortMaskTest.AForkedChild*' \
   "R10: parent and child both run the parent's irq" \
-  $signals 's/  if (Ring\* const ring = my_ring()) ring->head.store(ring->tail.load(kRelaxed), kRelaxed);\n//'
+  "$signals" 's/  if (const std::uint32_t cpu = self.cpu.load(kRelaxed)) empty_slots(cpu - 1);\n//' \
+  "$signals" 's/signo \&\& slot.process == getpid() \&\&/signo \&\&/'
 
 mutant fork_forgets_the_block port_mask_test.smp_debug 'All/PortMaskTest.AForkedChild*' \
   'R10: the child never unmasks' \
-  $signals 's/ring->head.store(ring->tail.load(kRelaxed), kRelaxed);/ring->head.store(ring->tail.load(kRelaxed), kRelaxed), self.held.store(0);/'
+  "$signals" 's/ empty_slots(cpu - 1);/ empty_slots(cpu - 1), self.held.store(0);/'
 
 mutant not_forwarded port_signals_test.up 'PortSignalsTest.InUniprocessor*' \
   'a second thread would use a uniprocessor library' \
-  $signals 's/  if (kBuiltConfig.smp || is_fault(signo)) return false;/  return false;/'
+  "$signals" 's/  if (kBuiltConfig.smp || is_fault(signo)) return false;/  return false;/'
 
 mutant forwarded_as_it_came port_signals_test.up 'PortSignalsTest.AForwardedKill*' \
   'the kernel lets nobody send in its name' \
-  $signals 's/ || sent.si_code == SI_TKILL) sent.si_code = SI_QUEUE;/ \&\& false) sent.si_code = SI_QUEUE;/'
+  "$signals" 's/ || sent.si_code == SI_TKILL) sent.si_code = SI_QUEUE;/ \&\& false) sent.si_code = SI_QUEUE;/'
 
 mutant faults_as_irqs port_signals_test.smp_debug 'PortSignalsTest.WhatCannotBe*' \
   'a fault that is deferred comes again for ever' \
-  $signals 's/  if (irq \&\& is_fault(signo)) return Error::fault;\n//'
+  "$signals" 's/  if (irq \&\& is_fault(signo)) return Error::fault;\n//'
 
 mutant irqs_on_in_an_nmi port_mask_test.smp_debug 'All/PortMaskTest.EnablingIrqsInAnNmi*' \
   'irq_enable() does nothing in an nmi' \
@@ -163,23 +165,125 @@ mutant probes_taken_for_abandoned port_signals_test.smp_debug 'PortSignalsTest.H
 
 mutant claim_by_store port_cpu_test.smp_debug PortCpuTest.AHandlerMayInterruptTheFirstUseAnywhere \
   'a handler in the first use claims one too: two for one thread, one leaks' \
-  $thread 's/if (self.cpu.compare_exchange_strong(none, id + 1, kRelaxed)) {/if (self.cpu.store(id + 1, kRelaxed); true) {/'
+  $cpu 's/if (!self.cpu.compare_exchange_strong(none, cpu + 1, kRelaxed)) {/if (self.cpu.store(cpu + 1, kRelaxed); false) {/'
 
 mutant given_back_in_the_first_pass_only port_cpu_test.smp_debug PortCpuTest.OtherLibrariesExitHooksMayUseIt \
   'what another exit hook claimed in a later pass leaks' \
-  $thread 's/  if (passes < kExitPasses) pthread_setspecific(exit_key(), &self);\n//'
+  $cpu 's/  if (passes < kExitPasses) watch_exit();\n//'
 
 mutant given_back_in_the_last_pass_only port_cpu_test.smp_debug PortCpuTest.TheFirstUseMayBeInAnExitHook \
   'a thread that first used it in an exit hook has fewer passes' \
-  $thread 's/  if (passes < kExitPasses) pthread_setspecific(exit_key(), &self);\n/  if (passes < kExitPasses) { pthread_setspecific(exit_key(), \&self); return; }\n/'
+  $cpu 's/  if (passes < kExitPasses) watch_exit();\n/  if (passes < kExitPasses) return void(watch_exit());\n/'
 
 mutant claimed_behind_the_last_pass port_cpu_test.smp_debug PortCpuTest.OtherLibrariesExitHooksMayUseIt \
   'nobody gives it back' \
-  $thread 's/  if (self.exits.load(kRelaxed) >= kExitPasses) return kHostedMaxCpus;\n//'
+  $cpu 's/  if (self.exits.load(kRelaxed) >= kExitPasses) return kHostedMaxCpus;\n//'
 
 mutant no_replay_at_thread_exit port_cpu_test.smp_debug 'PortCpuTest.OfflineHooksRunOnce*' \
   'an irq that was held back dies with its thread' \
-  $thread 's/  if (auto hook = thread_exit_hook[^\n]*\n//'
+  $cpu 's/  if (auto hook = thread_exit_hook[^\n]*\n//'
+
+# ---- the port in a real process ------------------------------------------------------------------
+
+process=port_process_test.smp_debug
+
+mutant lost_cpus_stay_lost $process 'PortProcessTest.CpuLifetimeACpuWhose*' \
+  'a thread that ended without its exit hook keeps its CPU' \
+  $cpu 's/  if (cpu == kHostedMaxCpus) cpu = internal::take_lost_cpu();\n//'
+
+mutant living_threads_robbed $process 'PortProcessTest.CpuLifetimeACpuOfALiving*' \
+  'a CPU is taken from a thread that runs' \
+  $cpu 's/ == 0 || errno != ESRCH/ == 1/'
+
+mutant fork_keeps_the_cpus $process 'PortProcessTest.ForkGives*' \
+  'the CPUs of threads that the child lacks' \
+  $cpu 's/    if (!half_done) internal::free_cpu(cpu);\n//'
+
+mutant fork_gives_what_is_half_done $process 'PortProcessTest.ForkKeepsACpuOut*' \
+  'data in the middle of a section would go to another thread' \
+  $cpu 's/if (!half_done) internal/internal/'
+
+mutant fork_in_a_registration $process 'PortProcessTest.ForkBeside*' \
+  "the mutex of a thread that the child lacks" \
+  "$signals" 's/pthread_atfork(lock_registration_to_fork, unlock_registration_after_fork,\n *unlock_registration_after_fork);//'
+
+mutant fork_the_child_cannot_release $process 'PortProcessTest.ForkTheChild*' \
+  'the kernel knows the word as its parent thread'"'"'s' \
+  $pi 's/      return word_.store(0, std::memory_order_release);/      return;/'
+
+mutant faults_masked_in_an_nmi $process 'PortProcessTest.FaultsAreNeverMasked' \
+  'the kernel ends a process that has a fault blocked' \
+  "$signals" 's/nmi = nmi_class.load(kRelaxed) & ~kFaults;/nmi = nmi_class.load(kRelaxed);/'
+
+mutant faults_masked_at_a_threads_end $process 'PortProcessTest.FaultsAreNeverMasked' \
+  'the same in an exit hook that comes later' \
+  "$signals" 's/nmi_class.load(kRelaxed)) & ~kFaults;/nmi_class.load(kRelaxed));/' \
+  "$signals" 's/nestlock::internal::kWithTsan ? 0 : all & ~user/0/'
+
+mutant null_handler_taken $process 'PortProcessTest.OtherHandlersANull*' \
+  'a null handler takes the signal from whoever had it' \
+  "$signals" 's/  if (!handler) return Error::no_handler;\n//'
+
+mutant foreign_handler_overwritten $process 'PortProcessTest.OtherHandlersInstalledAfter*' \
+  'registering one signal takes away another handler' \
+  "$signals" 's/ || (s != added \&\& query(s, now) \&\& !is_ours(now))//'
+
+mutant foreign_handler_removed $process 'PortProcessTest.OtherHandlersInstalledAfter*' \
+  'unregistering takes away who came after us' \
+  "$signals" 's/    const bool there = !query(signo, now) || is_ours(now);/    const bool there = true;/'
+
+mutant chain_in_a_circle $process 'PortProcessTest.OtherHandlersInstalledAfter*' \
+  'what is chained to us is chained to what we chain to' \
+  "$signals" 's/  if (context == handling.chained_from.load(kRelaxed)) {/  if (false) {/'
+
+mutant old_arrival_new_handler $process 'PortProcessTest.OtherHandlersUnregisterDrops*' \
+  'what was held back for one registration runs in the next' \
+  "$signals" 's/    s.generation.fetch_add(1, kRelaxed);\n//'
+
+mutant queued_signal_finds_the_default $process 'PortProcessTest.OtherHandlersASignal*' \
+  'what we sent to the kernel ends the process' \
+  "$signals" 's/    restore(signo, ignore);\n//'
+
+mutant unregister_does_not_wait $process 'PortProcessTest.OtherHandlersUnregisterWaits*' \
+  'the handler runs on in code that may be unloaded' \
+  "$signals" 's/  if (e == Error::none) synchronize(signo);\n//'
+
+mutant unregister_waits_for_itself $process 'PortProcessTest.OtherHandlersAHandlerMay*' \
+  'a handler that unregisters itself' \
+  "$signals" 's/ & mask_of(signo) ? 1 : 0;/ \& mask_of(signo) ? 0 : 0;/'
+
+mutant replay_ignores_the_mask $process 'PortProcessTest.ReplayObeys*' \
+  'R7: blocked by the program while it was held back' \
+  "$signals" 's/  if (set \&\& added) give_to_the_kernel(logical);\n//'
+
+mutant cancelled_in_a_section $process 'PortProcessTest.CancellationIsPutOff*' \
+  'the section would be unwound from any instruction' \
+  "$signals" 's/const NotCancelled whole(in_section());/const NotCancelled whole(false);/'
+
+mutant running_for_ever $process 'PortProcessTest.CancellationInAHandler*' \
+  'a handler that ended with its thread is waited for' \
+  "$signals" 's/    if (left & mask_of(signo)) signal_table[^\n]*\n//'
+
+mutant reports_are_cancelled $process 'PortProcessTest.CancellationDoesNotStrike*' \
+  'write() is a cancellation point' \
+  $port 's/syscall(SYS_write, /(void)!write(/'
+
+mutant softirq_in_an_nmi_forgotten port_mask_test.smp_debug 'All/PortMaskTest.ASoftirqRaisedInAnNmi*' \
+  'nobody looks' \
+  $port 's/  if (context >= kInNmi) return self.held.store(1, kRelaxed);\n//'
+
+mutant softirq_lost_at_a_threads_end $process 'PortProcessTest.LeftOverWork*' \
+  'bottom halves were disabled when the thread ended' \
+  "$signals" 's/  if (self.softirqs.load(kRelaxed)) self.held.store(1, kRelaxed);\n//'
+
+mutant softirqs_without_end port_mask_test.smp_debug 'All/PortMaskTest.ASoftirqThatRaisesItself*' \
+  'the task would never go on' \
+  "$signals" 's/constexpr unsigned kTurns = 10;/constexpr unsigned kTurns = ~0u;/'
+
+mutant the_one_thread_ended port_process_test.up 'PortProcessTest.Uniprocessor*' \
+  'signals are sent to a thread that is gone' \
+  "$signals" 's/    only_thread.compare_exchange_strong(me, 0, kRelaxed);//' \
+  "$signals" 's/if (errno == ESRCH \&\& /if (false \&\& /'
 
 # ---- the priority-inheriting lock ---------------------------------------------------------------
 
@@ -197,7 +301,7 @@ mutant dead_owner_kept pi_lock_test.smp_debug 'PiLockTest.AWaiterInherits*' \
 
 mutant child_keeps_the_tid pi_lock_test.smp_debug 'PiLockTest.AForkedChild*' \
   "P4: the child locks in its parent's name" \
-  $pi 's/\[\] { self.tid.store(0, kRelaxed); }/[] {}/'
+  $cpu 's/  self.tid.store(0, kRelaxed);\n//'
 
 mutant handover_unseen_by_tsan pi_lock_test.smp_debug+tsan PiLockTest.AWaiterSleepsInTheKernelAndTheWordSaysSo \
   'P5: TSan does not see what the kernel hands over' \

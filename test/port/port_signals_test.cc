@@ -38,7 +38,7 @@ TEST_F(PortSignalsTest, WhatCannotBeAnIrqOrAnNmiIsRefusedAndReportedInDebug) {
       {0, true, true, Error::not_a_signal},
       {-1, true, true, Error::not_a_signal},
       {65, true, true, Error::not_a_signal},
-      {__SIGRTMIN, true, true, Error::not_a_signal},
+      {32, true, true, Error::not_a_signal},
       {SIGRTMIN - 1, true, true, Error::not_a_signal},  // the C library's own
       {SIGKILL, true, true, Error::unmaskable},
       {SIGSTOP, true, true, Error::unmaskable},
@@ -47,6 +47,7 @@ TEST_F(PortSignalsTest, WhatCannotBeAnIrqOrAnNmiIsRefusedAndReportedInDebug) {
       {SIGFPE, true, false, Error::fault},
       {SIGILL, true, false, Error::fault},
       {SIGTRAP, true, false, Error::fault},
+      {SIGSYS, true, false, Error::fault},
       {irq(0), true, true, Error::taken},
       {nmi(), true, true, Error::taken},
   };

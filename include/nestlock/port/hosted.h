@@ -1,7 +1,7 @@
 // The hosted port: Linux user space. A thread is a CPU's task, a signal handler its interrupt.
 //
 // irq signals are masked lazily: irq_save() is two loads and a store, no system call. A signal that
-// arrives while masked is held back by the library's trampoline (lib/port/signals.cc) and replayed
+// arrives while masked is held back by the library's trampoline (lib/port/trampoline.cc) and replayed
 // by the irq_restore() that unmasks. nmi signals are never masked. Registration is in
 // nestlock/signals.h and needs lib/port; this header alone needs nothing.
 //
@@ -15,6 +15,7 @@
 
 #include <cstdlib>
 
+#include "nestlock/port/hosted_cpu.h"
 #include "nestlock/port/hosted_park.h"
 #include "nestlock/port/hosted_pi.h"
 #include "nestlock/port/hosted_thread.h"
@@ -32,7 +33,7 @@ inline void print_report(const Report& r) noexcept {
   char text[768];
   const int saved = errno;
   const std::size_t n = to_text(r, text, sizeof text);
-  [[maybe_unused]] const auto written = write(STDERR_FILENO, text, n);
+  syscall(SYS_write, STDERR_FILENO, text, n);  // write() is a cancellation point
   errno = saved;
 }
 NESTLOCK_ONE_COPY inline constinit std::atomic<ReportSink> report_sink{print_report};
@@ -77,9 +78,11 @@ inline Context context() noexcept {
 }
 
 // Softirqs that were raised and could not run yet. With irqs masked the irq_restore() that unmasks
-// them runs them: marking `held` makes it look.
+// them runs them: marking `held` makes it look. An nmi may have interrupted an irq-off section, too.
 inline void run_raised_softirqs() noexcept {
-  if (self.bh.load(kRelaxed) || self.context.load(kRelaxed)) return;  // an outer level will
+  const std::uint32_t context = self.context.load(kRelaxed);
+  if (context >= kInNmi) return self.held.store(1, kRelaxed);
+  if (self.bh.load(kRelaxed) || context) return;  // an outer level will
   if (self.soft.load(kRelaxed) | self.held.load(kRelaxed))
     self.held.store(1, kRelaxed);
   else

@@ -1,4 +1,4 @@
-// Hosted port, part 2: a four-byte priority-inheriting lock on Linux PI futexes.
+// Hosted port, part 3: a four-byte priority-inheriting lock on Linux PI futexes.
 //
 // The word is the kernel's: owner's thread id | FUTEX_WAITERS | FUTEX_OWNER_DIED. Uncontended it
 // is one compare-exchange each way and no system call. Waiting: a bounded spin, then a bounded
@@ -8,7 +8,6 @@
 #pragma once
 
 #include <linux/futex.h>
-#include <pthread.h>
 #include <sched.h>
 #include <sys/syscall.h>
 #include <unistd.h>
@@ -16,31 +15,13 @@
 #include <cerrno>
 
 #include "nestlock/config/annotations.h"
-#include "nestlock/port/hosted_thread.h"
+#include "nestlock/port/hosted_cpu.h"
 #include "nestlock/port/port.h"
 
 namespace nestlock::hosted {
 
 // System calls FUTEX_LOCK_PI so far, in the process; a statistic.
 NESTLOCK_ONE_COPY inline constinit std::atomic<std::uint64_t> pi_lock_entries{0};
-
-namespace internal {
-// A forked child is a thread with another id. (Between fork and this handler a signal handler still
-// sees the old one: harmless for private words that nobody contends.)
-struct RefreshTid {
-  RefreshTid() noexcept {
-    pthread_atfork(nullptr, nullptr, [] { self.tid.store(0, kRelaxed); });
-  }
-};
-NESTLOCK_ONE_COPY inline const RefreshTid refresh_tid;
-}  // namespace internal
-
-inline std::uint32_t thread_id() noexcept {
-  std::uint32_t t = self.tid.load(kRelaxed);
-  if (!t) [[unlikely]]
-    self.tid.store(t = static_cast<std::uint32_t>(syscall(SYS_gettid)), kRelaxed);
-  return t;
-}
 
 // Waiting before the kernel is entered. Real-time callers may ask for 0 and 0.
 struct PiWaiting {
@@ -82,6 +63,9 @@ class PiLock {
     // release: pairs with the acquire of the next owner's take().
     if (word_.compare_exchange_strong(me, 0, std::memory_order_release, kRelaxed)) [[likely]]
       return;
+    // In a forked child: what it took as its parent's thread. No waiter came along.
+    if (const std::uint32_t was = self.was_tid.load(kRelaxed); was && (me & FUTEX_TID_MASK) == was)
+      return word_.store(0, std::memory_order_release);
     nestlock::internal::tsan_release(&word_);  // the kernel hands over; TSan cannot see it
     const int saved = errno;
     futex(FUTEX_UNLOCK_PI);  // fails only if not ours; the debug forms have reported that
@@ -91,7 +75,8 @@ class PiLock {
   bool is_locked() const noexcept { return word_.load(kRelaxed) != 0; }
   bool is_contended() const noexcept { return word_.load(kRelaxed) & FUTEX_WAITERS; }
   bool held_by_caller() const noexcept {
-    return (word_.load(kRelaxed) & FUTEX_TID_MASK) == thread_id();
+    const std::uint32_t who = owner();
+    return who == thread_id() || (who && who == self.was_tid.load(kRelaxed));
   }
   // The owner's thread id, 0 = nobody.
   std::uint32_t owner() const noexcept { return word_.load(kRelaxed) & FUTEX_TID_MASK; }

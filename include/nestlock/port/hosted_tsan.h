@@ -57,7 +57,7 @@ inline void tsan_end_levels() noexcept {}
 
 // f() as a handler of `level`. f captures by value: what it refers to is the interrupted code's.
 template <class F>
-[[gnu::always_inline]] inline void as_level([[maybe_unused]] TsanLevel level, const F& f) noexcept {
+[[gnu::always_inline]] inline void as_level([[maybe_unused]] TsanLevel level, const F& f) {
 #if NESTLOCK_WITH_TSAN
   static_assert(std::is_trivially_copyable_v<F>);
   TsanCall call{[](void* copy) { (*static_cast<const F*>(copy))(); }, &f, sizeof f};

@@ -1,0 +1,207 @@
+// Registration: which signals are irqs and nmis, what was installed before, and how it comes back.
+#include <sched.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <ctime>
+
+#include "signals_internal.h"
+
+namespace nestlock::signals {
+using namespace internal;
+
+namespace {
+
+pthread_mutex_t registering = PTHREAD_MUTEX_INITIALIZER;
+bool held_over_fork = false;
+
+// What to put back, and whether our trampoline may be called by a handler that was installed after
+// it: by one that unregister() found in its place. Under `registering` only.
+struct Before {
+  struct sigaction action;
+  bool buried;
+};
+Before before[kLastSignal + 1];
+
+bool is_ours(const struct sigaction& a) noexcept {
+  return (a.sa_flags & SA_SIGINFO) && a.sa_sigaction == trampoline;
+}
+
+Error refuse(Error e, const char* call) noexcept {
+  if (kBuiltConfig.debug) {
+    Report r;
+    r.finding = Finding::bad_signal;
+    r.config = kBuiltConfig;
+    r.context = hosted::context();
+    r.call = call;
+    r.detail = name_of(e);
+    HostedPort<kBuiltConfig>::report(r);
+  }
+  return e;
+}
+
+Error check(int signo, Handler handler, bool irq) noexcept {
+  if (signo < 1 || signo > kLastSignal || (c_librarys_own() & mask_of(signo)))
+    return Error::not_a_signal;
+  if (signo == SIGKILL || signo == SIGSTOP) return Error::unmaskable;
+  if (irq && is_fault(signo)) return Error::fault;
+  if (!handler) return Error::no_handler;
+  return Error::none;
+}
+
+KernelMask registered() noexcept { return irq_class.load(kRelaxed) | nmi_class.load(kRelaxed); }
+
+KernelMask blocked_during(int signo) noexcept {
+  const KernelMask irq = irq_class.load(kRelaxed), nmi = nmi_class.load(kRelaxed) & ~kFaults;
+  return nmi_class.load(kRelaxed) & mask_of(signo) ? irq | nmi : irq;
+}
+
+// Every handler's mask holds its whole class, so all are installed again when a class grows: but not
+// over a handler that the program has put in the place of ours since.
+bool install_all(int added = 0) noexcept {
+  const KernelMask all = registered();
+  for (int s = 1; s <= kLastSignal; ++s) {
+    struct sigaction now;
+    if (!(all & mask_of(s)) || (s != added && query(s, now) && !is_ours(now))) continue;
+    if (!install(s, trampoline, blocked_during(s))) return false;
+  }
+  return true;
+}
+
+// Complete before it is installed: the first arrival may come at once, in another thread.
+bool take_over(int signo) noexcept {
+  Signal& s = signal_table[signo];
+  struct sigaction now;
+  if (!query(signo, now)) return false;
+  if (is_ours(now)) return true;  // whoever was installed after us last time is gone again
+  if (before[signo].buried) s.below.copy(s.next);
+  s.next.set(now);
+  before[signo].action = now;
+  return true;
+}
+
+// Arrivals that we sent on to the kernel's queue would find the default action, and end the process.
+// To ignore a signal drops what waits of it.
+bool put_back(int signo) noexcept {
+  const struct sigaction& was = before[signo].action;
+  const bool harmless = (was.sa_flags & SA_SIGINFO) || was.sa_handler != SIG_DFL ||
+                        signo == SIGCHLD || signo == SIGCONT || signo == SIGURG ||
+                        signo == SIGWINCH;
+  if (signal_table[signo].sent.exchange(false, kRelaxed) && !harmless) {
+    struct sigaction ignore{};
+    ignore.sa_handler = SIG_IGN;
+    restore(signo, ignore);
+  }
+  return restore(signo, was);
+}
+
+Error add(int signo, Handler handler, std::atomic<KernelMask>& to, const char* call) noexcept {
+  if (const Error e = check(signo, handler, &to == &irq_class); e != Error::none)
+    return refuse(e, call);
+  pthread_mutex_lock(&registering);
+  set_up_once();
+  Error e = Error::none;
+  if (registered() & mask_of(signo)) {
+    e = Error::taken;
+  } else if (!take_over(signo)) {
+    e = Error::refused;
+  } else {
+    signal_table[signo].handler.store(handler, std::memory_order_release);
+    to.fetch_or(mask_of(signo), kRelaxed);
+    if (!install_all(signo)) e = Error::refused;
+    if (e != Error::none) to.fetch_and(~mask_of(signo), kRelaxed);
+  }
+  pthread_mutex_unlock(&registering);
+  return e == Error::none ? e : refuse(e, call);
+}
+
+Error remove(int signo, const char* call) noexcept {
+  if (signo < 1 || signo > kLastSignal) return refuse(Error::not_a_signal, call);
+  pthread_mutex_lock(&registering);
+  Error e = Error::not_taken;
+  if (registered() & mask_of(signo)) {
+    Signal& s = signal_table[signo];
+    struct sigaction now;
+    const bool there = !query(signo, now) || is_ours(now);
+    e = !there || put_back(signo) ? Error::none : Error::refused;
+    s.generation.fetch_add(1, kRelaxed);
+    s.handler.store(nullptr, std::memory_order_seq_cst);  // see call_handler()
+    irq_class.fetch_and(~mask_of(signo), kRelaxed);
+    nmi_class.fetch_and(~mask_of(signo), kRelaxed);
+    if (there && before[signo].buried) s.next.copy(s.below);  // the one after us calls us still
+    if (!there) before[signo].buried = true;
+    install_all();
+    hosted::tsan_blocks_change();  // on this thread it comes no more
+  }
+  pthread_mutex_unlock(&registering);
+  return e == Error::none ? e : refuse(e, call);
+}
+
+}  // namespace
+
+// In a handler it may be the interrupted code that holds it: then this child's registrations are as
+// that left them.
+void internal::lock_registration_to_fork() noexcept {
+  held_over_fork = self.context.load(kRelaxed) ? pthread_mutex_trylock(&registering) == 0
+                                               : pthread_mutex_lock(&registering) == 0;
+}
+void internal::unlock_registration_after_fork() noexcept {
+  if (held_over_fork) pthread_mutex_unlock(&registering);
+}
+
+Error register_irq(int signo, Handler handler) noexcept {
+  return add(signo, handler, irq_class, "register_irq");
+}
+
+Error register_nmi(int signo, Handler handler) noexcept {
+  return add(signo, handler, nmi_class, "register_nmi");
+}
+
+Error unregister(int signo) noexcept {
+  const Error e = remove(signo, "unregister");
+  if (e == Error::none) synchronize(signo);
+  return e;
+}
+
+Error unregister_nowait(int signo) noexcept { return remove(signo, "unregister_nowait"); }
+
+void synchronize(int signo) noexcept {
+  if (signo < 1 || signo > kLastSignal) return;
+  const std::uint32_t mine = handling.signals.load(kRelaxed) & mask_of(signo) ? 1 : 0;
+  const int saved = errno;
+  // acquire: pairs with the end of call_handler().
+  for (unsigned turn = 0; signal_table[signo].running.load(std::memory_order_acquire) > mine;
+       ++turn) {
+    constexpr timespec kShort{0, 100'000};
+    if (turn < 100)
+      sched_yield();
+    else
+      clock_nanosleep(CLOCK_MONOTONIC, 0, &kShort, nullptr);
+  }
+  errno = saved;
+}
+
+bool register_softirq(unsigned nr, void (*run)()) noexcept {
+  if (nr >= kMaxSoftirqs) return false;
+  pthread_mutex_lock(&registering);
+  set_up_once();
+  pthread_mutex_unlock(&registering);
+  softirq_run[nr].store(run, std::memory_order_release);
+  return true;
+}
+
+void raise_softirq(unsigned nr) noexcept {
+  if (nr >= kMaxSoftirqs || !softirq_run[nr].load(kRelaxed)) return;
+  self.softirqs.fetch_or(1u << nr, kRelaxed);
+  hosted::run_raised_softirqs();
+}
+
+Stats stats() noexcept {
+  const Counts& c = counts;
+  return {c.irqs.load(kRelaxed),      c.nmis.load(kRelaxed),     c.softirqs.load(kRelaxed),
+          c.held_back.load(kRelaxed), c.requeued.load(kRelaxed), c.lost.load(kRelaxed),
+          c.forwarded.load(kRelaxed)};
+}
+
+}  // namespace nestlock::signals

@@ -1,0 +1,145 @@
+// What the sources of this folder share: who handles which signal, and the ways between them.
+// Rules R1..R10: README.md beside this.
+#pragma once
+
+#include <pthread.h>
+#include <ucontext.h>
+
+#include <cstring>
+
+#include "kernel_sigaction.h"
+#include "nestlock/signals.h"
+
+namespace nestlock::signals::internal {
+
+using hosted::fence;
+using hosted::kRelaxed;
+using hosted::self;
+
+// ---- registration: written in task context under its mutex, read by handlers --------------------
+
+inline constexpr int kLastSignal = 64;
+extern constinit std::atomic<KernelMask> irq_class, nmi_class;
+
+// What was installed for a signal before us: one of the two is called, or none. Another thread's
+// handler may read it while it changes, and then calls what was there before or after.
+struct Chained {
+  std::atomic<Handler> with_info{nullptr};
+  std::atomic<void (*)(int)> plain{nullptr};
+
+  void set(const struct sigaction& was) noexcept;
+  void copy(const Chained& other) noexcept;
+  void call(int signo, siginfo_t* info, void* uc) const;
+};
+
+struct Signal {
+  std::atomic<Handler> handler{nullptr};
+  Chained next;   // called after ours
+  Chained below;  // called if `next` comes back to us: what was there before our first time
+  std::atomic<std::uint32_t> running{0};     // of all threads: handlers under way
+  std::atomic<std::uint32_t> generation{0};  // registrations ended; what is older is dropped
+  std::atomic<bool> sent{false};  // we have queued it to the kernel: it must not find the default
+};
+extern constinit Signal signal_table[kLastSignal + 1];
+
+constexpr bool is_fault(int signo) noexcept {
+  return signo == SIGSEGV || signo == SIGBUS || signo == SIGFPE || signo == SIGILL ||
+         signo == SIGTRAP || signo == SIGSYS;
+}
+// What one instruction does to itself. The kernel does not wait with these: where they are blocked
+// it ends the process. So they are never put into a mask of ours.
+inline constexpr KernelMask kFaults = mask_of(SIGSEGV) | mask_of(SIGBUS) | mask_of(SIGFPE) |
+                                      mask_of(SIGILL) | mask_of(SIGTRAP) | mask_of(SIGSYS);
+
+// The C library's own signals, between the kernel's first real-time signal and its SIGRTMIN: never
+// handled nor blocked here.
+inline KernelMask c_librarys_own() noexcept {
+  constexpr int kKernelsFirst = 32;
+  return mask_of(SIGRTMIN) - mask_of(kKernelsFirst);
+}
+
+// Of this thread.
+struct Handling {
+  std::atomic<KernelMask> signals{0};              // whose handlers run, innermost or interrupted
+  std::atomic<const void*> chained_from{nullptr};  // the context that the chain is called with
+};
+extern constinit thread_local Handling handling;
+
+// ---- statistics: handlers leave them behind, so they need a read-modify-write ---------------------
+
+using Count = std::atomic<std::uint64_t>;
+struct Counts {
+  Count irqs{0}, nmis{0}, softirqs{0}, held_back{0}, requeued{0}, lost{0}, forwarded{0};
+};
+extern constinit Counts counts;
+inline void count(Count& c) noexcept { c.fetch_add(1, kRelaxed); }
+
+// ---- the kernel's frame ---------------------------------------------------------------------------
+
+#if defined(__x86_64__)
+// It ends with 8 bytes of mask; the C library's ucontext_t goes on.
+inline constexpr std::size_t kContextSize = offsetof(ucontext_t, uc_sigmask) + sizeof(KernelMask);
+#else
+inline constexpr std::size_t kContextSize = sizeof(ucontext_t);
+#endif
+
+// uc_sigmask has 8 bytes in the kernel's frame and 128 in the C library's: copy 8.
+inline KernelMask mask_in(const ucontext_t& uc) noexcept {
+  KernelMask m;
+  std::memcpy(&m, &uc.uc_sigmask, sizeof m);
+  return m;
+}
+inline void set_mask_in(ucontext_t& uc, KernelMask m) noexcept {
+  std::memcpy(&uc.uc_sigmask, &m, sizeof m);
+}
+
+// ---- from file to file ----------------------------------------------------------------------------
+
+// handlers.cc: ours and what is chained to it, as a level of its own.
+void run_irq(int signo, siginfo_t* info, ucontext_t* uc, std::uintptr_t floor);
+void run_nmi(int signo, siginfo_t* info, ucontext_t* uc, std::uintptr_t floor);
+void run_softirqs(KernelMask open, bool close) noexcept;
+extern constinit std::atomic<void (*)()> softirq_run[kMaxSoftirqs];
+
+// slots.cc
+void hold_back(int signo, siginfo_t* info, ucontext_t* uc) noexcept;
+void replay() noexcept;
+void give_to_the_kernel(KernelMask blocked) noexcept;  // what is in this thread's slots of these
+void empty_slots(unsigned cpu) noexcept;               // its thread is gone
+bool send_to(std::uint32_t thread, int signo, const siginfo_t* info) noexcept;
+
+// trampoline.cc
+void trampoline(int signo, siginfo_t* info, void* context);
+extern constinit std::atomic<std::uint32_t> only_thread;  // uniprocessor: its thread id; 0: any
+
+// life_cycle.cc: task context, under the registration's mutex.
+void set_up_once() noexcept;
+
+// registration.cc
+void lock_registration_to_fork() noexcept;
+void unlock_registration_after_fork() noexcept;
+
+// A thread is not cancelled in a handler that interrupted a section, another handler or one of our
+// functions: these cannot be unwound. It ends at its own next cancellation point. Elsewhere a handler
+// is left by pthread_exit() and cancellation as any other, hence no noexcept on its way.
+class NotCancelled {
+ public:
+  explicit NotCancelled(bool put_off = true) noexcept : put_off_(put_off) {
+    if (put_off_) pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &was_);
+  }
+  ~NotCancelled() {
+    if (put_off_) pthread_setcancelstate(was_, nullptr);
+  }
+  NotCancelled(const NotCancelled&) = delete;
+  NotCancelled& operator=(const NotCancelled&) = delete;
+
+ private:
+  const bool put_off_;
+  int was_ = 0;
+};
+inline bool in_section() noexcept {
+  return self.soft.load(kRelaxed) | self.held.load(kRelaxed) | self.context.load(kRelaxed) |
+         self.preempt.load(kRelaxed) | self.migrate.load(kRelaxed) | self.bh.load(kRelaxed);
+}
+
+}  // namespace nestlock::signals::internal

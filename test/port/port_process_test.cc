@@ -1,0 +1,441 @@
+// The port in a real process: threads that end without a word, forks, faults in handlers, other
+// people's handlers, cancellation.
+#include <pthread.h>
+#include <sched.h>
+#include <sys/mman.h>
+#include <sys/wait.h>
+
+#include <bit>
+#include <functional>
+#include <thread>
+
+#include "nestlock/nestlock.h"
+#include "test/port/port_testing.h"
+
+namespace nestlock::port_testing {
+namespace {
+
+using Smp = HostedPort<configs::smp_debug>;
+using signals::Error;
+using Values = std::vector<int>;
+
+int spare() { return SIGRTMIN + 8; }  // registered by no fixture
+
+class PortProcessTest : public PortTest {
+ protected:
+  void SetUp() override {
+    port = &kCallsOf<BuiltPort>;
+    PortTest::SetUp();
+    Smp::cpu_id();
+  }
+};
+
+unsigned cpus_in_use() {
+  unsigned n = 0;
+  for (const auto& word : hosted::cpus_taken) n += std::popcount(word.load());
+  return n;
+}
+
+// How a child ends that runs `body`: its status, or the signal that ended it + 1000.
+int in_child(const std::function<int()>& body) {
+  const pid_t child = fork();
+  if (child == 0) _exit(body());
+  int status = 0;
+  waitpid(child, &status, 0);
+  return WIFSIGNALED(status) ? 1000 + WTERMSIG(status) : WEXITSTATUS(status);
+}
+
+// Threads that claim a CPU each, run `first` and wait.
+class Waiting {
+ public:
+  explicit Waiting(unsigned n, void (*first)() = [] {}) {
+    for (unsigned i = 0; i < n; ++i)
+      threads_.emplace_back([this, first] {
+        Smp::cpu_id();
+        first();
+        ++up_;
+        while (!stop_) sched_yield();
+      });
+    while (up_ < n) sched_yield();
+  }
+  ~Waiting() {
+    stop_ = true;
+    for (auto& t : threads_) t.join();
+  }
+
+ private:
+  std::atomic<unsigned> up_{0};
+  std::atomic<bool> stop_{false};
+  std::vector<std::thread> threads_;
+};
+
+// ---- CPU lifetime -------------------------------------------------------------------------------
+
+TEST_F(PortProcessTest, CpuLifetimeACpuWhoseThreadEndedWithoutAWordIsFound) {
+  const unsigned before = cpus_in_use();
+  const std::uint32_t key = hosted::internal::exit_key.exchange(hosted::internal::kNoKey);
+  unsigned lost = Smp::kMaxCpus;
+  std::thread([&] { lost = Smp::cpu_id(); }).join();
+  hosted::internal::exit_key = key;
+  ASSERT_LT(lost, Smp::kMaxCpus);
+  EXPECT_EQ(cpus_in_use(), before + 1);
+  {
+    const Waiting others(kHostedMaxCpus - before - 1);
+    unsigned found = Smp::kMaxCpus;
+    std::thread([&] { found = Smp::cpu_id(); }).join();
+    EXPECT_EQ(found, lost);
+  }
+  EXPECT_EQ(cpus_in_use(), before);
+}
+
+TEST_F(PortProcessTest, CpuLifetimeACpuOfALivingThreadIsNotTaken) {
+  const Waiting others(kHostedMaxCpus - cpus_in_use());
+  std::thread([&] {
+    for (unsigned i = 0; i < 2 * Smp::kMaxCpus; ++i) ASSERT_EQ(Smp::cpu_id(), Smp::kMaxCpus);
+  }).join();
+}
+
+// ---- fork ---------------------------------------------------------------------------------------
+
+TEST_F(PortProcessTest, ForkGivesTheOtherThreadsCpusBack) {
+  const Waiting others(3);
+  EXPECT_EQ(in_child([] { return static_cast<int>(cpus_in_use()); }), 1);
+}
+
+TEST_F(PortProcessTest, ForkKeepsACpuOutThatWasInASection) {
+  const Waiting others(2, [] { Smp::preempt_disable(); });
+  EXPECT_EQ(in_child([] { return static_cast<int>(cpus_in_use()); }), 3);
+}
+
+TEST_F(PortProcessTest, ForkBesideARegistrationLeavesTheChildAbleToRegister) {
+  std::atomic<bool> stop{false};
+  std::thread registers([&] {
+    while (!stop) {
+      EXPECT_EQ(signals::register_irq(spare(), on_irq), Error::none);
+      EXPECT_EQ(signals::unregister(spare()), Error::none);
+    }
+  });
+  for (int i = 0; i < 50; ++i) {
+    EXPECT_EQ(in_child([] {
+                alarm(20);  // instead of for ever
+                return signals::register_irq(SIGUSR2, on_irq) == Error::none ? 0 : 1;
+              }),
+              0);
+  }
+  stop = true;
+  registers.join();
+}
+
+TEST_F(PortProcessTest, ForkTheChildReleasesWhatItsThreadTook) {
+  hosted::PiLock lock;
+  ASSERT_EQ(lock.lock(), SleepResult::acquired);
+  EXPECT_EQ(in_child([&] {
+              if (!lock.held_by_caller()) return 1;
+              lock.unlock();
+              return lock.try_lock() ? 0 : 2;
+            }),
+            0);
+  EXPECT_TRUE(lock.held_by_caller());
+  lock.unlock();
+}
+
+// ---- synchronous faults -------------------------------------------------------------------------
+
+// Repaired by a handler wherever it comes: an nmi's, an irq's, a late exit hook's.
+TEST_F(PortProcessTest, FaultsAreNeverMasked) {
+  static char* page;
+  leave_out(page);
+  page = static_cast<char*>(mmap(nullptr, 4096, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  ASSERT_NE(page, MAP_FAILED);
+  struct sigaction sanitizers{};
+  sigaction(SIGSEGV, nullptr, &sanitizers);
+  ASSERT_TRUE(install_raw(SIGSEGV, old_kind(SIG_DFL), 0, 0));
+  ASSERT_EQ(
+      signals::register_nmi(
+          SIGSEGV, [](int, siginfo_t*, void*) { mprotect(page, 4096, PROT_READ | PROT_WRITE); }),
+      Error::none);
+  static const auto touch = [] {
+    mprotect(page, 4096, PROT_NONE);
+    *static_cast<volatile char*>(page) = 1;
+  };
+  in_nmi = in_irq = [](int, siginfo_t*, void*) { touch(); };
+  touch();
+  arrive(nmi());
+  arrive(irq(0));
+  {
+    const IrqSection section;
+    arrive(irq(0));
+    arrive(nmi());
+    touch();
+  }
+  EXPECT_EQ(nmis.size(), 2u);
+  EXPECT_EQ(irqs.size(), 2u);
+  pthread_key_t key;
+  ASSERT_EQ(pthread_key_create(&key, [](void*) { touch(); }), 0);
+  std::thread([&] {
+    Smp::cpu_id();
+    pthread_setspecific(key, page);
+  }).join();
+  pthread_key_delete(key);
+  EXPECT_EQ(signals::unregister(SIGSEGV), Error::none);
+  sigaction(SIGSEGV, &sanitizers, nullptr);
+  munmap(page, 4096);
+}
+
+// ---- other people's handlers --------------------------------------------------------------------
+
+TEST_F(PortProcessTest, OtherHandlersANullHandlerIsRefused) {
+  Findings findings;
+  EXPECT_EQ(signals::register_irq(spare(), nullptr), Error::no_handler);
+  EXPECT_EQ(signals::register_nmi(spare(), nullptr), Error::no_handler);
+  EXPECT_EQ(findings.size(), kBuiltConfig.debug ? 2u : 0u);
+}
+
+std::atomic<int> theirs, originals;
+std::atomic<RawHandler> under_theirs;
+void their_handler(int signo, siginfo_t* info, void* context) {
+  ++theirs;
+  if (const RawHandler under = under_theirs) under(signo, info, context);
+}
+void original_handler(int, siginfo_t*, void*) { ++originals; }
+int another() { return SIGRTMIN + 9; }
+void expect_calls(int of_both, const Values& ours) {
+  EXPECT_EQ(theirs, of_both);
+  EXPECT_EQ(originals, of_both);
+  EXPECT_EQ(irqs.values(), ours);
+}
+
+TEST_F(PortProcessTest, OtherHandlersInstalledAfterOursStay) {
+  theirs = originals = 0;
+  ASSERT_TRUE(install_raw(spare(), original_handler, SA_SIGINFO, 0));
+  ASSERT_EQ(signals::register_irq(spare(), on_irq), Error::none);
+  under_theirs = installed(spare());
+  ASSERT_TRUE(install_raw(spare(), their_handler, SA_SIGINFO, 0));
+  ASSERT_EQ(signals::register_irq(another(), on_irq), Error::none);
+  ASSERT_EQ(signals::unregister(another()), Error::none);
+  EXPECT_EQ(installed(spare()), their_handler);
+  arrive(spare(), 1);
+  expect_calls(1, Values{1});
+  // Ours is gone, theirs stays and reaches the original by way of us.
+  ASSERT_EQ(signals::unregister(spare()), Error::none);
+  EXPECT_EQ(installed(spare()), their_handler);
+  arrive(spare(), 2);
+  expect_calls(2, Values{1});
+  // Once more on top of theirs, whose chain comes back to us: each is called once.
+  ASSERT_EQ(signals::register_irq(spare(), on_irq), Error::none);
+  arrive(spare(), 3);
+  expect_calls(3, (Values{1, 3}));
+  ASSERT_EQ(signals::unregister(spare()), Error::none);
+  EXPECT_EQ(installed(spare()), their_handler);
+  arrive(spare(), 4);
+  expect_calls(4, (Values{1, 3}));
+  ASSERT_TRUE(install_raw(spare(), old_kind(SIG_IGN), 0, 0));
+}
+
+TEST_F(PortProcessTest, OtherHandlersUnregisterDropsWhatItHeldBackForGood) {
+  static std::atomic<int> news;
+  news = 0;
+  ASSERT_TRUE(install_raw(spare(), old_kind(SIG_IGN), 0, 0));
+  ASSERT_EQ(signals::register_irq(spare(), on_irq), Error::none);
+  {
+    const IrqSection section;
+    arrive(spare());
+    ASSERT_EQ(signals::unregister(spare()), Error::none);
+    ASSERT_EQ(signals::register_irq(spare(), [](int, siginfo_t*, void*) { ++news; }), Error::none);
+  }
+  EXPECT_EQ(irqs.size(), 0u);
+  EXPECT_EQ(news, 0);
+  arrive(spare());
+  EXPECT_EQ(news, 1);
+  ASSERT_EQ(signals::unregister(spare()), Error::none);
+}
+
+// What was sent on to the kernel's queue for want of a slot must not find the default action.
+TEST_F(PortProcessTest, OtherHandlersASignalWeQueuedDoesNotEndTheProcess) {
+  EXPECT_EQ(in_child([] {
+              install_raw(spare(), old_kind(SIG_DFL), 0, 0);
+              if (signals::register_irq(spare(), on_irq) != Error::none) return 1;
+              const IrqSection section;
+              for (int i = 0; i < 8; ++i) {
+                real_mask(SIG_UNBLOCK, bit(spare()));  // as a probe's return does
+                arrive(spare(), i);
+              }
+              if (signals::stats().requeued == 0) return 2;
+              if (signals::unregister(spare()) != Error::none) return 3;
+              real_mask(SIG_UNBLOCK, bit(spare()));
+              return 0;
+            }),
+            0);
+}
+
+TEST_F(PortProcessTest, OtherHandlersUnregisterWaitsForThem) {
+  static std::atomic<int> step;
+  if (!kBuiltConfig.smp) return;  // all signals come to one thread
+  for (const bool waits : {true, false}) {
+    step = 0;
+    ASSERT_EQ(signals::register_irq(spare(),
+                                    [](int, siginfo_t*, void*) {
+                                      step = 1;
+                                      while (step != 2) sched_yield();
+                                      for (int i = 0; i < 1000; ++i) sched_yield();
+                                      step = 3;
+                                    }),
+              Error::none);
+    std::thread runs([] { arrive(spare()); });
+    while (step != 1) sched_yield();
+    if (waits) {
+      step = 2;
+      EXPECT_EQ(signals::unregister(spare()), Error::none);
+      EXPECT_EQ(step, 3);
+    } else {
+      EXPECT_EQ(signals::unregister_nowait(spare()), Error::none);
+      EXPECT_EQ(step, 1);
+      step = 2;
+    }
+    runs.join();
+  }
+}
+
+TEST_F(PortProcessTest, OtherHandlersAHandlerMayUnregisterItself) {
+  ASSERT_EQ(signals::register_irq(spare(),
+                                  [](int, siginfo_t*, void*) {
+                                    EXPECT_EQ(signals::unregister(spare()), Error::none);
+                                  }),
+            Error::none);
+  arrive(spare());
+  EXPECT_EQ(signals::unregister(spare()), Error::not_taken);
+}
+
+// ---- a replayed irq is the irq: the program's own mask ------------------------------------------
+
+TEST_F(PortProcessTest, ReplayObeysSetSignalMask) {
+  sigset_t one, pending;
+  sigemptyset(&one), sigaddset(&one, irq(0));
+  {
+    const IrqSection section;
+    arrive(irq(0), 1);
+    ASSERT_EQ(signals::set_signal_mask(SIG_BLOCK, &one, nullptr), 0);
+  }
+  EXPECT_EQ(irqs.size(), 0u);
+  sigpending(&pending);
+  EXPECT_TRUE(sigismember(&pending, irq(0)));
+  ASSERT_EQ(signals::set_signal_mask(SIG_UNBLOCK, &one, nullptr), 0);
+  EXPECT_EQ(irqs.values(), Values{1});
+}
+
+// ---- cancellation -------------------------------------------------------------------------------
+
+// To ThreadSanitizer a handler is a fibre, which no unwinding leaves.
+#if !NESTLOCK_WITH_TSAN
+void cancellation_point(int, siginfo_t*, void*) { pthread_testcancel(); }
+
+bool is_cancelled(void* (*body)(void*)) {
+  pthread_t thread;
+  void* result = nullptr;
+  if (pthread_create(&thread, nullptr, body, nullptr) || pthread_join(thread, &result))
+    return false;
+  return result == PTHREAD_CANCELED;
+}
+
+TEST_F(PortProcessTest, CancellationInAHandlerEndsTheThread) {
+  const unsigned cpus = cpus_in_use();
+  in_irq = in_nmi = cancellation_point;
+  for (const bool as_nmi : {false, true}) {
+    static bool nmi_comes;
+    nmi_comes = as_nmi;
+    EXPECT_TRUE(is_cancelled([](void*) -> void* {
+      Smp::cpu_id();
+      pthread_cancel(pthread_self());
+      arrive(nmi_comes ? nmi() : irq(0));
+      return nullptr;
+    }));
+  }
+  EXPECT_EQ(cpus_in_use(), cpus);
+  signals::synchronize(irq(0));  // nobody counts as running still
+  signals::synchronize(nmi());
+}
+
+TEST_F(PortProcessTest, CancellationIsPutOffWhereAHandlerInterruptedASection) {
+  in_irq = in_nmi = cancellation_point;
+  static bool went_on;
+  went_on = false;
+  EXPECT_TRUE(is_cancelled([](void*) -> void* {
+    pthread_cancel(pthread_self());
+    {
+      const IrqSection section;
+      arrive(irq(0));
+      arrive(nmi());
+    }
+    BuiltPort::preempt_disable();
+    arrive(irq(0));
+    BuiltPort::preempt_enable();
+    went_on = true;
+    pthread_testcancel();
+    return nullptr;
+  }));
+  EXPECT_TRUE(went_on);
+  EXPECT_EQ(irqs.size(), 2u);
+}
+
+TEST_F(PortProcessTest, CancellationDoesNotStrikeInAReport) {
+  static bool went_on;
+  went_on = false;
+  EXPECT_TRUE(is_cancelled([](void*) -> void* {
+    pthread_cancel(pthread_self());
+    hosted::print_report(Report{});
+    went_on = true;
+    pthread_testcancel();
+    return nullptr;
+  }));
+  EXPECT_TRUE(went_on);
+}
+
+TEST_F(PortProcessTest, JumpsPthreadExitInAHandlerEndsTheThread) {
+  in_irq = [](int, siginfo_t*, void*) { pthread_exit(nullptr); };
+  const unsigned cpus = cpus_in_use();
+  std::atomic<bool> returned{false};
+  std::thread([&] {
+    Smp::cpu_id();
+    arrive(irq(0));
+    returned = true;
+  }).join();
+  EXPECT_FALSE(returned);
+  EXPECT_EQ(cpus_in_use(), cpus);
+}
+#endif
+
+// ---- left-over work -----------------------------------------------------------------------------
+
+TEST_F(PortProcessTest, LeftOverWorkASoftirqIsNotLostAtAThreadsEnd) {
+  std::thread([] {
+    Smp::cpu_id();
+    BuiltPort::bh_disable();
+    signals::raise_softirq(0);
+    EXPECT_EQ(softirqs.size(), 0u);
+  }).join();
+  EXPECT_EQ(softirqs.size(), 1u);
+}
+
+// ---- the uniprocessor's one thread --------------------------------------------------------------
+
+TEST_F(PortProcessTest, UniprocessorTheNextThreadTakesOverFromOneThatEnded) {
+  if (kBuiltConfig.smp) return;
+  EXPECT_EQ(in_child([] {
+              // In the child this thread is the one; it hands over by ending.
+              static std::atomic<int> runs;
+              in_irq = [](int, siginfo_t*, void*) { ++runs; };
+              std::thread other([main = pthread_self()] {
+                pthread_join(main, nullptr);
+                real_mask(SIG_UNBLOCK, irq_class());
+                arrive(irq(0));
+                _exit(runs == 1 && signals::stats().lost == 0 ? 0 : 1);
+              });
+              other.detach();
+              pthread_exit(nullptr);
+              return 2;
+            }),
+            0);
+}
+
+}  // namespace
+}  // namespace nestlock::port_testing
