@@ -19,13 +19,20 @@ function normal(path) {
   return path
 }
 
-# ** as HTML, since next to code it would be taken for stars.
-function with_bold(text,    parts, n, i, out) {
+# ** as HTML, since next to code it would be taken for stars; and a bar in the code of a table.
+function plainer(text,    parts, n, i, out, tick) {
   n = split(text, parts, "`")
   for (i = 1; i <= n; i++) {
+    tick = tick == "</code>" || i == 1 ? "" : "`"
     if (i % 2)
       while (sub(/\*\*/, bold ? "</b>" : "<b>", parts[i])) bold = !bold
-    out = out (i > 1 ? "`" : "") parts[i]
+    else if (i < n && gsub(/\\\|/, "\\&#124;", parts[i])) {
+      parts[i] = "<code>" parts[i] "</code>"
+      out = out parts[i]
+      tick = "</code>"
+      continue
+    }
+    out = out tick parts[i]
   }
   return out
 }
@@ -49,7 +56,7 @@ fenced || /^    / { print; next }
 }
 {
   if (!NF) bold = 0
-  $0 = with_bold($0)
+  $0 = plainer($0)
   out = ""
   rest = $0
   while (match(rest, /\]\([^)]*\)/)) {

@@ -5,10 +5,11 @@ builds all pages and the reference as one site, and checks them
 usage: ./nest docs
 
 The site is .nest/docs/html/index.html: the Markdown pages, and the reference from the headers. Checked
-are, each an error: code blocks that do not compile by themselves, or do not print what is shown
-(the README's are run by //test/docs:readme_test); links that lead nowhere; and public names without
-a comment: everything in namespace nestlock that is not in a namespace `internal`, but for
-enumerators and macros. What tools/docs/Doxyfile leaves out, and why, stands there.
+are, each an error: code blocks that do not compile by themselves, or do not print what is shown (but of
+pages that a test of test/docs has compiled and run); links that lead nowhere; and public names
+without a comment: everything in namespace nestlock that is not in a namespace `internal`, but for
+enumerators and macros. The C face is described by families, at the top of each of its headers.
+What else tools/docs/Doxyfile leaves out, and why, stands there.
 
 Doxygen is installed if it is missing (Debian, as ./nest setup does it).
 END
@@ -24,8 +25,9 @@ docs_blocks() {
   . tools/docs/blocks.sh
   choose_compiler || die "no C++ compiler: install g++ or clang++ (C++20), or set CXX"
   for page in $(docs_pages); do
+    ! grep -qwF "$page" test/docs/*.sh || continue
     compile_blocks "$page" "$work/compiled/$page" smp_debug
-    [ "$page" = README.md ] || run_blocks "$page" "$work/run/$page"
+    run_blocks "$page" "$work/run/$page"
   done
 }
 
@@ -34,8 +36,11 @@ docs_links() { LC_ALL=C awk -f tools/docs/links.awk $(docs_pages); }
 
 docs_reference() {
   rm -rf -- "$state/docs" && mkdir -p "$state/docs" || return
-  doxygen tools/docs/Doxyfile || say "doxygen failed"
-  sed "s|^$top/||" "$state/docs/warnings" | grep -vE '\((macro definition|enumvalue)\) of .* is not documented'
+  # shellcheck disable=SC2046
+  { cat tools/docs/Doxyfile && echo INPUT = include/nestlock $(docs_pages); } | doxygen - ||
+    say "doxygen failed"
+  sed "s|^$top/||" "$state/docs/warnings" |
+    grep -vE '(^include/nestlock/c(/|\.h:)|\((macro definition|enumvalue)\) of) ?.* is not documented'
   # (What is printed counts, not the status of a grep that found nothing.)
   [ -s "$state/docs/html/index.html" ] || say "there is no site"
 }
@@ -56,6 +61,6 @@ run_docs() {
   trap "rm -rf -- '$work'" EXIT
   step "each code block compiles, and prints what is shown" docs_blocks
   step "each link leads somewhere" docs_links
-  step "each public name has a comment" docs_reference
+  step "the site is built, and each public name has a comment" docs_reference
   steps_end docs && say "the site is .nest/docs/html/index.html"
 }

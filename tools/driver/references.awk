@@ -33,7 +33,7 @@ function check_target(word,    package, name) {
   name = package
   if (!sub(/^[^:]*:/, "", name)) { name = package; sub(/.*\//, "", name) }
   sub(/:.*/, "", package)
-  sub(/\.(up|smp)[a-z_]*$/, "", name)
+  sub(/\.(_actual|(up|smp)[a-z_]*)$/, "", name)  # what nestlock_cc_test makes of one name
   return (package == "" || exists(package "/BUILD.bazel")) && (name in target || name in known)
 }
 
