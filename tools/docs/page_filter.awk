@@ -19,16 +19,18 @@ function normal(path) {
   return path
 }
 
-# ** as HTML, since next to code it would be taken for stars; and a bar in the code of a table.
+# ** as HTML, since next to code it would be taken for stars; and code with a bar or a quotation mark.
 function plainer(text,    parts, n, i, out, tick) {
   n = split(text, parts, "`")
   for (i = 1; i <= n; i++) {
     tick = tick == "</code>" || i == 1 ? "" : "`"
     if (i % 2)
       while (sub(/\*\*/, bold ? "</b>" : "<b>", parts[i])) bold = !bold
-    else if (i < n && gsub(/\\\|/, "\\&#124;", parts[i])) {
-      parts[i] = "<code>" parts[i] "</code>"
-      out = out parts[i]
+    else if (i < n && parts[i] ~ /\\\||\047/) {
+      gsub(/</, "\\&lt;", parts[i])
+      gsub(/\\\|/, "\\&#124;", parts[i])
+      gsub(/\047/, "\\&#39;", parts[i])
+      out = out "<code>" parts[i] "</code>"
       tick = "</code>"
       continue
     }
@@ -67,8 +69,13 @@ fenced || /^    / { print; next }
     if (link ~ /:\/\//) now = substr(rest, RSTART, RLENGTH)
     else if (link == "" || link ~ /\.md$/)
       now = "](@ref " id_of(link == "" ? page : normal(folder link)) (anchor == "" ? "" : "__" anchor) ")"
-    else { sub(/.*\//, "", link); now = "](" link ")" }
-    out = out substr(rest, 1, RSTART - 1) now
+    else if (link ~ /\.svg$/) { sub(/.*\//, "", link); now = "](" link ")" }
+    else now = ""  # a file that is not in the site: its name, and no link
+    before = out substr(rest, 1, RSTART - 1)
+    if (now == "" && match(before, /\[[^\[]*$/))
+      before = substr(before, 1, RSTART - 1) substr(before, RSTART + 1)
+    match(rest, /\]\([^)]*\)/)
+    out = before now
     rest = substr(rest, RSTART + RLENGTH)
   }
   print out rest

@@ -41,8 +41,17 @@ docs_reference() {
     say "doxygen failed"
   sed "s|^$top/||" "$state/docs/warnings" |
     grep -vE '(^include/nestlock/c(/|\.h:)|\((macro definition|enumvalue)\) of) ?.* is not documented'
-  # (What is printed counts, not the status of a grep that found nothing.)
-  [ -s "$state/docs/html/index.html" ] || say "there is no site"
+  dead_links "$state/docs/html"
+}
+
+# Links of the site's pages to what is not in it.
+dead_links() {
+  local page target
+  grep -o 'href="[^"#]*' "$1"/index.html "$1"/page_*_md.html | sort -u |
+    while IFS=: read -r page target; do
+      target=${target#href=\"}
+      [[ -z "$target" || "$target" == *://* ]] || [ -e "$1/$target" ] || say "${page##*/}: the link $target leads nowhere"
+    done
 }
 
 run_docs() {
