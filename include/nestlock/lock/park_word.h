@@ -152,7 +152,7 @@ class alignas(4) ParkWord {
   // False: the word has changed, and nobody slept.
   bool sleeps() noexcept {
     std::uint8_t notes = kHead;
-    if (!notes_.compare_exchange_strong(notes, kHead | kParked, kRelaxed) &&
+    if (!notes_.compare_exchange_strong(notes, kHead | kParked, kRelaxed, kRelaxed) &&
         notes != (kHead | kParked))
       return false;
     const Bytes now{lock_.load(kRelaxed), kHead | kParked, passes_.load(kRelaxed)};
@@ -179,7 +179,7 @@ class alignas(4) ParkWord {
   void settle() noexcept {
     passes_.store(0, kRelaxed);
     std::uint8_t notes = kHead;
-    if (notes_.compare_exchange_strong(notes, 0, kRelaxed) || !(notes & kParked)) return;
+    if (notes_.compare_exchange_strong(notes, 0, kRelaxed, kRelaxed) || !(notes & kParked)) return;
     if (!Port::any_parked(this)) {
       notes_.store(0, kRelaxed);
       if (!Port::any_parked(this)) return;
