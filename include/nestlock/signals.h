@@ -15,7 +15,8 @@
 //    below may cross.
 //  - No thread is created, and no program executed, in an irq-off section: it would be born with
 //    the irq class blocked if something was held back.
-//  - fork() in an irq-off section is fine: what was held back stays the parent's.
+//  - fork() in an irq-off section is fine: what was held back stays the parent's. The child of
+//    _Fork() or clone() calls hosted::after_fork_in_child() before it uses the library.
 //  - In an irq-off section an arrival interrupts a blocking system call once (EINTR where
 //    SA_RESTART does not apply), though its handler runs later. To wait for an irq use wait_irq().
 #pragma once
@@ -80,13 +81,15 @@ void synchronize(int signo) noexcept;
 inline constexpr unsigned kMaxSoftirqs = 32;
 // Task context; false if `nr` >= kMaxSoftirqs.
 bool register_softirq(unsigned nr, void (*run)()) noexcept;
-// Any context but NMI (there it is kept for the next chance). In a task with irqs and bottom halves
-// enabled it runs before this returns.
+// Any context. In a task with irqs and bottom halves enabled it runs before this returns; raised in
+// an nmi, at the irq_restore() that unmasks, or at the nmi's exit if it interrupted no section. One
+// that raises itself gets ten turns, then waits for the next irq's exit, bh_enable() or raise.
 void raise_softirq(unsigned nr) noexcept;
 
 // `sti; hlt`: called in task context with irqs masked by one irq_save(); enables them, sleeps until
-// an irq handler ran, and masks them again. An irq held back before runs at once, so no wake-up is
-// lost between looking at a condition and sleeping.
+// a signal's handler ran (an irq's, an nmi's or one that nobody registered: look at the condition
+// again), and masks them again. What was held back before runs at once, without sleeping, so no
+// wake-up is lost between looking at a condition and sleeping.
 void wait_irq() noexcept;
 
 // pthread_sigmask() on the mask as the program sees it; may cross irq-off sections. 0 or an errno.

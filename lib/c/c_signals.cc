@@ -19,7 +19,8 @@ static_assert(same(NESTLOCK_SIGNAL_OK, Error::none) &&
               same(NESTLOCK_SIGNAL_FAULT, Error::fault) &&
               same(NESTLOCK_SIGNAL_TAKEN, Error::taken) &&
               same(NESTLOCK_SIGNAL_NOT_TAKEN, Error::not_taken) &&
-              same(NESTLOCK_SIGNAL_REFUSED, Error::refused));
+              same(NESTLOCK_SIGNAL_REFUSED, Error::refused) &&
+              same(NESTLOCK_SIGNAL_NO_HANDLER, Error::no_handler));
 static_assert(NESTLOCK_MAX_SOFTIRQS == signals::kMaxSoftirqs);
 
 // C's handlers have another type (see c/signals.h), so a function of ours stands between.
@@ -34,6 +35,7 @@ void call(int signo, siginfo_t* info, void* context) {
 
 using Register = Error (*)(int, signals::Handler) noexcept;
 nestlock_signal_error_t set(int signo, nestlock_handler_t handler, Register with) noexcept {
+  if (!handler) return static_cast<nestlock_signal_error_t>(with(signo, nullptr));
   // Set before it is registered, since it may arrive at once; a signal that has one keeps it.
   nestlock_handler_t none = nullptr;
   const bool in_range = signo > 0 && signo < kSignals;
