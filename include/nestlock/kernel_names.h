@@ -1,6 +1,7 @@
 // The kernel's spellings, for code and heads that think in them. Each is one line over the class of
 // the same meaning, whose header says contexts, ordering and cost; `flags` is a reference where the
-// kernel has a macro. Bring them in by `using namespace nestlock::kernel_names`.
+// kernel has a macro, to an `unsigned long` or an irqflags_t. Bring them in by `using namespace
+// nestlock::kernel_names`. What a port lacks (bare: _irq, _bh) does not compile where it is used.
 //
 // The forms of a lock X = raw_spin, spin: X_lock, X_unlock, X_trylock, each plain, _bh, _irq, and
 // _irqsave / _irqrestore. spin_* take a spinlock_t or a spin_trylock_t. On PREEMPT_RT the irq forms
@@ -12,6 +13,7 @@
 #pragma once
 
 #include <concepts>
+#include <new>
 
 #include "nestlock/nestlock.h"
 
@@ -25,18 +27,42 @@ using local_lock_t = LocalLock;
 using local_trylock_t = LocalTryLock;
 using irqflags_t = BuiltPort::IrqState;
 
+namespace internal {
+// The port's own type, or what the kernel has: `unsigned long flags`.
+template <class F>
+concept Flags = std::same_as<F, irqflags_t> ||
+                (std::integral<F> && std::integral<irqflags_t> && sizeof(F) >= sizeof(irqflags_t));
+}  // namespace internal
+
 // ---- context -----------------------------------------------------------------------------------
 
 // As in the kernel: the masks and counts of this CPU, and the context that it is in.
 inline void preempt_disable() noexcept { BuiltPort::preempt_disable(); }
 inline void preempt_enable() noexcept { BuiltPort::preempt_enable(); }
-inline void local_irq_save(irqflags_t& flags) noexcept { flags = BuiltPort::irq_save(); }
-inline void local_irq_restore(irqflags_t flags) noexcept { BuiltPort::irq_restore(flags); }
-inline void local_irq_disable() noexcept { BuiltPort::irq_disable(); }
-inline void local_irq_enable() noexcept { BuiltPort::irq_enable(); }
-inline bool irqs_disabled() noexcept { return BuiltPort::irqs_disabled(); }
-inline void local_bh_disable() noexcept { BuiltPort::bh_disable(); }
-inline void local_bh_enable() noexcept { BuiltPort::bh_enable(); }
+void local_irq_save(internal::Flags auto& flags) noexcept { flags = BuiltPort::irq_save(); }
+void local_irq_restore(internal::Flags auto flags) noexcept {
+  BuiltPort::irq_restore(static_cast<irqflags_t>(flags));
+}
+template <class P = BuiltPort>
+void local_irq_disable() noexcept {
+  P::irq_disable();
+}
+template <class P = BuiltPort>
+void local_irq_enable() noexcept {
+  P::irq_enable();
+}
+template <class P = BuiltPort>
+bool irqs_disabled() noexcept {
+  return P::irqs_disabled();
+}
+template <class P = BuiltPort>
+void local_bh_disable() noexcept {
+  P::bh_disable();
+}
+template <class P = BuiltPort>
+void local_bh_enable() noexcept {
+  P::bh_enable();
+}
 inline bool in_nmi() noexcept { return BuiltPort::context() == Context::nmi; }
 inline bool in_hardirq() noexcept { return BuiltPort::context() == Context::hardirq; }
 inline bool in_serving_softirq() noexcept { return BuiltPort::context() == Context::softirq; }
@@ -54,29 +80,29 @@ concept Spin = std::same_as<L, spinlock_t> || std::same_as<L, spin_trylock_t>;
 template <class L>
 irqflags_t save() noexcept {
   if constexpr (L::kSleeps) return irqflags_t{};
-  return BuiltPort::irq_save();
+  return L::Port::irq_save();
 }
 template <class L>
-void restore(irqflags_t flags) noexcept {
-  if constexpr (!L::kSleeps) BuiltPort::irq_restore(flags);
+void restore(Flags auto flags) noexcept {
+  if constexpr (!L::kSleeps) L::Port::irq_restore(static_cast<irqflags_t>(flags));
 }
 template <class L>
 void disable() noexcept {
-  if constexpr (!L::kSleeps) BuiltPort::irq_disable();
+  if constexpr (!L::kSleeps) L::Port::irq_disable();
 }
 template <class L>
 void enable() noexcept {
-  if constexpr (!L::kSleeps) BuiltPort::irq_enable();
+  if constexpr (!L::kSleeps) L::Port::irq_enable();
 }
 
 // Context first, then lock; lock first, then context.
 template <class L>
 void lock_bh(L* l) noexcept NESTLOCK_ACQUIRE(l) {
-  BuiltPort::bh_disable(), l->lock();
+  L::Port::bh_disable(), l->lock();
 }
 template <class L>
 void unlock_bh(L* l) noexcept NESTLOCK_RELEASE(l) {
-  l->unlock(), BuiltPort::bh_enable();
+  l->unlock(), L::Port::bh_enable();
 }
 template <class L>
 void lock_irq(L* l) noexcept NESTLOCK_ACQUIRE(l) {
@@ -87,18 +113,18 @@ void unlock_irq(L* l) noexcept NESTLOCK_RELEASE(l) {
   l->unlock(), enable<L>();
 }
 template <class L>
-void lock_irqsave(L* l, irqflags_t& flags) noexcept NESTLOCK_ACQUIRE(l) {
+void lock_irqsave(L* l, Flags auto& flags) noexcept NESTLOCK_ACQUIRE(l) {
   flags = save<L>(), l->lock();
 }
 template <class L>
-void unlock_irqrestore(L* l, irqflags_t flags) noexcept NESTLOCK_RELEASE(l) {
+void unlock_irqrestore(L* l, Flags auto flags) noexcept NESTLOCK_RELEASE(l) {
   l->unlock(), restore<L>(flags);
 }
 template <class L>
 bool trylock_bh(L* l) noexcept NESTLOCK_TRY_ACQUIRE(true, l) {
-  BuiltPort::bh_disable();
+  L::Port::bh_disable();
   if (l->try_lock()) return true;
-  return BuiltPort::bh_enable(), false;
+  return L::Port::bh_enable(), false;
 }
 template <class L>
 bool trylock_irq(L* l) noexcept NESTLOCK_TRY_ACQUIRE(true, l) {
@@ -107,7 +133,7 @@ bool trylock_irq(L* l) noexcept NESTLOCK_TRY_ACQUIRE(true, l) {
   return enable<L>(), false;
 }
 template <class L>
-bool trylock_irqsave(L* l, irqflags_t& flags) noexcept NESTLOCK_TRY_ACQUIRE(true, l) {
+bool trylock_irqsave(L* l, Flags auto& flags) noexcept NESTLOCK_TRY_ACQUIRE(true, l) {
   flags = save<L>();
   if (l->try_lock()) return true;
   return restore<L>(flags), false;
@@ -127,6 +153,22 @@ T* here(PerCpu<T>& all, Take take) noexcept NESTLOCK_NO_TSA {
 
 }  // namespace internal
 
+// ---- birth --------------------------------------------------------------------------------------
+
+// Makes the lock free and new, whatever was there: memory that is no lock yet, or a lock that threads
+// held which a forked child lacks. Nobody may hold it or wait for it.
+template <class L>
+  requires internal::Raw<L> || internal::Spin<L>
+void spin_lock_init(L* l, nestlock::internal::PlaceOf<BuiltKernel> born =
+                              nestlock::internal::PlaceOf<BuiltKernel>::here()) noexcept {
+  ::new (static_cast<void*>(l)) L(born);
+}
+template <internal::Raw L>
+void raw_spin_lock_init(L* l, nestlock::internal::PlaceOf<BuiltKernel> born =
+                                  nestlock::internal::PlaceOf<BuiltKernel>::here()) noexcept {
+  ::new (static_cast<void*>(l)) L(born);
+}
+
 // clang-format off
 
 // ---- raw_spinlock_t ------------------------------------------------------------------------------
@@ -141,9 +183,9 @@ template <internal::Raw L> bool raw_spin_trylock_bh(L* l) noexcept NESTLOCK_TRY_
 template <internal::Raw L> void raw_spin_lock_irq(L* l) noexcept NESTLOCK_ACQUIRE(l) { internal::lock_irq(l); }
 template <internal::Raw L> void raw_spin_unlock_irq(L* l) noexcept NESTLOCK_RELEASE(l) { internal::unlock_irq(l); }
 template <internal::Raw L> bool raw_spin_trylock_irq(L* l) noexcept NESTLOCK_TRY_ACQUIRE(true, l) { return internal::trylock_irq(l); }
-template <internal::Raw L> void raw_spin_lock_irqsave(L* l, irqflags_t& flags) noexcept NESTLOCK_ACQUIRE(l) { internal::lock_irqsave(l, flags); }
-template <internal::Raw L> void raw_spin_unlock_irqrestore(L* l, irqflags_t flags) noexcept NESTLOCK_RELEASE(l) { internal::unlock_irqrestore(l, flags); }
-template <internal::Raw L> bool raw_spin_trylock_irqsave(L* l, irqflags_t& flags) noexcept NESTLOCK_TRY_ACQUIRE(true, l) { return internal::trylock_irqsave(l, flags); }
+template <internal::Raw L> void raw_spin_lock_irqsave(L* l, internal::Flags auto& flags) noexcept NESTLOCK_ACQUIRE(l) { internal::lock_irqsave(l, flags); }
+template <internal::Raw L> void raw_spin_unlock_irqrestore(L* l, internal::Flags auto flags) noexcept NESTLOCK_RELEASE(l) { internal::unlock_irqrestore(l, flags); }
+template <internal::Raw L> bool raw_spin_trylock_irqsave(L* l, internal::Flags auto& flags) noexcept NESTLOCK_TRY_ACQUIRE(true, l) { return internal::trylock_irqsave(l, flags); }
 template <internal::Raw L> bool raw_spin_is_locked(const L* l) noexcept { return l->is_locked(); }
 template <internal::Raw L> bool raw_spin_is_contended(const L* l) noexcept { return l->is_contended(); }
 template <internal::Raw L> void assert_raw_spin_locked(const L* l) noexcept NESTLOCK_ASSERT_HELD(l) { l->assert_held(); }
@@ -160,9 +202,9 @@ template <internal::Spin L> bool spin_trylock_bh(L* l) noexcept NESTLOCK_TRY_ACQ
 template <internal::Spin L> void spin_lock_irq(L* l) noexcept NESTLOCK_ACQUIRE(l) { internal::lock_irq(l); }
 template <internal::Spin L> void spin_unlock_irq(L* l) noexcept NESTLOCK_RELEASE(l) { internal::unlock_irq(l); }
 template <internal::Spin L> bool spin_trylock_irq(L* l) noexcept NESTLOCK_TRY_ACQUIRE(true, l) { return internal::trylock_irq(l); }
-template <internal::Spin L> void spin_lock_irqsave(L* l, irqflags_t& flags) noexcept NESTLOCK_ACQUIRE(l) { internal::lock_irqsave(l, flags); }
-template <internal::Spin L> void spin_unlock_irqrestore(L* l, irqflags_t flags) noexcept NESTLOCK_RELEASE(l) { internal::unlock_irqrestore(l, flags); }
-template <internal::Spin L> bool spin_trylock_irqsave(L* l, irqflags_t& flags) noexcept NESTLOCK_TRY_ACQUIRE(true, l) { return internal::trylock_irqsave(l, flags); }
+template <internal::Spin L> void spin_lock_irqsave(L* l, internal::Flags auto& flags) noexcept NESTLOCK_ACQUIRE(l) { internal::lock_irqsave(l, flags); }
+template <internal::Spin L> void spin_unlock_irqrestore(L* l, internal::Flags auto flags) noexcept NESTLOCK_RELEASE(l) { internal::unlock_irqrestore(l, flags); }
+template <internal::Spin L> bool spin_trylock_irqsave(L* l, internal::Flags auto& flags) noexcept NESTLOCK_TRY_ACQUIRE(true, l) { return internal::trylock_irqsave(l, flags); }
 template <internal::Spin L> bool spin_is_locked(const L* l) noexcept { return l->is_locked(); }
 template <internal::Spin L> bool spin_is_contended(const L* l) noexcept { return l->is_contended(); }
 template <internal::Spin L> void assert_spin_locked(const L* l) noexcept NESTLOCK_ASSERT_HELD(l) { l->assert_held(); }
@@ -187,17 +229,17 @@ T* local_trylock(PerCpu<T>& all) noexcept NESTLOCK_NO_TSA {
 }
 // With irqs masked around it; a try that is refused unmasks them again.
 template <auto kLock, class T>
-T* local_lock_irqsave(PerCpu<T>& all, irqflags_t& flags) noexcept NESTLOCK_NO_TSA {
+T* local_lock_irqsave(PerCpu<T>& all, internal::Flags auto& flags) noexcept NESTLOCK_NO_TSA {
   flags = internal::save<std::remove_reference_t<decltype(std::declval<T&>().*kLock)>>();
   return local_lock<kLock>(all);
 }
 template <auto kLock, class T>
-void local_unlock_irqrestore(PerCpu<T>& all, irqflags_t flags) noexcept NESTLOCK_NO_TSA {
+void local_unlock_irqrestore(PerCpu<T>& all, internal::Flags auto flags) noexcept NESTLOCK_NO_TSA {
   local_unlock<kLock>(all);
   internal::restore<std::remove_reference_t<decltype(std::declval<T&>().*kLock)>>(flags);
 }
 template <auto kLock, class T>
-T* local_trylock_irqsave(PerCpu<T>& all, irqflags_t& flags) noexcept NESTLOCK_NO_TSA {
+T* local_trylock_irqsave(PerCpu<T>& all, internal::Flags auto& flags) noexcept NESTLOCK_NO_TSA {
   using L = std::remove_reference_t<decltype(std::declval<T&>().*kLock)>;
   flags = internal::save<L>();
   T* const t = local_trylock<kLock>(all);
@@ -220,11 +262,16 @@ bool local_lock_is_locked(PerCpu<T>& all) noexcept {
   return (all.here().*kLock).is_locked_here();
 }
 // As LocalLock::lock_nested_bh() and unlock_nested_bh(), of one CPU's lock.
-inline void local_lock_nested_bh(local_lock_t* l) noexcept NESTLOCK_ACQUIRE(l) {
+template <std::same_as<local_lock_t> L>
+void local_lock_nested_bh(L* l) noexcept NESTLOCK_ACQUIRE(l) {
   l->lock_nested_bh();
 }
-inline void local_unlock_nested_bh(local_lock_t* l) noexcept NESTLOCK_RELEASE(l) {
+template <std::same_as<local_lock_t> L>
+void local_unlock_nested_bh(L* l) noexcept NESTLOCK_RELEASE(l) {
   l->unlock_nested_bh();
 }
 
 }  // namespace nestlock::kernel_names
+
+#define DEFINE_RAW_SPINLOCK(name) ::nestlock::kernel_names::raw_spinlock_t name
+#define DEFINE_SPINLOCK(name) ::nestlock::kernel_names::spinlock_t name

@@ -2,6 +2,8 @@
 // as; counts are as before after each pair and each refusal.
 #include "nestlock/kernel_names.h"
 
+#include <cstring>
+
 #include "gtest/gtest.h"
 
 namespace nestlock::kernel_names {
@@ -24,6 +26,41 @@ struct Cache {
 // Refusals are only seen where the lock has state.
 template <class L>
 constexpr bool kHasState = !std::is_empty_v<L>;
+
+// As kernel code has them.
+DEFINE_SPINLOCK(defined);
+DEFINE_RAW_SPINLOCK(raw_defined);
+
+TEST(KernelNames, SpellingsOfKernelCode) {
+  const State before;
+  unsigned long flags;
+  spin_lock_irqsave(&defined, flags);
+  EXPECT_EQ(irqs_disabled(), !kRt);
+  spin_unlock_irqrestore(&defined, flags);
+  raw_spin_lock_irqsave(&raw_defined, flags);
+  EXPECT_TRUE(irqs_disabled());
+  raw_spin_unlock_irqrestore(&raw_defined, flags);
+  local_irq_save(flags);
+  EXPECT_TRUE(irqs_disabled());
+  local_irq_restore(flags);
+  EXPECT_EQ(State{}, before);
+}
+
+// A lock made anew is free, whatever was there.
+template <class L, class Init>
+void expect_made_free(Init init) {
+  alignas(L) static unsigned char memory[sizeof(L)];
+  std::memset(memory, 0xa5, sizeof memory);
+  L* const l = reinterpret_cast<L*>(memory);
+  init(l);
+  EXPECT_TRUE(l->try_lock());
+  l->unlock();
+}
+TEST(KernelNames, InitMakesALockOfAnyMemory) {
+  expect_made_free<spinlock_t>([](auto* l) { spin_lock_init(l); });
+  expect_made_free<spin_trylock_t>([](auto* l) { spin_lock_init(l); });
+  expect_made_free<raw_spinlock_t>([](auto* l) { raw_spin_lock_init(l); });
+}
 
 TEST(KernelNames, RawSpin) {
   static raw_spinlock_t l;
