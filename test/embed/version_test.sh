@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # The version stands in include/nestlock/version.h. What cannot read it there repeats it, and this says
-# where a copy differs. Run in the repository's top folder. MODULE.bazel and .bcr/ are for Bazel, the
-# rest of the list for the packagers of packaging/.
+# where a copy differs. Run in the repository's top folder. CMakeLists.txt,
+# meson.build and what CMake installs read it, so they are not here.
 set -u -o pipefail
 
 part() { sed -n "s/^#define NESTLOCK_VERSION_$1 \([0-9]*\)\$/\1/p" include/nestlock/version.h; }
@@ -26,4 +26,5 @@ states CHANGELOG.md '0,/^## \[/s/^## \[\([^]]*\)\].*/\1/p'
 states packaging/debian/changelog '1s/^nestlock (\(.*\)-[0-9]*) .*/\1/p'
 states packaging/vcpkg/vcpkg.json 's/^  "version": "\(.*\)",$/\1/p'
 states packaging/conan/conandata.yml 's/^  "\(.*\)":$/\1/p'
+states packaging/conan/conanfile.py 's/^    version = "\(.*\)"$/\1/p'
 [ "$failures" = 0 ]

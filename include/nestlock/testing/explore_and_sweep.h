@@ -40,17 +40,27 @@ struct ExploreAndSweepResult {
   }
 };
 
+namespace internal {
+// S<K>, one step away: clang 14 crashes where a function names S with a fixed argument.
+template <template <Kernel> class S, Kernel K>
+struct On {
+  using Type = S<K>;
+};
+}  // namespace internal
+
 // `options.replay` shows that schedule again, and sweeps nothing.
 template <template <Kernel> class S, class Task, class Interruption, class Check>
 ExploreAndSweepResult explore_and_sweep(Task task, Interruption interruption, Check check,
                                         const ExploreOptions& options = {}) {
-  using Got = std::pair<decltype(task(std::declval<S<BuiltKernel>&>())),
-                        decltype(interruption(std::declval<S<BuiltKernel>&>()))>;
+  using Built = typename internal::On<S, BuiltKernel>::Type;
+  using Simulated = typename internal::On<S, SimKernel<kBuiltConfig>>::Type;
+  using Got = std::pair<decltype(task(std::declval<Built&>())),
+                        decltype(interruption(std::declval<Built&>()))>;
   ExploreAndSweepResult r;
   r.replayed = !options.replay.empty();
   r.explored = explore(
       [&](Sim& sim) {
-        auto& s = sim.make<S<SimKernel<kBuiltConfig>>>();
+        auto& s = sim.make<Simulated>();
         auto& got = sim.make<Got>();
         sim.task(0, [&] { got.first = task(s); });
         sim.nmi(0, [&] { got.second = interruption(s); });
@@ -58,7 +68,7 @@ ExploreAndSweepResult explore_and_sweep(Task task, Interruption interruption, Ch
       },
       options);
   if (r.replayed) return r;
-  std::optional<S<BuiltKernel>> s;
+  std::optional<Built> s;
   Got got;
   r.swept = sweep_each([&] { s.emplace(), got = {}; }, [&] { got.first = task(*s); },
                        [&] { got.second = interruption(*s); },

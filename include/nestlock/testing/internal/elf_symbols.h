@@ -108,7 +108,7 @@ class ElfSymbols {
   void find_table() {
     ElfW(Ehdr) head;
     if (!read(0, head) || std::memcmp(head.e_ident, ELFMAG, SELFMAG) != 0) return;
-    for (const unsigned wanted : {SHT_SYMTAB, SHT_DYNSYM})
+    for (const ElfW(Word) wanted : {ElfW(Word){SHT_SYMTAB}, ElfW(Word){SHT_DYNSYM}})
       for (unsigned i = 0; i < head.e_shnum && !symbols_; ++i) {
         ElfW(Shdr) table, names;
         if (!read(head.e_shoff + i * sizeof table, table) || table.sh_type != wanted) continue;

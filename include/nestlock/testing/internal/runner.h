@@ -106,7 +106,7 @@ class Runner {
   bool interrupt_at(std::uint64_t k, Call code, Call interruption) {
     missed_ = false;
     if (!planned()) return interrupt(k, k, code, interruption);
-    stages_of(plan_, ways_, k - 1, stages_);
+    stages_of(plan_, ways_, static_cast<std::uint32_t>(k - 1), stages_);
     level_.stage = stages_.data(), level_.stages = stages_.size();
     if (interrupt(k, k, code, interruption)) return true;
     missed_ = true;
