@@ -41,10 +41,11 @@ struct ExploreAndSweepResult {
 };
 
 namespace internal {
-// S<K>, one step away: clang 14 crashes where a function names S with a fixed argument.
-template <template <Kernel> class S, Kernel K>
-struct On {
-  using Type = S<K>;
+// K, but only once T is known: clang 14 crashes where a template names its own constrained template
+// parameter with an argument that is known at once.
+template <Kernel K, class T>
+struct Later {
+  using Type = K;
 };
 }  // namespace internal
 
@@ -52,8 +53,8 @@ struct On {
 template <template <Kernel> class S, class Task, class Interruption, class Check>
 ExploreAndSweepResult explore_and_sweep(Task task, Interruption interruption, Check check,
                                         const ExploreOptions& options = {}) {
-  using Built = typename internal::On<S, BuiltKernel>::Type;
-  using Simulated = typename internal::On<S, SimKernel<kBuiltConfig>>::Type;
+  using Built = S<typename internal::Later<BuiltKernel, Task>::Type>;
+  using Simulated = S<typename internal::Later<SimKernel<kBuiltConfig>, Task>::Type>;
   using Got = std::pair<decltype(task(std::declval<Built&>())),
                         decltype(interruption(std::declval<Built&>()))>;
   ExploreAndSweepResult r;
