@@ -14,11 +14,11 @@ typedef enum nestlock_signal_error_t {
   NESTLOCK_SIGNAL_OK = 0,
   NESTLOCK_SIGNAL_NOT_A_SIGNAL,  // out of 1..64, or one that the C library keeps for itself
   NESTLOCK_SIGNAL_UNMASKABLE,    // SIGKILL, SIGSTOP
-  NESTLOCK_SIGNAL_FAULT,         // SEGV, BUS, FPE, ILL, TRAP, SYS as irq: a fault cannot be deferred
-  NESTLOCK_SIGNAL_TAKEN,         // registered already
-  NESTLOCK_SIGNAL_NOT_TAKEN,     // unregister of one that is not registered
-  NESTLOCK_SIGNAL_REFUSED,       // the kernel said no; errno tells
-  NESTLOCK_SIGNAL_NO_HANDLER     // null
+  NESTLOCK_SIGNAL_FAULT,      // SEGV, BUS, FPE, ILL, TRAP, SYS as irq: a fault cannot be deferred
+  NESTLOCK_SIGNAL_TAKEN,      // registered already
+  NESTLOCK_SIGNAL_NOT_TAKEN,  // unregister of one that is not registered
+  NESTLOCK_SIGNAL_REFUSED,    // the kernel said no; errno tells
+  NESTLOCK_SIGNAL_NO_HANDLER  // null
 } nestlock_signal_error_t;
 
 #define NESTLOCK_MAX_SOFTIRQS 32u
