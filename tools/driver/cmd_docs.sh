@@ -31,8 +31,14 @@ docs_blocks() {
   done
 }
 
-# shellcheck disable=SC2046  # file names without spaces
-docs_links() { LC_ALL=C awk -f tools/docs/links.awk $(docs_pages); }
+docs_links() {
+  local page
+  for page in $(docs_pages); do
+    head -n 1 "$page" | grep -q '^# ' || say "$page:1: a page begins with its title"
+  done
+  # shellcheck disable=SC2046  # file names without spaces
+  LC_ALL=C awk -f tools/docs/links.awk $(docs_pages)
+}
 
 docs_reference() {
   rm -rf -- "$state/docs" && mkdir -p "$state/docs" || return
