@@ -18,7 +18,7 @@ END
 # shows, things_STEP what it needs as THING=PACKAGE (a command or a path, and where Debian has it),
 # and embed_STEP runs it.
 embed_steps() {
-  printf '%s\n' version plain make bare flags static_pie libcxx lto headers cmake pkgconfig meson debian bazel
+  printf '%s\n' version plain make bare flags static_pie libcxx lto headers cmake pkgconfig meson docs debian bazel
 }
 embed_file() { printf '%s/embed/%s.sh\n' "$driver" "$1"; }
 for name in $(embed_steps); do . "$(embed_file "$name")"; done
