@@ -23,5 +23,5 @@ bazel_program() {
     cat "$work/log"
     return 1
   }
-  prints "$wanted" "$work/app/bazel-bin/$target"
+  runs_as "$wanted" "$work/app/bazel-bin/$target"
 }
