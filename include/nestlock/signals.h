@@ -9,8 +9,12 @@
 // registered works too: what the locks promise rests on their state, not on these levels.
 //
 // Rules for programs:
-//  - A handler returns. Leaving it by siglongjmp, an exception or swapcontext while the interrupted
-//    code holds a lock breaks the lock's premise; debug configurations report holder_abandoned.
+//  - A handler returns. Leaving it by siglongjmp while the interrupted code holds a lock, or has
+//    something masked, breaks the lock's premise. Where it holds nothing, call after_jump() behind
+//    the sigsetjmp(env, 1) that it came to: without, irqs stay masked until the next signal finds the
+//    level left (it may not: a deeper frame, or a class that is blocked by then). Debug
+//    configurations report holder_abandoned at the next call of a lock from above that frame, and
+//    go back, too. An exception that leaves a handler is not supported.
 //  - pthread_sigmask() on irq signals and irq-off sections nest, never cross; set_signal_mask()
 //    below may cross.
 //  - No thread is created, and no program executed, in an irq-off section: it would be born with
@@ -91,6 +95,10 @@ void raise_softirq(unsigned nr) noexcept;
 // again), and masks them again. What was held back before runs at once, without sleeping, so no
 // wake-up is lost between looking at a condition and sleeping.
 void wait_irq() noexcept;
+
+// A handler was left by siglongjmp() to here, where no handler runs or an outer one does: goes back to
+// what that is, and runs what was held back since. Nothing where none was left.
+void after_jump() noexcept;
 
 // pthread_sigmask() on the mask as the program sees it; may cross irq-off sections. 0 or an errno.
 int set_signal_mask(int how, const sigset_t* set, sigset_t* old) noexcept;

@@ -39,6 +39,44 @@ void Chained::call(int signo, siginfo_t* info, void* uc) const {
 
 namespace {
 
+// What a handler gives back before it returns.
+struct Open {
+  std::uint32_t preempt, migrate, bh, irq;
+
+  static Open now() noexcept {
+    return {self.preempt.load(kRelaxed), self.migrate.load(kRelaxed), self.bh.load(kRelaxed),
+            self.depth.load(kRelaxed)};
+  }
+};
+
+}  // namespace
+
+void tell_left_open(const char* what) noexcept {
+  Report r;
+  r.finding = Finding::left_open;
+  r.config = kBuiltConfig;
+  r.context = hosted::context();
+  r.cpu = hosted::cpu_id();
+  r.call = hosted::self.context.load(kRelaxed) ? "handler" : "thread";
+  r.detail = what;
+  HostedPort<kBuiltConfig>::report(r);
+}
+
+namespace {
+
+// Debug: says so, and closes it, so that the interrupted code finds what it left.
+[[gnu::noinline]] void close_what_is_open(const Open& before) noexcept {
+  const Open now = Open::now();
+  if (now.preempt != before.preempt) tell_left_open("preemption (a spinning lock?)");
+  if (now.migrate != before.migrate) tell_left_open("migration (a sleeping lock?)");
+  if (now.bh != before.bh) tell_left_open("bottom halves");
+  if (now.irq != before.irq) tell_left_open("irq_save()");
+  self.preempt.store(before.preempt, kRelaxed);
+  self.migrate.store(before.migrate, kRelaxed);
+  self.bh.store(before.bh, kRelaxed);
+  self.depth.store(before.irq, kRelaxed);
+}
+
 // One running handler: sets the context word, and records where it runs and what it interrupted
 // (`soft`: the mask there), so that debug configurations can tell whether it was left by a jump.
 class LevelScope {
@@ -63,8 +101,10 @@ class LevelScope {
     }
     self.context.store(was_ | bit, kRelaxed);
     fence();
+    if constexpr (kBuiltConfig.debug) open_ = Open::now();
   }
   ~LevelScope() {
+    if constexpr (kBuiltConfig.debug) close_what_is_open(open_);
     fence();
     self.context.store(was_, kRelaxed);
     if (depth_ < hosted::kMaxLevels) self.level[depth_].frame.store(0, kRelaxed);
@@ -77,6 +117,7 @@ class LevelScope {
 
  private:
   const std::uint32_t was_, depth_;
+  Open open_{};
 };
 
 void call_handler(int signo, siginfo_t* info, void* uc) {
@@ -111,6 +152,13 @@ void call_handler_as_level(int signo, siginfo_t* info, ucontext_t* uc) {
 }
 
 }  // namespace
+
+void nobody_handles() noexcept {
+  const KernelMask left = handling.signals.exchange(0, kRelaxed);
+  for (int signo = 1; signo <= kLastSignal; ++signo)
+    if (left & mask_of(signo)) signal_table[signo].running.fetch_sub(1, std::memory_order_release);
+  handling.chained_from.store(nullptr, kRelaxed);
+}
 
 void run_irq(int signo, siginfo_t* info, ucontext_t* uc, std::uintptr_t floor) {
   hosted::as_level(hosted::TsanLevel::irq, [=]() {

@@ -13,12 +13,14 @@ namespace {
 KernelMask before_cpu_is_given_back() noexcept {
   // Nobody returns to what was left by a jump or by pthread_exit(), and a section ends with its
   // thread.
+  if (kBuiltConfig.debug && (self.preempt.load(kRelaxed) | self.migrate.load(kRelaxed)))
+    tell_left_open("at a thread's end");
   self.context.store(0, kRelaxed);
+  self.preempt.store(0, kRelaxed);
+  self.migrate.store(0, kRelaxed);
   self.levels.store(0, kRelaxed);
   self.bh.store(0, kRelaxed);
-  const KernelMask left = handling.signals.exchange(0, kRelaxed);
-  for (int signo = 1; signo <= kLastSignal; ++signo)
-    if (left & mask_of(signo)) signal_table[signo].running.fetch_sub(1, std::memory_order_release);
+  nobody_handles();
   if (self.softirqs.load(kRelaxed)) self.held.store(1, kRelaxed);
   const KernelMask all = (irq_class.load(kRelaxed) | nmi_class.load(kRelaxed)) & ~kFaults;
   KernelMask user;

@@ -9,6 +9,8 @@
 namespace nestlock::signals {
 using namespace internal;
 
+[[gnu::noinline]] void after_jump() noexcept { drop_left_levels(__builtin_frame_address(0)); }
+
 void wait_irq() noexcept {
   const KernelMask all = irq_class.load(kRelaxed);
   // Really blocked from here, so nothing slips in between the look and the sleep.

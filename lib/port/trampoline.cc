@@ -48,10 +48,19 @@ void look_again() noexcept {
 
 }  // namespace
 
+void drop_left_levels(const void* here) noexcept {
+  bool any = false;
+  while (hosted::drop_left_level(reinterpret_cast<std::uintptr_t>(here))) any = true;
+  if (!any) return;
+  if (!self.levels.load(kRelaxed)) nobody_handles();
+  hosted::look_after_a_jump();
+}
+
 [[gnu::noinline]] void trampoline(int signo, siginfo_t* info, void* context) {
   const int saved = errno;
   auto* const uc = static_cast<ucontext_t*>(context);
   const void* const frame = __builtin_frame_address(0);
+  if (self.levels.load(kRelaxed)) drop_left_levels(frame);
   const NotCancelled whole(in_section());
   const KernelMask nmi = nmi_class.load(kRelaxed) & mask_of(signo);
   const Signal& s = signal_table[signo];

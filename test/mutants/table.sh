@@ -155,11 +155,11 @@ mutant irqs_on_in_an_nmi port_mask_test.smp_debug 'All/PortMaskTest.EnablingIrqs
 
 mutant abandoned_unseen port_signals_test.smp_debug 'PortSignalsTest.Leaving*' \
   'a handler left by a jump leaves a stale context word' \
-  $port 's/    if (here < frame \&\& here >= floor) return;/    return;/'
+  $port 's/  if (here < frame \&\& here >= floor) return false;/  return false;/'
 
 mutant probes_taken_for_abandoned port_signals_test.smp_debug 'PortSignalsTest.HandlersOnAnAlternateStack*' \
   'a probe on an alternate stack is above the handler that it interrupted' \
-  $port 's/    if (!floor \&\& hosted::on_alternate_stack()) return;[^\n]*\n//'
+  $port 's/  if (!floor \&\& on_alternate_stack()) return false;[^\n]*\n//'
 
 # ---- virtual CPUs -------------------------------------------------------------------------------
 
@@ -267,6 +267,26 @@ mutant running_for_ever $process 'PortProcessTest.CancellationInAHandler*' \
 mutant reports_are_cancelled $process 'PortProcessTest.CancellationDoesNotStrike*' \
   'write() is a cancellation point' \
   $port 's/syscall(SYS_write, /(void)!write(/'
+
+mutant nobody_looks_after_a_jump $process 'PortProcessTest.JumpsAfterJump*' \
+  'what was held back by a level that was left' \
+  $port 's/  if (!self.soft.load(kRelaxed) \&\& self.held.load(kRelaxed))\n *replay_hook.load(std::memory_order_acquire)();//'
+
+mutant the_next_signal_does_not_see_it $process 'PortProcessTest.JumpsTheNextSignal*' \
+  'a handler left by a jump masks irqs for ever' \
+  "$signals" 's/  if (self.levels.load(kRelaxed)) drop_left_levels(frame);\n//'
+
+mutant left_open_unseen $process 'PortProcessTest.DebugAHandlerThatReturns*' \
+  'the interrupted code goes on with counts that are not its own' \
+  "$signals" 's/    if constexpr (kBuiltConfig.debug) close_what_is_open(open_);\n//'
+
+mutant handler_is_the_holder $process 'PortProcessTest.DebugAHandlerMayNot*' \
+  'a handler releases what it interrupted' \
+  $checks 's/    if (taken_in() != K::Port::context())/    if (false)/'
+
+mutant no_cpu_is_another_cpu $process 'PortProcessTest.DebugALockTakenWithout*' \
+  'a lock taken without a CPU is never released' \
+  $checks 's/ \&\& then < K::Port::kMaxCpus \&\& now < K::Port::kMaxCpus//'
 
 mutant softirq_in_an_nmi_forgotten port_mask_test.smp_debug 'All/PortMaskTest.ASoftirqRaisedInAnNmi*' \
   'nobody looks' \

@@ -2,6 +2,7 @@
 // people's handlers, cancellation.
 #include <pthread.h>
 #include <sched.h>
+#include <setjmp.h>
 #include <sys/mman.h>
 #include <sys/wait.h>
 
@@ -55,6 +56,7 @@ class Waiting {
         first();
         ++up_;
         while (!stop_) sched_yield();
+        while (Smp::preempt_count()) Smp::preempt_enable();
       });
     while (up_ < n) sched_yield();
   }
@@ -390,6 +392,52 @@ TEST_F(PortProcessTest, CancellationDoesNotStrikeInAReport) {
   EXPECT_TRUE(went_on);
 }
 
+sigjmp_buf outside;
+void jump_once(int, siginfo_t*, void*) {
+  in_irq = in_nmi = nullptr;
+  siglongjmp(outside, 1);
+}
+
+TEST_F(PortProcessTest, JumpsTheNextSignalFindsTheLevelLeft) {
+  for (const int signo : {irq(0), nmi()}) {
+    irqs.clear(), nmis.clear();
+    in_irq = in_nmi = jump_once;
+    if (!sigsetjmp(outside, 1)) arrive(signo);
+    for (int i = 0; i < 10; ++i) arrive(irq(0));
+    EXPECT_EQ(irqs.size(), signo == nmi() ? 10u : 11u);
+    EXPECT_EQ(not_quiet(), "");
+    signals::synchronize(signo);
+  }
+}
+
+TEST_F(PortProcessTest, JumpsAfterJumpGoesBackAndRunsWhatWasHeldBack) {
+  in_irq = [](int, siginfo_t*, void*) {
+    in_irq = nullptr;
+    real_mask(SIG_UNBLOCK, irq_class());
+    arrive(irq(1));  // is held back
+    siglongjmp(outside, 1);
+  };
+  if (!sigsetjmp(outside, 1)) arrive(irq(0));
+  EXPECT_EQ(irqs.size(), 1u);
+  signals::after_jump();
+  EXPECT_EQ(irqs.size(), 2u);
+  EXPECT_EQ(not_quiet(), "");
+  signals::after_jump();
+}
+
+TEST_F(PortProcessTest, JumpsAHandlerThatIsThereIsNotTakenForLeft) {
+  in_irq = [](int, siginfo_t*, void*) {
+    arrive(nmi());
+    signals::after_jump();
+    EXPECT_EQ(hosted::context(), Context::hardirq);
+  };
+  in_nmi = [](int, siginfo_t*, void*) {
+    signals::after_jump();
+    EXPECT_EQ(hosted::context(), Context::nmi);
+  };
+  arrive(irq(0));
+}
+
 TEST_F(PortProcessTest, JumpsPthreadExitInAHandlerEndsTheThread) {
   in_irq = [](int, siginfo_t*, void*) { pthread_exit(nullptr); };
   const unsigned cpus = cpus_in_use();
@@ -414,6 +462,73 @@ TEST_F(PortProcessTest, LeftOverWorkASoftirqIsNotLostAtAThreadsEnd) {
     EXPECT_EQ(softirqs.size(), 0u);
   }).join();
   EXPECT_EQ(softirqs.size(), 1u);
+}
+
+// ---- debug knows contexts -----------------------------------------------------------------------
+
+TEST_F(PortProcessTest, DebugAHandlerThatReturnsWithASectionOpenIsReportedAndClosed) {
+  if (!kBuiltConfig.debug) return;
+  Findings findings;
+  static TrySpinLock lock;
+  in_irq = [](int, siginfo_t*, void*) {
+    EXPECT_TRUE(lock.try_lock());
+    (void)BuiltPort::irq_save();
+    BuiltPort::bh_disable();
+  };
+  arrive(irq(0));
+  in_irq = nullptr;
+  ASSERT_EQ(findings.all(), std::vector(3, Finding::left_open));
+  EXPECT_EQ(findings[0].context, Context::hardirq);
+  EXPECT_EQ(not_quiet(), "");
+}
+
+TEST_F(PortProcessTest, DebugAThreadThatEndsInsideASectionIsReported) {
+  if (!kBuiltConfig.debug) return;
+  Findings findings;
+  std::thread([] {
+    Smp::cpu_id();
+    BuiltPort::preempt_disable();
+  }).join();
+  EXPECT_EQ(findings.all(), std::vector{Finding::left_open});
+}
+
+TEST_F(PortProcessTest, DebugAHandlerMayNotReleaseWhatItInterrupted) {
+  if (!kBuiltConfig.debug) return;
+  Findings findings;
+  static TrySpinLock lock;
+  in_irq = in_nmi = [](int, siginfo_t*, void*) {
+    lock.assert_held();
+    lock.unlock();
+    EXPECT_TRUE(lock.is_locked());
+  };
+  lock.lock();
+  arrive(irq(0));
+  arrive(nmi());
+  EXPECT_EQ(findings.all(), std::vector(4, Finding::wrong_owner));
+  lock.unlock();
+  EXPECT_EQ(findings.size(), 4u);
+}
+
+TEST_F(PortProcessTest, DebugALockTakenWithoutACpuIsGivenBackWithOne) {
+  if (!kBuiltConfig.debug) return;
+  Findings findings;
+  static TrySpinLock lock;
+  std::atomic<int> step{0};
+  std::thread late;
+  {
+    const Waiting others(kHostedMaxCpus - cpus_in_use());
+    late = std::thread([&] {
+      lock.lock();
+      step = 1;
+      while (step != 2) sched_yield();
+      lock.unlock();
+    });
+    while (step != 1) sched_yield();
+  }
+  step = 2;
+  late.join();
+  EXPECT_EQ(findings.size(), 0u);
+  EXPECT_FALSE(lock.is_locked());
 }
 
 // ---- the uniprocessor's one thread --------------------------------------------------------------

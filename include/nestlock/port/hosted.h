@@ -94,6 +94,36 @@ inline bool on_alternate_stack() noexcept {
   return sigaltstack(nullptr, &now) == 0 && (now.ss_flags & SS_ONSTACK);
 }
 
+// Whether a handler was left by a jump, so that its level is stale: then goes back to what it had
+// interrupted. A level records its frame and its stack's lowest address, if that is the alternate one;
+// a call or a signal at `here`, from outside what lies below that frame, cannot be the handler's. (At
+// a distance that no stack has it is one that the handler has switched to.)
+inline bool drop_left_level(std::uintptr_t here) noexcept {
+  constexpr std::uintptr_t kAStack = std::uintptr_t{64} << 20;
+  const std::uint32_t n = self.levels.load(kRelaxed);
+  if (!n) return false;
+  Level& top = self.level[n - 1];
+  const std::uintptr_t frame = top.frame.load(kRelaxed);
+  const std::uintptr_t floor = top.stack_floor.load(kRelaxed);
+  if (!frame) return false;  // just being entered or left
+  if (here < frame && here >= floor) return false;
+  if (!floor && here - frame > kAStack) return false;
+  if (!floor && on_alternate_stack()) return false;  // a probe: above, but elsewhere
+  top.frame.store(0, kRelaxed);
+  self.levels.store(n - 1, kRelaxed);
+  self.context.store(top.context.load(kRelaxed), kRelaxed);
+  self.preempt.store(top.preempt.load(kRelaxed), kRelaxed);
+  self.bh.store(top.bh.load(kRelaxed), kRelaxed);
+  self.soft.store(top.soft.load(kRelaxed), kRelaxed);
+  return true;
+}
+// What came while the stale level masked it was held back, and no irq_restore() will look.
+inline void look_after_a_jump() noexcept {
+  fence();
+  if (!self.soft.load(kRelaxed) && self.held.load(kRelaxed))
+    replay_hook.load(std::memory_order_acquire)();
+}
+
 }  // namespace hosted
 
 template <Config kC>
@@ -192,24 +222,13 @@ struct HostedPort : hosted::Parks {
   // Each trampoline records its frame and the stack it runs on; a call that comes from outside
   // what lies below that frame cannot be the handler's.
   static void check_abandoned() noexcept {
-    const std::uint32_t n = hosted::self.levels.load(hosted::kRelaxed);
-    if (!n) [[likely]]
+    if (!hosted::self.levels.load(hosted::kRelaxed)) [[likely]]
       return;
-    hosted::Level& top = hosted::self.level[n - 1];
-    const std::uintptr_t frame = top.frame.load(hosted::kRelaxed);
-    const std::uintptr_t floor = top.stack_floor.load(hosted::kRelaxed);
-    if (!frame) return;  // just being entered or left
+    bool any = false;
     const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
-    if (here < frame && here >= floor) return;
-    if (!floor && hosted::on_alternate_stack()) return;  // a probe: above, but elsewhere
-    top.frame.store(0, hosted::kRelaxed);
-    hosted::self.levels.store(n - 1, hosted::kRelaxed);
-    hosted::self.context.store(top.context.load(hosted::kRelaxed), hosted::kRelaxed);
-    hosted::self.soft.store(top.soft.load(hosted::kRelaxed), hosted::kRelaxed);
-    hosted::self.preempt.store(top.preempt.load(hosted::kRelaxed), hosted::kRelaxed);
-    hosted::self.bh.store(top.bh.load(hosted::kRelaxed), hosted::kRelaxed);
-    misuse(Finding::holder_abandoned, "check_abandoned");
-    check_abandoned();
+    for (; hosted::drop_left_level(here); any = true)
+      misuse(Finding::holder_abandoned, "check_abandoned");
+    if (any) hosted::look_after_a_jump();
   }
 
  private:

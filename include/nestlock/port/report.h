@@ -63,6 +63,7 @@ enum class Finding : std::uint8_t {
   holder_abandoned,    // a handler was left by siglongjmp, an exception or swapcontext
   no_cpu,              // no virtual CPU left for this thread, and the call needs one
   second_thread,       // a uniprocessor configuration used by two threads
+  left_open,           // a handler returned or a thread ended inside a section
   foreign_pointer,     // freed memory that is not this allocator's, or not aligned
   double_free,         // freed memory that is free
   wrong_order,         // pages freed with another order than they were allocated with
@@ -95,6 +96,7 @@ constexpr const char* name_of(Finding f) noexcept {
       "a handler was left without returning from it",
       "no virtual CPU left (raise NESTLOCK_MAX_CPUS)",
       "a uniprocessor configuration is used by a second thread",
+      "a handler returned, or a thread ended, with a section open",
       "not a pointer of this allocator",
       "freed twice",
       "freed with another order than it was allocated with",
