@@ -138,7 +138,12 @@ class DebugChecks {
                   Place where) const noexcept {
     if (!word.held()) return tell(Finding::not_held, lock, call, where), false;
     if (!mine()) return tell(Finding::wrong_owner, lock, call, where), false;
-    if (cpu_.load(kRelaxed) != K::Port::cpu_id())
+    // A handler that interrupted the holder is the same task, but not the holder.
+    if (taken_in() != K::Port::context())
+      return tell(Finding::wrong_owner, lock, call, where, false, "another context"), false;
+    // A task may have had no CPU then, or have none now.
+    const unsigned then = cpu_.load(kRelaxed), now = K::Port::cpu_id();
+    if (then != now && then < K::Port::kMaxCpus && now < K::Port::kMaxCpus)
       return tell(Finding::wrong_cpu, lock, call, where), false;
     return true;
   }
@@ -147,9 +152,11 @@ class DebugChecks {
   Context taken_in() const noexcept { return static_cast<Context>(context_.load(kRelaxed)); }
 
   [[gnu::cold, gnu::noinline]] void tell(Finding f, const void* lock, const char* call, Place where,
-                                         bool fatal = false) const noexcept {
+                                         bool fatal = false,
+                                         const char* detail = nullptr) const noexcept {
     Report r = report_of<K>(f, kType, call, lock);
     r.fatal = fatal;
+    r.detail = detail;
     r.here = where;
     if (f != Finding::uninitialised) {  // else all of it is noise
       r.born_at = born_;

@@ -58,7 +58,7 @@ class BasicPerCpu {
     [[gnu::always_inline]] Here(BasicPerCpu& all, Take take) noexcept
         : state_(Irq::template enter<Port>()) {
       Pin::enter();
-      T* const t = kShort ? all.claimed_here() : all.try_here();
+      T* const t = kShort ? all.claimed_here() : Take::kMust ? &all.here() : all.try_here();
       if (t && take(t->*kLock)) here_ = t;
       if (!here_ || !internal::Core<Lock>) Pin::leave();  // else it is the lock's now
       if (!here_) Irq::template leave<Port>(state_);
@@ -103,17 +103,12 @@ class BasicPerCpu {
     internal::die<Port>();
   }
 
-  // Contexts and cost as the lock's lock(), on a port with a CPU for every task.
+  // Contexts and cost as the lock's lock(). Where the port has no CPU for this task, no_cpu goes to
+  // the report sink (fatal): nothing could be locked.
   template <auto kLock, class Tag = NoIrq>
   Here<kLock, Tag> lock_here(Tag = {},
                              internal::PlaceOf<K> where = internal::PlaceOf<K>::here()) noexcept {
-    return Here<kLock, Tag>(*this, [&](auto& lock) NESTLOCK_NO_TSA {
-      if constexpr (internal::Core<std::remove_reference_t<decltype(lock)>>)
-        internal::PinnedBefore::lock(lock, where);
-      else
-        lock.lock(where);
-      return true;
-    });
+    return Here<kLock, Tag>(*this, Must{where});
   }
 
   // Contexts and cost as the lock's try_lock(). Nothing if refused or if there is no CPU.
@@ -133,7 +128,20 @@ class BasicPerCpu {
   }
 
  private:
+  struct Must {
+    static constexpr bool kMust = true;
+    [[no_unique_address]] internal::PlaceOf<K> where;
+    template <class Lock>
+    [[gnu::always_inline]] bool operator()(Lock& lock) const noexcept NESTLOCK_NO_TSA {
+      if constexpr (internal::Core<Lock>)
+        internal::PinnedBefore::lock(lock, where);
+      else
+        lock.lock(where);
+      return true;
+    }
+  };
   struct Try {
+    static constexpr bool kMust = false;
     [[no_unique_address]] internal::PlaceOf<K> where;
     template <class Lock>
     [[gnu::always_inline]] bool operator()(Lock& lock) const noexcept NESTLOCK_NO_TSA {
