@@ -12,8 +12,10 @@
 // them under the pcp lock; a drain the other way round. So an interrupting context always finds one
 // of the two free.
 //
-// What a nolock free finds no lock for is parked on the zone's lock-free list, and put back by the
-// next call on that zone, alloc or free, on any CPU, that may spin, before anything else it does.
+// What a nolock free finds no lock for is parked on the zone's lock-free list. Each call on that zone
+// that holds its lock puts some of it back, on any CPU: one that may spin at most kUnparkedAtOnce blocks,
+// before anything else it does; a nolock call that gets the lock at most kUnparkedByNolock. So a process
+// of nolock calls alone gets its memory back, too, and no single call pays for all that waited.
 //
 // The lock types are a parameter (lock_policies.h); what does not promise its try_lock() to every
 // context does not compile.
@@ -33,9 +35,19 @@
 namespace nestlock {
 
 inline constexpr std::size_t kPageSize = std::size_t{1} << kPageShift;  // bytes
-inline constexpr unsigned kPcpOrders = 4;  // orders 0..3 have per-CPU lists
-inline constexpr unsigned kMaxNodes = 4;   // of one allocator
-inline constexpr int kAnyNode = -1;        // as an argument: whichever has memory
+inline constexpr unsigned kPcpOrders = 4;         // orders 0..3 have per-CPU lists
+inline constexpr unsigned kMaxNodes = 4;          // of one allocator
+inline constexpr int kAnyNode = -1;               // the node of this CPU, else another
+inline constexpr unsigned kUnparkedAtOnce = 64;   // parked blocks put back, by a call that may spin
+inline constexpr unsigned kUnparkedByNolock = 4;  // by a nolock call that gets the lock
+
+// Gives memory back before an allocation with gfp::reclaim fails: see add_shrinker().
+struct Shrinker {
+  // Called in task context with no lock of the allocators held, perhaps on several CPUs at a time.
+  // Must not allocate with gfp::reclaim from the same allocator. True: it gave some memory back.
+  bool (*shrink)(Shrinker& self) noexcept = nullptr;
+};
+inline constexpr unsigned kMaxShrinkers = 8;  // of one allocator
 
 // The memory that an allocator manages.
 struct PageMemory {
@@ -84,7 +96,7 @@ class BasicPageAllocator {
                     Place where = Place::here()) noexcept {
     if (!attention_.load(internal::kRelaxed) && has_node(node)) [[likely]] {
       Zone& z = *first_zone(node);
-      if (order < kPcpOrders && z.parked.empty()) [[likely]]
+      if (order < kPcpOrders && !has_parked(z)) [[likely]]
         if (Page* const p = pop_here<true>(z, order)) [[likely]]
           return prepare(p, flags, order, where);
     }
@@ -98,8 +110,7 @@ class BasicPageAllocator {
       return bad_free(page, "free_pages", where);
     Zone& z = zone_of(*page);
     retire(page, order, where);
-    if (order >= kPcpOrders || attention_.load(internal::kRelaxed) || !z.parked.empty())
-        [[unlikely]]
+    if (order >= kPcpOrders || attention_.load(internal::kRelaxed) || has_parked(z)) [[unlikely]]
       return free_slow(z, page, order);
     const Push done = push_here<true>(z, page, order);
     if (done == Push::done) [[likely]]
@@ -146,6 +157,15 @@ class BasicPageAllocator {
   void drain_cpu(unsigned cpu) noexcept;  // gives a CPU's cached pages back to the buddy
   void drain_all_pages() noexcept;  // all CPUs' and the parked ones; does not stop their owners
   void unpark_all() noexcept;
+  // Any context, never spins: puts back at most kUnparkedAtOnce parked blocks of each node whose lock is
+  // free. True: nothing is parked any more.
+  bool unpark() noexcept;
+  // Before an allocation with gfp::reclaim returns null each shrinker is asked once. Task context, may
+  // spin. Adding is false where there are kMaxShrinkers already. A shrinker lives until
+  // remove_shrinker() has returned, which waits for the calls of shrinkers that are under way; so a
+  // shrinker must not remove one. Removing is false for one that was not added.
+  bool add_shrinker(Shrinker& s) noexcept;
+  bool remove_shrinker(Shrinker& s) noexcept;
   // Pages of this block (2^kMaxOrder pages around p) are not allocated any more until undone.
   void isolate_block(Page* p, bool isolated) noexcept;
   // No per-CPU caching on this node: each normal free goes to the buddy at once. Nests with enable.
@@ -209,6 +229,8 @@ class BasicPageAllocator {
     typename Locks::Zone lock;
     internal::Buddy<K> buddy;
     internal::LockFreeList<K> parked;
+    Index backlog = kNil;  // what was taken off that list and is not yet put back; guarded by lock
+    internal::LockFreeList<K> failed;  // ranges whose commit failed: grow() tries them again
     Index begin = 0, end = 0;
     std::uint32_t min = 0, low = 0, high = 0;  // watermarks, pages
     Atomic<std::uint32_t> committed{0};  // the end of the usable pages, which begin at `begin`
@@ -235,7 +257,14 @@ class BasicPageAllocator {
     return node < 0 || static_cast<unsigned>(node) < nodes_;
   }
   Zone* first_zone(int node) noexcept {
-    return &zone_[node >= 0 && has_node(node) ? static_cast<unsigned>(node) : 0];
+    if (node >= 0) return &zone_[has_node(node) ? static_cast<unsigned>(node) : 0];
+    if (nodes_ == 1) [[likely]]
+      return &zone_[0];
+    return &zone_[internal::claimed_cpu<typename K::Port>() % nodes_];
+  }
+  // Blocks are parked, or are just being: counted before they are on the list.
+  bool has_parked(const Zone& z) const noexcept {
+    return z.counters.parked.load(internal::kRelaxed) != 0;
   }
   auto next_of() noexcept {
     return [this](Index p) -> Index& { return all_[p].next; };
@@ -268,12 +297,14 @@ class BasicPageAllocator {
   Page* take_locked(Zone& z, unsigned order, std::uint32_t mark) noexcept;
   void give_locked(Zone& z, Index p, unsigned order) noexcept;
   void give_chain(Zone& z, Index chain) noexcept;
-  void unpark_locked(Zone& z) noexcept;
+  void unpark_locked(Zone& z, unsigned most) noexcept;
   bool block_isolated(const Zone& z, Index p) const noexcept;
   Index block_of(Index p, const Zone& z) const noexcept;
   Index block_end(Index p, const Zone& z) const noexcept;
   Page* refill(Zone& z, unsigned order, gfp flags) noexcept;
   bool grow(Zone& z, unsigned order) noexcept;
+  bool take_failed(Zone& z, Index& begin, Index& end) noexcept;
+  bool ask_shrinkers() noexcept;
   void add_memory(Zone& z, Index begin, Index end) noexcept;
   std::uint32_t mark_for(const Zone& z, gfp flags) const noexcept;
   bool fails_now(unsigned order) noexcept;
@@ -296,6 +327,8 @@ class BasicPageAllocator {
   Atomic<std::uint32_t> allowed_{static_cast<std::uint32_t>(kGfpAll)};
   Atomic<std::uint32_t> fail_every_{0}, fail_orders_{0}, fail_turn_{0};
   bool (*commit_)(void*, std::size_t) noexcept = nullptr;
+  Atomic<Shrinker*> shrinkers_[kMaxShrinkers]{};
+  Atomic<std::uint32_t> shrinking_{0};  // calls of shrinkers under way
   Zone zone_[kMaxNodes];
 };
 

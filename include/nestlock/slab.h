@@ -107,16 +107,52 @@ class BasicSlabAllocator {
   // Bytes usable at p; 0 for null and kZeroSize, and for what is not ours. Of debug caches the size
   // that was asked for: what lies behind is watched.
   std::size_t ksize(const void* p) noexcept;
-  // Keeps the contents up to the smaller size; null leaves p as it was.
+  // Keeps the contents up to the smaller size, and the alignment that kmalloc(size) promises; in place
+  // where that needs no other class. With gfp::zero what is new is zero, if every call for this memory
+  // had it. Null leaves p as it was: no memory, or p is not ours (reported in debug).
   void* krealloc(void* p, std::size_t size, gfp flags, Place where = Place::here()) noexcept;
+
+  // Null, also where n * size is no std::size_t.
+  void* kmalloc_array(std::size_t n, std::size_t size, gfp flags,
+                      Place where = Place::here()) noexcept {
+    std::size_t bytes = 0;
+    return __builtin_mul_overflow(n, size, &bytes) ? nullptr : kmalloc(bytes, flags, where);
+  }
+  void* kcalloc(std::size_t n, std::size_t size, gfp flags, Place where = Place::here()) noexcept {
+    return kmalloc_array(n, size, flags | gfp::zero, where);
+  }
+  // From this node if it has memory, else from another; with gfp::thisnode not from another. Null, too,
+  // where there is no such node. More than kMaxKmalloc comes from any node.
+  void* kmalloc_node(std::size_t size, gfp flags, int node, Place where = Place::here()) noexcept {
+    if (size - 1 < kMaxKmalloc)
+      return classes_[index_of(size)].alloc_sized(size, flags, node, where);
+    return node < static_cast<int>(pages_->nodes()) ? kmalloc(size, flags, where) : nullptr;
+  }
+  // Aligned to `align`, a power of two up to the largest block (4 MiB): takes the next power of two that
+  // holds both. Null for another alignment.
+  void* kmalloc_aligned(std::size_t size, std::size_t align, gfp flags,
+                        Place where = Place::here()) noexcept;
+  // The bytes that kmalloc(size) really has; 0 for 0 and for what no call can give.
+  static constexpr std::size_t kmalloc_size_roundup(std::size_t size) noexcept {
+    if (size - 1 < kMaxKmalloc) return class_size(index_of(size));
+    const unsigned order = order_of(size);
+    return size == 0 || order > kMaxOrder ? 0 : kPageSize << order;
+  }
 
   // Task context. Null: bad size or alignment, or no memory. `name` must live as long.
   Cache* create(const char* name, std::size_t size, std::size_t align = 0, slab flags = slab::none,
                 typename Cache::Constructor ctor = nullptr, unsigned sheaf_capacity = 0) noexcept;
   // Task context; nobody uses the cache any more, on any CPU, and those uses happened before this
-  // call (so other CPUs' sheaves may be emptied from here). False: objects are still out; the cache
-  // stays.
+  // call (so other CPUs' sheaves may be emptied from here). False: objects are still out, and the cache
+  // stays; or it is no cache of create()'s, or destroyed already (reported in debug). Null does nothing.
   bool destroy(Cache* cache) noexcept;
+
+  // Task context, may spin: shrink() of every cache, kmalloc's and created ones. Returns how many slabs
+  // went back to the page floor. Set up as a shrinker of the pages, so that an allocation with
+  // gfp::reclaim asks for it before it fails. What lies in other CPUs' sheaves stays there.
+  std::size_t shrink_all() noexcept;
+  // Any context, never spins: settle() of kmalloc's caches. True: nothing waits to be settled there.
+  bool settle() noexcept;
 
   // Which floor this context interrupted, the innermost: kmalloc's caches and the pages below (of a
   // cache of create()'s ask that cache). Any context; see BasicPageAllocator::interrupted(). Some
@@ -134,11 +170,11 @@ class BasicSlabAllocator {
 
  private:
   friend Cache;
-  static unsigned index_of(std::size_t size) noexcept {
+  static constexpr unsigned index_of(std::size_t size) noexcept {
     return size <= 1024 ? internal::kSmallClasses.of[(size - 1) / 8]
                         : static_cast<unsigned>(std::bit_width(size - 1)) - 1;
   }
-  static unsigned order_of(std::size_t size) noexcept {  // kMaxOrder + 1: too large
+  static constexpr unsigned order_of(std::size_t size) noexcept {  // kMaxOrder + 1: too large
     unsigned order = 0;
     while (order <= kMaxOrder && (kPageSize << order) < size) ++order;
     return order;
@@ -148,9 +184,14 @@ class BasicSlabAllocator {
   void check_size(void* p, std::size_t size, Place where) noexcept;
   void enlist(Cache& c) noexcept;
   void delist(Cache& c) noexcept;
+  struct Reclaim : Shrinker {
+    BasicSlabAllocator* slabs = nullptr;
+  };
   void* alloc_large(std::size_t size, gfp flags, Place where) noexcept;
+  bool resized_in_place(void* p, std::size_t size, gfp flags) noexcept;
 
   Pages* pages_ = nullptr;
+  Reclaim reclaim_;
   Cache classes_[kClasses];
   Cache sheaf_caches_[3];          // 128, 256, 512 bytes; have no sheaves themselves
   BasicSpinLock<K> created_lock_;  // outermost; task context only, never tried

@@ -88,11 +88,7 @@ weaker slab_push_relaxed slab_deferred_4 'the drainer sees the link' \
   "$cache" 's/(first, link, std::memory_order_release, internal::kRelaxed)/(first, link, internal::kRelaxed, internal::kRelaxed)/'
 weaker slab_take_relaxed slab_deferred_4 'the same, of the other side' \
   "$cache" 's/deferred_.exchange(nullptr, std::memory_order_acquire)/deferred_.exchange(nullptr, internal::kRelaxed)/'
-weaker slab_mark_cleared_last slab_deferred_4 'what is deferred after the list was taken marks again' \
-  "$cache" 's/\(  attention_.fetch_and(~std::uint32_t{kUnsettled}, std::memory_order_acquire);\n\)  for (Object\* link = \(deferred_.exchange([^;]*)\); link;) {/  Object* const all = \2;\n\1  for (Object* link = all; link;) {/'
 weaker slab_mark_first slab_deferred_4 'a mark before the list has it may be cleared for nothing' \
-  "$cache" 's/\(  Object\* const link = link_of(object);\n\)\(  Object\* first = deferred_.*\)  attention_.fetch_or(kUnsettled, std::memory_order_release);\n}/\1  attention_.fetch_or(kUnsettled, std::memory_order_release);\n\2}/'
-weaker slab_settles_one slab_deferred_4 'all that was deferred is settled' \
-  "$cache" 's/\(    free_to_slab(object, true);\n\)  }\n  for/\1    break;\n  }\n  for/'
+  "$cache" 's/\(  Object\* const link = link_of(object);\n\)\(  Object\* first = deferred_.*\)  unsettle();\n  return true;\n}/\1  unsettle();\n\2  return true;\n}/'
 weaker orphan_mark_relaxed slab_orphan 'who sees the mark sees the orphan' \
-  "$cache" 's/\(n.orphans.push([^;]*);\n[^\n]*\n  attention_.fetch_or(kUnsettled, \)std::memory_order_release/\1internal::kRelaxed/'
+  "$cache" 's/attention_.fetch_or(kUnsettled, std::memory_order_release)/attention_.fetch_or(kUnsettled, internal::kRelaxed)/'

@@ -528,9 +528,18 @@ mutant refill_busy_loses_its_batch $pages 'PagesOn*' \
   'a refill that finds the list taken gives its batch back to the zone' \
   "$inside" 's/  note_busy(z, true);\n  give_chain(z, chain);\n/  note_busy(z, true);\n/'
 
+growing=page_upkeep_test.up
+sources $growing test/support/page_allocators.cc test/support/page_allocators_observed.cc \
+  lib/page/page.cc test/support/locks.cc
+kernels $growing 'HostedKernel<configs::up>'
+
+mutant failed_commit_forgotten $growing 'All/Growing.AFailedCommitBesideAnother*' \
+  'a range whose commit failed is tried again' \
+  "$inside" 's/    z.failed.push(at, next_of());\n//'
+
 mutant parked_lost $pages 'PagesOn*' \
   'all that was parked comes back' \
-  "$inside" 's/    give_locked(z, p, order);\n    p = next;/    if (next != kNil) give_locked(z, p, order);\n    p = next;/'
+  "$inside" 's/\(    z.counters.parked.fetch_sub([^;]*);\n\)    give_locked(z, p, order);/\1    if (z.backlog != kNil) give_locked(z, p, order);/'
 
 mutant parked_counted_once $pages 'PagesOn*' \
   'what is put back is not counted as parked any more' \
@@ -590,11 +599,11 @@ kernels $slab_rows 'HostedKernel<configs::up>'
 
 mutant slab_nolock_free_unlocks_early $slab_rows 'All/SlabFreeRow.K9_*' \
   'a nolock free gives to a slab under the lock of its list; as page_nolock_free_unlocks_early' \
-  "$inside" 's/    TryGuard g(n.list_lock, irq_save);\n    if (!g) return internal::bump(counters_.list_busy), false;\n    n.list_lock.assert_held();/    {\n      TryGuard g(n.list_lock, irq_save);\n      if (!g) return internal::bump(counters_.list_busy), false;\n    }/'
+  "$inside" 's/    TryGuard g(n.list_lock, irq_save);\n    if (!g) return internal::bump(counters_.list_busy), Given::busy;\n    n.list_lock.assert_held();/    {\n      TryGuard g(n.list_lock, irq_save);\n      if (!g) return internal::bump(counters_.list_busy), Given::busy;\n    }/'
 
 mutant slab_nolock_free_spins $slab 'SlabOn*' \
   'a nolock free tries the list, and does not wait for who it interrupted' \
-  "$inside" 's/    TryGuard g(n.list_lock, irq_save);\n    if (!g) return internal::bump(counters_.list_busy), false;\n    n.list_lock.assert_held();/    Guard g(n.list_lock, irq_save);/'
+  "$inside" 's/    TryGuard g(n.list_lock, irq_save);\n    if (!g) return internal::bump(counters_.list_busy), Given::busy;\n    n.list_lock.assert_held();/    Guard g(n.list_lock, irq_save);/'
 
 mutant slab_nolock_spins $slab 'SlabOn*' \
   'nor does a nolock allocation' \
@@ -602,11 +611,11 @@ mutant slab_nolock_spins $slab 'SlabOn*' \
 
 mutant slab_list_unlocked $slab 'SlabOn*' \
   'a nolock free that is refused leaves the list alone' \
-  "$inside" 's/    if (!g) return internal::bump(counters_.list_busy), false;\n    n.list_lock.assert_held();/    if (!g) internal::bump(counters_.list_busy);/'
+  "$inside" 's/    if (!g) return internal::bump(counters_.list_busy), Given::busy;\n    n.list_lock.assert_held();/    if (!g) internal::bump(counters_.list_busy);/'
 
 mutant slab_deferred_unmarked $slab 'SlabOn*' \
   'what is deferred is marked' \
-  "$inside" 's/  attention_.fetch_or(kUnsettled, std::memory_order_release);\n}/}/'
+  "$inside" 's/  unsettle();\n  return true;\n}/  return true;\n}/'
 
 mutant refilled_sheaf_takes_its_place $slab 'Slab*' \
   'what came in while a sheaf was filled stays' \
@@ -616,9 +625,30 @@ mutant orphan_marked_late $slab 'SlabOn*' \
   'an orphan is known as one before anybody can free one of its objects' \
   "$inside" 's/    on_list(\*p) = orphan ? kOrphan : kOff;\n\(.*  internal::bump(counters_.orphans);\n\)/    on_list(*p) = kOff;\n\1  on_list(*p) = kOrphan;\n/'
 
-mutant slab_settles_one $slab 'SlabOn*' \
-  'all that was deferred is settled' \
-  "$inside" 's/\(    free_to_slab(object, true);\n\)  }\n  for/\1    break;\n  }\n  for/'
+limits=slab_limits_test.up
+sources $limits lib/page/page.cc lib/slab/slab.cc
+kernels $limits 'HostedKernel<configs::up>'
+
+mutant slab_settles_one_part $limits '*NoCallPaysForAllThatWasDeferred' \
+  'what a bounded call leaves of what was deferred stays marked' \
+  "$inside" 's/  more |= backlog_ || /  more |= /'
+
+mutant slab_nolock_settles_nothing $limits '*NolockCallsSettleWhat*' \
+  'nolock calls alone give deferred objects back' \
+  "$inside" 's/  if (o \&\& reason == SlabRefusal::none) settle_some(kSettledByNolock, false);\n//' \
+  "$inside" 's/        settle_some(kSettledByNolock, false);\n//'
+
+mutant slab_takes_interior_pointers $limits '*PointersIntoAnObjectAreRefused' \
+  'a pointer into an object is refused on the fast path' \
+  "$inside" 's/  if (reinterpret_cast<std::uintptr_t>(object) \& align_mask_) \[\[unlikely\]\]\n    return false;\n//'
+
+mutant slab_takes_twice $limits '*AnObjectIsFreedOnce' \
+  'the object on top of the sheaf is not freed again' \
+  "$inside" 's/m->size == m->capacity || [^\n]*== object)/m->size == m->capacity)/'
+
+mutant slab_never_reclaims $limits '*WithNothingLiveAllPagesCanBeHad' \
+  'before it fails an allocation that may wait asks what keeps memory' \
+  "$inside" 's/    if (round == 1 \&\& !ask_shrinkers()) break;/    if (round == 1) break;/'
 
 few=slab_rows_test.up
 deferring=slab_free_rows_test.up_rt
@@ -634,4 +664,4 @@ mutant nolock_tries_every_class $few 'All/SlabRow.K4_*' \
 
 mutant destroyed_before_it_is_settled $deferring 'All/SlabFreeRow.K15_*' \
   'K15: what was deferred comes home before the cache goes' \
-  "$inside" 's/\(    sheaf_source_->free_to_slab(s, true);\n  }\n\)  settle();\n/\1/'
+  "$inside" 's/\(    sheaf_source_->free_to_slab(s, true);\n  }\n\)  settle_all();\n/\1/'

@@ -25,14 +25,17 @@ BasicPage<K>* BasicPageAllocator<K, L>::alloc_slow(gfp flags, unsigned order, in
   for (int round = 0; round < 3; ++round) {
     for (unsigned i = 0; i < last; ++i) {
       Zone& z = zone_at(i);
-      if (order < kPcpOrders && z.parked.empty())
+      if (order < kPcpOrders && !has_parked(z))
         if (Page* const p = pop_or_note(z, order)) return prepare(p, flags, order, where);
       if (Page* const p = refill(z, order, flags)) return prepare(p, flags, order, where);
-      if (has(flags, gfp::wake) && grow(z, order))
+      // Step by step: with large pages one step does not reach the watermark.
+      while (has(flags, gfp::wake) && grow(z, order))
         if (Page* const p = refill(z, order, flags)) return prepare(p, flags, order, where);
     }
     if (!has(flags, gfp::reclaim)) break;
-    if (round == 0) drain_all_pages();  // what other CPUs keep is better used than lacking
+    // What other CPUs keep is better used than lacking; then what the floors above keep.
+    if (round == 1 && !ask_shrinkers()) break;
+    if (round < 2) drain_all_pages();
   }
   internal::bump(home->counters.failures);
   return nullptr;
@@ -44,7 +47,7 @@ template <Kernel K, LockPolicy L>
                                                            unsigned order) noexcept {
   const Index p = index(page);
   Guard g(z.lock, irq_save);
-  unpark_locked(z);
+  unpark_locked(z, kUnparkedAtOnce);
   give_locked(z, p, order);
   return true;
 }
@@ -93,6 +96,7 @@ BasicPage<K>* BasicPageAllocator<K, L>::alloc_pages_nolock(gfp flags, unsigned o
       TryGuard g(z.lock, irq_save);
       if (g) {
         z.lock.assert_held();
+        unpark_locked(z, kUnparkedByNolock);
         if (Page* const p = take_locked(z, order, z.min)) return prepare(p, flags, order, where);
         continue;
       }
@@ -122,6 +126,7 @@ bool BasicPageAllocator<K, L>::free_pages_nolock(Page* page, unsigned order, Pla
     if (g) {
       z.lock.assert_held();
       give_locked(z, index(page), order);
+      unpark_locked(z, kUnparkedByNolock);
       return true;
     }
     note_busy(z, false);

@@ -44,7 +44,9 @@ PageSetup BasicPageAllocator<K, L>::set_up(const PageMemory& m) noexcept {
     at = n + 1 == nodes_ ? pages_ : at + pages_ / nodes_;
     z.end = static_cast<Index>(at);
     const std::uint32_t size = z.end - z.begin;
-    z.min = size / 256 < 256 ? size / 256 : 256;
+    // 1/256 of the zone, at most 1 MiB (and 4 pages, where a page is that large).
+    constexpr std::uint32_t kMost = (1u << 20 >> kPageShift) < 4 ? 4 : 1u << 20 >> kPageShift;
+    z.min = size / 256 < kMost ? size / 256 : kMost;
     z.low = z.min + z.min / 4;
     z.high = z.min + z.min / 2;
     const std::uint32_t batch = size / 256 < 4 ? 4 : size / 256 < 63 ? size / 256 : 63;
@@ -74,26 +76,54 @@ void BasicPageAllocator<K, L>::add_memory(Zone& z, Index begin, Index end) noexc
   }
 }
 
-// Commits the next 2 MiB, or what a larger block needs. False: none left, or out of memory. A range
-// whose commit failed is put back if nobody claimed the next one meanwhile, else it stays unused.
+// A range whose commit failed before: its first page's descriptor is on the list and has its length.
+template <Kernel K, LockPolicy L>
+bool BasicPageAllocator<K, L>::take_failed(Zone& z, Index& begin, Index& end) noexcept {
+  if (z.failed.empty()) [[likely]]
+    return false;
+  begin = z.failed.take_all();
+  if (begin == kNil) return false;  // another CPU was faster
+  for (Index rest = all_[begin].next; rest != kNil;) {
+    const Index next = all_[rest].next;
+    z.failed.push(rest, next_of());
+    rest = next;
+  }
+  end = begin + static_cast<Index>(all_[begin].owner_word[0]);
+  return true;
+}
+
+// Commits the next 2 MiB, or what a larger block needs; a range whose commit failed before first. False:
+// none left, or out of memory. A range whose commit fails is put back if nobody claimed the next one
+// meanwhile, else it is kept for a later call.
 template <Kernel K, LockPolicy L>
 bool BasicPageAllocator<K, L>::grow(Zone& z, unsigned order) noexcept {
   if (!commit_) return false;
   constexpr std::uint32_t kStep = (std::uint32_t{2} << 20) >> kPageShift;
-  std::uint32_t at = z.committed.load(internal::kRelaxed), upto;
-  do {
-    if (at >= z.end) return false;
-    std::uint32_t want = (1u << order) > kStep ? 1u << order : kStep;
-    // up to the next boundary of that size, so that whole blocks come together
-    want += static_cast<std::uint32_t>(-(first_pfn_ + at) & (want - 1));
-    upto = z.end - at < want ? z.end : at + want;
-    // relaxed: the claim orders nothing; the zone lock publishes the memory.
-  } while (!z.committed.compare_exchange_weak(at, upto, internal::kRelaxed, internal::kRelaxed));
-  if (!commit_(address(all_ + at), std::size_t{upto - at} << kPageShift)) {
-    const Index pages = upto - at;
-    if (!z.committed.compare_exchange_strong(upto, at, internal::kRelaxed, internal::kRelaxed))
+  std::uint32_t at = 0, upto = 0;
+  const bool again = take_failed(z, at, upto);
+  if (!again) at = z.committed.load(internal::kRelaxed);
+  if (!again) do {
+      if (at >= z.end) return false;
+      std::uint32_t want = (1u << order) > kStep ? 1u << order : kStep;
+      // up to the next boundary of that size, so that whole blocks come together
+      want += static_cast<std::uint32_t>(-(first_pfn_ + at) & (want - 1));
+      upto = z.end - at < want ? z.end : at + want;
+      // relaxed: the claim orders nothing; the zone lock publishes the memory.
+    } while (!z.committed.compare_exchange_weak(at, upto, internal::kRelaxed, internal::kRelaxed));
+  const Index pages = upto - at;
+  if (!commit_(address(all_ + at), std::size_t{pages} << kPageShift)) {
+    if (!again) {
+      if (z.committed.compare_exchange_strong(upto, at, internal::kRelaxed, internal::kRelaxed))
+        return false;
       z.unusable.fetch_add(pages, internal::kRelaxed);
+      all_[at].owner_word[0] = pages;
+    }
+    z.failed.push(at, next_of());
     return false;
+  }
+  if (again) {
+    all_[at].owner_word[0] = 0;
+    z.unusable.fetch_sub(pages, internal::kRelaxed);
   }
   add_memory(z, at, upto);
   return true;
@@ -126,9 +156,69 @@ void BasicPageAllocator<K, L>::drain_all_pages() noexcept {
 template <Kernel K, LockPolicy L>
 void BasicPageAllocator<K, L>::unpark_all() noexcept {
   for (unsigned n = 0; n < nodes_; ++n) {
-    Guard g(zone_[n].lock, irq_save);
-    unpark_locked(zone_[n]);
+    // Once the rest of an earlier call, and once what was parked since; no more, for what interrupts this
+    // may park as fast as it puts back.
+    for (int i = 0; i < 2; ++i) {
+      for (bool more = true; more;) {
+        Guard g(zone_[n].lock, irq_save);
+        unpark_locked(zone_[n], kUnparkedAtOnce);
+        more = zone_[n].backlog != kNil;
+      }
+    }
   }
+}
+
+template <Kernel K, LockPolicy L>
+bool BasicPageAllocator<K, L>::unpark() noexcept {
+  bool none = true;
+  for (unsigned n = 0; n < nodes_; ++n) {
+    if (L::may_try()) {
+      TryGuard g(zone_[n].lock, irq_save);
+      if (g) {
+        zone_[n].lock.assert_held();
+        unpark_locked(zone_[n], kUnparkedAtOnce);
+      }
+    }
+    none = none && !has_parked(zone_[n]);
+  }
+  return none;
+}
+
+template <Kernel K, LockPolicy L>
+bool BasicPageAllocator<K, L>::add_shrinker(Shrinker& s) noexcept {
+  for (auto& slot : shrinkers_) {
+    Shrinker* none = nullptr;
+    // release: who finds it sees what it points to. relaxed if taken: then it is not looked at.
+    if (slot.compare_exchange_strong(none, &s, std::memory_order_release, internal::kRelaxed))
+      return true;
+  }
+  return false;
+}
+
+// Who asks the shrinkers counts itself and then reads the slots; here the slot is emptied and then the
+// count is read. All four are sequentially consistent, so that one of the two sees the other.
+template <Kernel K, LockPolicy L>
+bool BasicPageAllocator<K, L>::remove_shrinker(Shrinker& s) noexcept {
+  bool found = false;
+  for (auto& slot : shrinkers_) {
+    if (slot.load(internal::kRelaxed) != &s) continue;
+    slot.store(nullptr, std::memory_order_seq_cst);
+    found = true;
+  }
+  unsigned turns = 0;
+  while (shrinking_.load(std::memory_order_seq_cst)) internal::wait_turn<typename K::Port>(turns);
+  return found;
+}
+
+template <Kernel K, LockPolicy L>
+bool BasicPageAllocator<K, L>::ask_shrinkers() noexcept {
+  bool gave = false;
+  shrinking_.fetch_add(1, std::memory_order_seq_cst);
+  for (auto& slot : shrinkers_)
+    if (Shrinker* const s = slot.load(std::memory_order_seq_cst)) gave |= s->shrink(*s);
+  // release: pairs with remove_shrinker(), after which the shrinker may go.
+  shrinking_.fetch_sub(1, std::memory_order_release);
+  return gave;
 }
 
 template <Kernel K, LockPolicy L>

@@ -39,17 +39,19 @@ void BasicPageAllocator<K, L>::give_chain(Zone& z, Index chain) noexcept {
   }
 }
 
+// Puts at most `most` parked blocks back.
 template <Kernel K, LockPolicy L>
-void BasicPageAllocator<K, L>::unpark_locked(Zone& z) noexcept {
-  if (z.parked.empty()) [[likely]]
+void BasicPageAllocator<K, L>::unpark_locked(Zone& z, unsigned most) noexcept {
+  if (!has_parked(z)) [[likely]]
     return;
+  if (z.backlog == kNil) z.backlog = z.parked.take_all();
   std::uintptr_t blocks = 0;
-  for (Index p = z.parked.take_all(); p != kNil; ++blocks) {
-    const Index next = all_[p].next;
+  for (; z.backlog != kNil && blocks < most; ++blocks) {
+    const Index p = z.backlog;
+    z.backlog = all_[p].next;
     const unsigned order = all_[p].order();
     z.counters.parked.fetch_sub(std::uintptr_t{1} << order, internal::kRelaxed);
     give_locked(z, p, order);
-    p = next;
   }
   internal::bump_locked(z.counters.unparked, blocks);
 }
@@ -78,7 +80,7 @@ BasicPage<K>* BasicPageAllocator<K, L>::refill(Zone& z, unsigned order, gfp flag
   std::uint32_t got = 0;
   {
     Guard g(z.lock, irq_save);
-    unpark_locked(z);
+    unpark_locked(z, kUnparkedAtOnce);
     first = take_locked(z, order, mark_for(z, flags));
     if (!first || order >= kPcpOrders || !kPcp || z.pcp_off.load(internal::kRelaxed)) return first;
     // The reserve between min and low is not for caches.

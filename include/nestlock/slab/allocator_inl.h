@@ -26,6 +26,11 @@ bool BasicSlabAllocator<K, L>::set_up(Pages& pages, slab flags) noexcept {
     const bool power = (size & (size - 1)) == 0;
     classes_[i].set_up(*this, kNames[i], size, power ? size : 8, flags, nullptr, 0);
   }
+  reclaim_.slabs = this;
+  reclaim_.shrink = [](Shrinker& s) noexcept {
+    return static_cast<Reclaim&>(s).slabs->shrink_all() != 0;
+  };
+  pages.add_shrinker(reclaim_);
   return true;
 }
 
@@ -108,20 +113,55 @@ template <Kernel K, LockPolicy L>
 std::size_t BasicSlabAllocator<K, L>::ksize(const void* p) noexcept {
   Page* const page = pages_->page_of(p);
   if (!page || reinterpret_cast<std::uintptr_t>(p) <= 16) return 0;
-  if (page->kind == Cache::kSlab) return static_cast<Cache*>(page->owner)->usable(p);
-  return page->kind == Cache::kLarge ? kPageSize << page->order() : 0;
+  if (page->kind == Cache::kSlab) {
+    Cache& of = *static_cast<Cache*>(page->owner);
+    return of.is_object(*page, p) ? of.usable(p) : 0;
+  }
+  return page->kind == Cache::kLarge && pages_->address(page) == p ? kPageSize << page->order() : 0;
 }
 
 template <Kernel K, LockPolicy L>
 void* BasicSlabAllocator<K, L>::krealloc(void* p, std::size_t size, gfp flags,
                                          Place where) noexcept {
   const std::size_t old = ksize(p);
-  if (size && size <= old && size > old / 2) return p;
+  if (!old && reinterpret_cast<std::uintptr_t>(p) > reinterpret_cast<std::uintptr_t>(kZeroSize)) {
+    classes_[0].report(Finding::foreign_pointer, "krealloc", p, where);
+    return nullptr;
+  }
+  if (old && resized_in_place(p, size, flags)) return p;
   void* const fresh = kmalloc(size, flags, where);
   if (!fresh) return nullptr;
-  if (fresh != kZeroSize) std::memcpy(fresh, p, old < size ? old : size);
+  if (fresh != kZeroSize && old) std::memcpy(fresh, p, old < size ? old : size);
   kfree(p, where);
   return fresh;
+}
+
+// If kmalloc(size) would take the same class, or one larger than half of this object, and what it
+// promises of the alignment holds here, too.
+template <Kernel K, LockPolicy L>
+bool BasicSlabAllocator<K, L>::resized_in_place(void* p, std::size_t size, gfp flags) noexcept {
+  Page* const page = pages_->page_of(p);
+  Cache* const of = page->kind == Cache::kSlab ? static_cast<Cache*>(page->owner) : nullptr;
+  const std::size_t room = of ? of->object_size() : kPageSize << page->order();
+  if (size > room || size <= room / 2) return false;
+  if (std::has_single_bit(size) && (reinterpret_cast<std::uintptr_t>(p) & (size - 1))) return false;
+  const std::size_t from = of ? of->resize(p, size) : size;
+  if (has(flags, gfp::zero)) {
+    // Behind the new size, too, where nobody watches it: a later growth finds it zero.
+    const std::size_t upto = of && of->debugged() ? size : room;
+    if (from < upto) std::memset(static_cast<char*>(p) + from, 0, upto - from);
+  }
+  return true;
+}
+
+template <Kernel K, LockPolicy L>
+void* BasicSlabAllocator<K, L>::kmalloc_aligned(std::size_t size, std::size_t align, gfp flags,
+                                                Place where) noexcept {
+  if (!std::has_single_bit(align) || align > kPageSize << kMaxOrder ||
+      size > kPageSize << kMaxOrder)
+    return nullptr;
+  if (align <= 8 || size == 0) return kmalloc(size, flags, where);
+  return kmalloc(std::bit_ceil(size < align ? align : size), flags, where);
 }
 
 // A cache has an array over all CPUs, so its memory is pages.
@@ -137,6 +177,9 @@ BasicKmemCache<K, L>* BasicSlabAllocator<K, L>::create(const char* name, std::si
     kfree(memory);
     return nullptr;
   }
+  Page* const page = pages_->page_of(memory);
+  page->kind = Cache::kCache;
+  page->owner = this;
   enlist(*c);
   return c;
 }
@@ -144,20 +187,28 @@ BasicKmemCache<K, L>* BasicSlabAllocator<K, L>::create(const char* name, std::si
 template <Kernel K, LockPolicy L>
 void BasicSlabAllocator<K, L>::enlist(Cache& c) noexcept {
   Guard g(created_lock_);
+  c.prev_ = nullptr;
   c.next_ = created_;
+  if (created_) created_->prev_ = &c;
   created_ = &c;
 }
 
 template <Kernel K, LockPolicy L>
 void BasicSlabAllocator<K, L>::delist(Cache& c) noexcept {
   Guard g(created_lock_);
-  Cache** at = &created_;
-  while (*at != &c) at = &(*at)->next_;
-  *at = c.next_;
+  (c.prev_ ? c.prev_->next_ : created_) = c.next_;
+  if (c.next_) c.next_->prev_ = c.prev_;
 }
 
 template <Kernel K, LockPolicy L>
 bool BasicSlabAllocator<K, L>::destroy(Cache* cache) noexcept {
+  if (!cache) return true;
+  Page* const page = pages_ ? pages_->page_of(cache) : nullptr;
+  if (!page || page->kind != Cache::kCache || page->owner != this ||
+      pages_->address(page) != cache) {
+    if (pages_) classes_[0].report(Finding::foreign_pointer, "destroy", cache, Place::here());
+    return false;
+  }
   delist(*cache);  // an exiting CPU does not come upon it any more
   // Nobody else uses it: other CPUs' sheaves are ours to empty.
   for (unsigned i = 0; i < decltype(cache->cpu_)::size(); ++i) {
@@ -179,7 +230,33 @@ bool BasicSlabAllocator<K, L>::destroy(Cache* cache) noexcept {
     enlist(*cache);
     return false;
   }
+  page->kind = Cache::kLarge;
   return kfree(cache);
+}
+
+template <Kernel K, LockPolicy L>
+std::size_t BasicSlabAllocator<K, L>::shrink_all() noexcept {
+  std::size_t slabs = 0;
+  auto shrink = [&](Cache& c) {
+    const std::uintptr_t before = c.counters_.discarded_slabs.load(internal::kRelaxed);
+    c.shrink();
+    slabs += c.counters_.discarded_slabs.load(internal::kRelaxed) - before;
+  };
+  for (Cache& c : classes_) shrink(c);
+  {
+    Guard g(created_lock_);
+    for (Cache* c = created_; c; c = c->next_) shrink(*c);
+  }
+  for (Cache& c : sheaf_caches_) shrink(c);
+  return slabs;
+}
+
+template <Kernel K, LockPolicy L>
+bool BasicSlabAllocator<K, L>::settle() noexcept {
+  bool none = true;
+  for (Cache& c : classes_) none &= c.settle();
+  for (Cache& c : sheaf_caches_) none &= c.settle();
+  return none;
 }
 
 template <Kernel K, LockPolicy L>

@@ -11,6 +11,10 @@
 namespace nestlock {
 
 inline constexpr std::size_t kMaxKmalloc = 8192;  // larger ones are pages
+// Of what nolock calls leave behind: how many objects one later call settles at most, if it may spin,
+// and if it is a nolock call.
+inline constexpr unsigned kSettledAtOnce = 64;
+inline constexpr unsigned kSettledByNolock = 4;
 
 // Flags of a cache.
 //   no_sheaves   no per-CPU arrays of free objects: each call goes to the slabs' list
@@ -40,10 +44,13 @@ class BasicKmemCache {
   // Any context, NMI and probes included; never spins, bounded work. Null: see SlabRefusal.
   void* alloc_nolock(gfp flags, int node = kAnyNode, SlabRefusal* why = nullptr,
                      Place where = Place::here()) noexcept;
-  // Back to its cache. False: not an object of this cache; nothing changed (reported in debug).
+  // Back to its cache. False: nothing changed (reported in debug), for it is not an object of this cache,
+  // or one that is free already as far as was looked: the last that was put into this CPU's sheaf, at the
+  // head of its slab's list, or deferred last. A pointer into an object is refused where it is less
+  // aligned than the cache's objects, and off the fast path always; in debug kernels both are always.
   bool free(void* object, Place where = Place::here()) noexcept;
-  // Any context; never fails for lack of a lock: what finds none is deferred to the next spinning
-  // call on this cache, on any CPU.
+  // Any context; never fails for lack of a lock: what finds none is deferred, and settled by later calls
+  // on this cache, on any CPU, nolock calls that get the list's lock among them: some by each.
   bool free_nolock(void* object, Place where = Place::here()) noexcept;
   // All `n` or none (0).
   std::size_t alloc_bulk(gfp flags, std::size_t n, void** objects) noexcept;
@@ -58,6 +65,9 @@ class BasicKmemCache {
   void* alloc_from_sheaf(Sheaf* s, gfp flags) noexcept;
   void return_sheaf(Sheaf* s) noexcept;
 
+  // Any context, never spins: settles at most kSettledAtOnce of the objects that nolock frees deferred,
+  // as far as the lists' locks are free. True: nothing waits to be settled any more.
+  bool settle() noexcept;
   // Task context: this CPU's sheaves, the barn's and the empty slabs give their memory back.
   void shrink() noexcept;
   // This CPU's sheaves to the barn, beyond its limit to the slabs: for the port's offline hook.
@@ -114,7 +124,8 @@ class BasicKmemCache {
   bool set_up(Slabs& slabs, const char* name, std::size_t size, std::size_t align, slab flags,
               Constructor ctor, unsigned capacity) noexcept;
 
-  enum Kind : std::uint8_t { kSlab = 1, kLarge = 2 };  // Page::kind
+  // Page::kind: of a slab, of a large block of kmalloc(), of a cache that create() made.
+  enum Kind : std::uint8_t { kSlab = 1, kLarge = 2, kCache = 3 };
   enum OnList : std::uintptr_t { kOff = 0, kPartial = 1, kOrphan = 2 };
   // Bits of attention_.
   enum Attention : std::uint32_t { kUnsettled = 1, kFailing = 2, kDebugged = 4, kManyNodes = 8 };
@@ -164,11 +175,21 @@ class BasicKmemCache {
   // Whether it goes into this CPU's sheaves: they hold objects of one node.
   bool is_local(Page& p) noexcept { return pages_->nodes() == 1 || &node_of(p) == &home(kAnyNode); }
   bool push_here(void* object) noexcept;
+  bool may_push(Page& p, const void* object) noexcept;
   bool free_to_sheaf(void* object, bool may_spin) noexcept;
-  bool free_to_slab(void* object, bool may_spin) noexcept;
+  enum class Given : std::uint8_t { taken, busy, free_already };
+  Given free_to_slab(void* object, bool may_spin) noexcept;
+  // Whether an object of this cache begins there, in a slab that has given it out before.
+  bool is_object(Page& p, const void* at) noexcept;
+  bool is_in_sheaf(const void* object) noexcept;
+  bool refuse_free(Finding f, void* object, const char* call, Place where) noexcept;
   void flush(Sheaf& s) noexcept;
-  void defer(void* object) noexcept;
-  void settle() noexcept;
+  bool defer(void* object) noexcept;
+  void settle_some(unsigned most, bool may_spin) noexcept;
+  void settle_all() noexcept;
+  void unsettle() noexcept;
+  template <class F>
+  bool with_list(Node& n, bool may_spin, F f) noexcept;
 
   void* take_object(Page& p) noexcept;
   void link_more(Page& p) noexcept;
@@ -178,6 +199,7 @@ class BasicKmemCache {
   void give_locked(Node& n, Page& slab, void* object, Page*& empty) noexcept;
   void add_slab_locked(Node& n, Page& slab) noexcept;
   void settle_locked(Node& n, Page*& empty) noexcept;
+  unsigned settle_backlog_locked(Node& n, unsigned most, Page*& empty) noexcept;
   void discard(Page* chain, bool may_spin) noexcept;
 
   Page* new_slab(const Request& r) noexcept;
@@ -212,6 +234,7 @@ class BasicKmemCache {
   static constexpr unsigned char kRed = 0xbb, kPoison = 0x6b;
   Track* track_of(const void* object) noexcept;
   std::size_t usable(const void* object) noexcept;
+  std::size_t resize(void* object, std::size_t size) noexcept;
   void debug_new(void* object) noexcept;
   void* debug_alloc(void* object, std::size_t size, const char* call, Place where) noexcept;
   bool debug_free(void* object, const char* call, Place where) noexcept;
@@ -224,7 +247,8 @@ class BasicKmemCache {
   Pages* pages_ = nullptr;
   const char* name_ = nullptr;
   std::uint32_t object_size_ = 0, stride_ = 0, link_offset_ = 0, capacity_ = 0;
-  std::uint32_t lead_ = 0;  // debug: the red zone before an object
+  std::uint32_t lead_ = 0;        // debug: the red zone before an object
+  std::uint32_t align_mask_ = 0;  // bits that are 0 in the address of each object
   std::uint8_t order_ = 0, min_order_ = 0;
   std::uint32_t min_partial_ = 5;
   Constructor ctor_ = nullptr;
@@ -234,10 +258,14 @@ class BasicKmemCache {
   Atomic<std::uint32_t> attention_{0};
   Atomic<std::uint32_t> fail_every_{0}, fail_turn_{0};
   Atomic<Object*> deferred_{nullptr};
+  // Whose turn it is to settle; whoever finds it taken leaves it at that. Its holder has `backlog_`: what
+  // was taken off `deferred_` and is not settled yet.
+  Atomic<std::uint32_t> settling_{0};
+  Object* backlog_ = nullptr;
   internal::SlabCounters<K> counters_;
   BasicPerCpu<K, CpuSheaves> cpu_;
   Node node_[kMaxNodes];
-  BasicKmemCache* next_ = nullptr;  // of the allocator's list
+  BasicKmemCache *next_ = nullptr, *prev_ = nullptr;  // of the allocator's list
 };
 
 }  // namespace nestlock

@@ -26,7 +26,10 @@ template <Kernel K, LockPolicy L>
   if (!c) [[unlikely]]
     return false;
   Sheaf* const m = c->main;
-  if (m->size == m->capacity) [[unlikely]]
+  // The object on top was freed just before: the slow path refuses it. (In an empty sheaf what lies there
+  // is its header, which no object equals.)
+  if (m->size == m->capacity || m->object()[static_cast<std::ptrdiff_t>(m->size) - 1] == object)
+      [[unlikely]]
     return false;
   internal::bump_locked(c->frees);
   m->object()[m->size++] = object;
@@ -89,6 +92,8 @@ template <Kernel K, LockPolicy L>
     reason = SlabRefusal::injected;
   else
     o = given(alloc_slow({flags, SlabAlloc::nolock, node}, &reason));
+  // (Where the list was busy it still is.)
+  if (o && reason == SlabRefusal::none) settle_some(kSettledByNolock, false);
   if (!o) internal::bump(counters_.refusals[static_cast<unsigned>(reason)]);
   if (why) *why = o ? SlabRefusal::none : reason;
   if (!debugged()) return finish(o, object_size_, flags);
@@ -104,12 +109,18 @@ inline void* BasicKmemCache<K, L>::finish(void* object, std::size_t size, gfp fl
 // Sheaf (main, spare, barn), else a refill, else the list, else a new slab.
 template <Kernel K, LockPolicy L>
 void* BasicKmemCache<K, L>::alloc_slow(const Request& r, SlabRefusal* why) noexcept {
+  if (!pages_) return nullptr;  // not set up
   if (r.may_spin()) {
-    settle();
+    settle_some(kSettledAtOnce, true);
     if (fails_now()) {
       internal::bump(counters_.injected);
       return internal::bump(counters_.failures), nullptr;
     }
+  }
+  if (r.node >= static_cast<int>(pages_->nodes())) {  // there is no such node
+    *why = SlabRefusal::no_pages;
+    if (r.may_spin()) internal::bump(counters_.failures);
+    return nullptr;
   }
   Node& n = home(r.node);
   bool no_sheaf = sheaf_source_ == nullptr || !alloc_flags_allow_sheaves(r.alloc_flags);
@@ -140,6 +151,14 @@ void* BasicKmemCache<K, L>::alloc_slow(const Request& r, SlabRefusal* why) noexc
       internal::bump(counters_.refill_allocs);
       return o;
     }
+  }
+  // The node that was named, its list and its pages, before what others have.
+  if (r.node >= 0 && pages_->nodes() > 1 && !has(r.flags, gfp::thisnode)) {
+    const Request here{r.flags | gfp::thisnode | gfp::nowarn, r.alloc_flags, r.node};
+    SlabRefusal unheard{};
+    if (void* const o = alloc_from_list(here, unheard)) return o;
+    if (void* const o = alloc_from_new_slab(here, unheard))
+      return internal::bump(counters_.new_slab_allocs), o;
   }
   if (void* const o = alloc_from_list(r, *why)) return o;
   if (void* const o = alloc_from_new_slab(r, *why))
@@ -194,7 +213,7 @@ template <Kernel K, LockPolicy L>
                                                                     const char* call,
                                                                     Place where) noexcept {
   check_may_sleep(call, where);
-  if (!attention_.load(internal::kRelaxed)) [[likely]] {
+  if (!attention_.load(internal::kRelaxed) && may_push(p, object)) [[likely]] {
     taken(object);
     if (push_here(object)) [[likely]]
       return true;
@@ -207,12 +226,59 @@ template <Kernel K, LockPolicy L>
 template <Kernel K, LockPolicy L>
 [[gnu::noinline]] bool BasicKmemCache<K, L>::free_spinning(Page& p, void* object, const char* call,
                                                            Place where) noexcept {
-  if (debugged() && !debug_free(object, call, where))
-    return internal::bump(counters_.bad_frees), false;
+  if (!is_object(p, object)) return refuse_free(Finding::foreign_pointer, object, call, where);
+  if (debugged()) {
+    if (!debug_free(object, call, where)) return internal::bump(counters_.bad_frees), false;
+  } else if (is_in_sheaf(object)) {
+    return refuse_free(Finding::double_free, object, call, where);
+  }
   taken(object);
-  settle();
-  return (is_local(p) && sheaf_source_ && free_to_sheaf(object, true)) ||
-         free_to_slab(object, true);
+  settle_some(kSettledAtOnce, true);
+  if (is_local(p) && sheaf_source_ && free_to_sheaf(object, true)) return true;
+  return free_to_slab(object, true) == Given::taken ||
+         refuse_free(Finding::double_free, object, call, where);
+}
+
+// The objects' alignment, at no more than a load and a test; in debug kernels all that is known.
+template <Kernel K, LockPolicy L>
+[[gnu::always_inline]] inline bool BasicKmemCache<K, L>::may_push([[maybe_unused]] Page& p,
+                                                                  const void* object) noexcept {
+  if (reinterpret_cast<std::uintptr_t>(object) & align_mask_) [[unlikely]]
+    return false;
+  if constexpr (K::kConfig.debug) return is_object(p, object) && !is_in_sheaf(object);
+  return true;
+}
+
+template <Kernel K, LockPolicy L>
+bool BasicKmemCache<K, L>::is_object(Page& p, const void* at) noexcept {
+  Page& slab = *pages_->head_of(&p);
+  const auto offset = reinterpret_cast<std::uintptr_t>(at) -
+                      reinterpret_cast<std::uintptr_t>(pages_->address(&slab)) - lead_;
+  return offset % stride_ == 0 && offset / stride_ < linked(slab);
+}
+
+// In debug kernels anywhere in this CPU's two sheaves, else on top of the main one. False also where the
+// sheaves are busy: a look that has to wait is not worth it.
+template <Kernel K, LockPolicy L>
+bool BasicKmemCache<K, L>::is_in_sheaf(const void* object) noexcept {
+  auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
+  if (!c) return false;
+  const std::uint32_t most = K::kConfig.debug ? ~std::uint32_t{0} : 1;
+  for (Sheaf* const s : {c->main, c->spare}) {
+    if (!s) continue;
+    for (std::uint32_t i = s->size; i > 0 && s->size - i < most; --i)
+      if (s->object()[i - 1] == object) return true;
+  }
+  return false;
+}
+
+template <Kernel K, LockPolicy L>
+[[gnu::cold, gnu::noinline]] bool BasicKmemCache<K, L>::refuse_free(Finding f, void* object,
+                                                                    const char* call,
+                                                                    Place where) noexcept {
+  internal::bump(counters_.bad_frees);
+  report(f, call, object, where);
+  return false;
 }
 
 // The same from any context.
@@ -220,7 +286,7 @@ template <Kernel K, LockPolicy L>
 [[gnu::always_inline]] inline bool BasicKmemCache<K, L>::free_known_nolock(Page& p, void* object,
                                                                            const char* call,
                                                                            Place where) noexcept {
-  if (!attention_.load(internal::kRelaxed) && L::may_try()) [[likely]] {
+  if (!attention_.load(internal::kRelaxed) && L::may_try() && may_push(p, object)) [[likely]] {
     taken(object);
     if (push_here(object)) [[likely]]
       return true;
@@ -232,18 +298,31 @@ template <Kernel K, LockPolicy L>
 template <Kernel K, LockPolicy L>
 [[gnu::noinline]] bool BasicKmemCache<K, L>::free_trying(Page& p, void* object, const char* call,
                                                          Place where) noexcept {
-  if (debugged() && !debug_free(object, call, where))
-    return internal::bump(counters_.bad_frees), false;
+  if (!is_object(p, object)) return refuse_free(Finding::foreign_pointer, object, call, where);
+  if (debugged()) {
+    if (!debug_free(object, call, where)) return internal::bump(counters_.bad_frees), false;
+  } else if (L::may_try() && is_in_sheaf(object)) {
+    return refuse_free(Finding::double_free, object, call, where);
+  }
   taken(object);
   if (L::may_try()) {
-    if (is_local(p) && sheaf_source_ && (push_here(object) || free_to_sheaf(object, false)))
-      return true;
-    if (free_to_slab(object, false)) return true;
+    const Given given =
+        is_local(p) && sheaf_source_ && (push_here(object) || free_to_sheaf(object, false))
+            ? Given::taken
+            : free_to_slab(object, false);
+    switch (given) {
+      case Given::taken:
+        settle_some(kSettledByNolock, false);
+        return true;
+      case Given::free_already:
+        return refuse_free(Finding::double_free, object, call, where);
+      case Given::busy:
+        break;
+    }
   } else {
     internal::bump(counters_.gated_frees);
   }
-  defer(object);
-  return true;
+  return defer(object) || refuse_free(Finding::double_free, object, call, where);
 }
 
 template <Kernel K, LockPolicy L>

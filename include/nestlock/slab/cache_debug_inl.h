@@ -31,6 +31,18 @@ std::size_t BasicKmemCache<K, L>::usable(const void* object) noexcept {
   return t ? t->asked : 0;
 }
 
+// The size that is watched from now on. Returns where what is new begins.
+template <Kernel K, LockPolicy L>
+std::size_t BasicKmemCache<K, L>::resize(void* object, std::size_t size) noexcept {
+  if (!debugged()) return size;
+  Track& t = *track_of(object);
+  const std::size_t old = t.asked;
+  if (!zones_intact(object, old)) report(Finding::overflow, "krealloc", object, {}, &t);
+  paint_zones(object, size);
+  t.asked = static_cast<std::uint32_t>(size);
+  return old < size ? old : size;
+}
+
 // Behind an object that is out its zone begins where the size that was asked for ends.
 template <Kernel K, LockPolicy L>
 void BasicKmemCache<K, L>::paint_zones(void* object, std::size_t size) noexcept {

@@ -150,8 +150,7 @@ void* BasicKmemCache<K, L>::alloc_from_new_slab(const Request& r, SlabRefusal& w
   if (!orphan) return n.nr_orphans.fetch_sub(1, internal::kRelaxed), object;
   internal::bump(counters_.orphans);
   n.orphans.push(pages_->index_of(p), pages_->links());
-  // release: pairs with settle(), which clears the mark; it must then see the orphan.
-  attention_.fetch_or(kUnsettled, std::memory_order_release);
+  unsettle();
   return object;
 }
 
@@ -189,23 +188,30 @@ BasicPage<K>* BasicKmemCache<K, L>::new_slab(const Request& r) noexcept {
   return p;
 }
 
+// An object that heads its slab's free list is free already: that is looked at under the lock.
 template <Kernel K, LockPolicy L>
-bool BasicKmemCache<K, L>::free_to_slab(void* object, bool may_spin) noexcept {
+auto BasicKmemCache<K, L>::free_to_slab(void* object, bool may_spin) noexcept -> Given {
   Page& p = slab_of(object);
   Node& n = node_of(p);
   Page* empty = nullptr;
+  bool free_already = false;
+  auto give = [&] {
+    free_already = freelist(p) == link_of(object) || inuse(p) == 0;
+    if (!free_already) give_locked(n, p, object, empty);
+  };
   if (may_spin) {
     Guard g(n.list_lock, irq_save);
-    give_locked(n, p, object, empty);
+    give();
   } else {
     TryGuard g(n.list_lock, irq_save);
-    if (!g) return internal::bump(counters_.list_busy), false;
+    if (!g) return internal::bump(counters_.list_busy), Given::busy;
     n.list_lock.assert_held();
-    give_locked(n, p, object, empty);
+    give();
   }
+  if (free_already) return Given::free_already;
   internal::bump(counters_.list_frees);
   discard(empty, may_spin);
-  return true;
+  return Given::taken;
 }
 
 // Gives empty slabs back to the page floor; they are on no list. No lock held.
@@ -225,41 +231,107 @@ void BasicKmemCache<K, L>::discard(Page* chain, bool may_spin) noexcept {
   }
 }
 
+// False: it is the object that was deferred last.
 template <Kernel K, LockPolicy L>
-void BasicKmemCache<K, L>::defer(void* object) noexcept {
+bool BasicKmemCache<K, L>::defer(void* object) noexcept {
   Object* const link = link_of(object);
   Object* first = deferred_.load(internal::kRelaxed);
-  // release: pairs with the exchange in settle(); the drainer sees the link.
+  if (first == link) return false;
+  // release: pairs with the exchange in settle_some(); the drainer sees the link.
   do link->next = first;
   while (
       !deferred_.compare_exchange_weak(first, link, std::memory_order_release, internal::kRelaxed));
   internal::bump(counters_.deferred);
-  // release: as an orphan's mark. No checker shows it to be needed here: who clears the mark takes
-  // the list by a read-modify-write, which in no model comes before what it read.
+  unsettle();
+  return true;
+}
+
+// Marks that something waits to be settled.
+template <Kernel K, LockPolicy L>
+void BasicKmemCache<K, L>::unsettle() noexcept {
+  // release: pairs with the acquire in settle_some(), which clears the mark; it must then see what waits.
   attention_.fetch_or(kUnsettled, std::memory_order_release);
 }
 
-// What nolock calls left behind: deferred objects and orphaned slabs. May spin.
+// At most `most` of the objects that nolock frees deferred, and the orphaned slabs of the nodes. Bounded,
+// so that no call pays for all that was left behind; what is left stays marked. A call that is refused a
+// list's lock leaves the rest, too.
 template <Kernel K, LockPolicy L>
-void BasicKmemCache<K, L>::settle() noexcept {
+void BasicKmemCache<K, L>::settle_some(unsigned most, bool may_spin) noexcept {
   if (!(attention_.load(internal::kRelaxed) & kUnsettled)) [[likely]]
     return;
+  // acquire: pairs with the release below; we see the backlog as the last one left it. Nobody waits for
+  // the turn: it may be held by what we interrupted.
+  if (settling_.exchange(1, std::memory_order_acquire)) return;
   // First the mark, then the lists: what comes in between marks again.
   attention_.fetch_and(~std::uint32_t{kUnsettled}, std::memory_order_acquire);
-  for (Object* link = deferred_.exchange(nullptr, std::memory_order_acquire); link;) {
-    void* const object = object_of(link);
-    link = link->next;
-    internal::bump(counters_.settled);
-    free_to_slab(object, true);
+  bool more = false;
+  if (!backlog_) backlog_ = deferred_.exchange(nullptr, std::memory_order_acquire);
+  while (backlog_ && most) {
+    Node& n = node_of(slab_of(object_of(backlog_)));
+    Page* empty = nullptr;
+    if (!with_list(n, may_spin, [&] { most = settle_backlog_locked(n, most, empty); })) break;
+    discard(empty, may_spin);
   }
   for (unsigned i = 0; i < pages_->nodes(); ++i) {
+    if (node_[i].orphans.empty()) continue;
     Page* empty = nullptr;
-    {
-      Guard g(node_[i].list_lock, irq_save);
-      settle_locked(node_[i], empty);
-    }
-    discard(empty, true);
+    more |= !with_list(node_[i], may_spin, [&] { settle_locked(node_[i], empty); });
+    discard(empty, may_spin);
   }
+  more |= backlog_ || deferred_.load(internal::kRelaxed);
+  // release: pairs with the exchange above.
+  settling_.store(0, std::memory_order_release);
+  if (more) unsettle();
+}
+
+// The head of the backlog and what follows it on the same node, at most kSettledAtOnce objects, for irqs
+// are masked meanwhile. Returns how many of `most` are left.
+template <Kernel K, LockPolicy L>
+unsigned BasicKmemCache<K, L>::settle_backlog_locked(Node& n, unsigned most,
+                                                     Page*& empty) noexcept {
+  unsigned done = 0;
+  for (; backlog_ && done < most && done < kSettledAtOnce; ++done) {
+    void* const object = object_of(backlog_);
+    Page& p = slab_of(object);
+    if (&node_of(p) != &n) break;
+    backlog_ = backlog_->next;
+    give_locked(n, p, object, empty);
+  }
+  internal::bump_locked(counters_.settled, done);
+  if (done) internal::bump(counters_.list_frees, done);
+  return most - done;
+}
+
+// Runs f() with the list's lock held. False: the call may not spin, and the lock is held.
+template <Kernel K, LockPolicy L>
+template <class F>
+bool BasicKmemCache<K, L>::with_list(Node& n, bool may_spin, F f) noexcept {
+  if (may_spin) {
+    Guard g(n.list_lock, irq_save);
+    f();
+    return true;
+  }
+  TryGuard g(n.list_lock, irq_save);
+  if (!g) {
+    internal::bump(counters_.list_busy);
+    return false;
+  }
+  f();
+  return true;
+}
+
+template <Kernel K, LockPolicy L>
+bool BasicKmemCache<K, L>::settle() noexcept {
+  if (pages_ && L::may_try()) settle_some(kSettledAtOnce, false);
+  return !(attention_.load(internal::kRelaxed) & kUnsettled);
+}
+
+// Task context: all that waited when it was called, but for what another CPU is at. Once the rest of an
+// earlier call, and once what was deferred since; what interrupts this may defer as fast as it settles.
+template <Kernel K, LockPolicy L>
+void BasicKmemCache<K, L>::settle_all() noexcept {
+  for (int i = 0; i < 2; ++i) settle_some(~0u, true);
 }
 
 template <Kernel K, LockPolicy L>

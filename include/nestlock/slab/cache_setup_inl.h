@@ -10,8 +10,8 @@ template <Kernel K, LockPolicy L>
 bool BasicKmemCache<K, L>::set_up(Slabs& slabs, const char* name, std::size_t size,
                                   std::size_t align, slab flags, Constructor ctor,
                                   unsigned capacity) noexcept {
-  if (size == 0 || size > (kPageSize << 3) || (align & (align - 1)) || align > kMaxKmalloc)
-    return false;
+  constexpr std::size_t kMost = kPageSize << 3 < kMaxKmalloc ? kMaxKmalloc : kPageSize << 3;
+  if (size == 0 || size > kMost || (align & (align - 1)) || align > kMaxKmalloc) return false;
   if (align < alignof(void*)) align = alignof(void*);
   slabs_ = &slabs;
   pages_ = slabs.pages_;
@@ -33,6 +33,8 @@ bool BasicKmemCache<K, L>::set_up(Slabs& slabs, const char* name, std::size_t si
     attention_.fetch_or(kDebugged, internal::kRelaxed);
   }
   stride_ = static_cast<std::uint32_t>((whole + align - 1) & ~(align - 1));
+  align_mask_ = (stride_ & -stride_) - 1;
+  if (align_mask_ >= kPageSize) align_mask_ = kPageSize - 1;
   min_order_ = 0;
   while ((kPageSize << min_order_) < stride_) ++min_order_;
   order_ = min_order_;
@@ -106,7 +108,7 @@ void BasicKmemCache<K, L>::shrink() noexcept {
     if (s->size) flush(*s);
     sheaf_source_->free_to_slab(s, true);
   }
-  settle();
+  settle_all();
   for (unsigned i = 0; i < pages_->nodes(); ++i) {
     Node& n = node_[i];
     Page* empty = nullptr;
@@ -161,7 +163,7 @@ SlabStats BasicKmemCache<K, L>::stats() const noexcept {
 
 template <Kernel K, LockPolicy L>
 bool BasicKmemCache<K, L>::consistent(std::uintptr_t* objects_out) noexcept {
-  settle();
+  settle_all();
   std::uintptr_t cached = 0, used = 0, slabs_seen = 0;
   auto count = [&](Sheaf* s) {
     for (; s && s != &internal::no_sheaf; s = s->next) {

@@ -210,7 +210,7 @@ internal::Sheaf* BasicKmemCache<K, L>::prefill_sheaf(gfp flags, unsigned n) noex
   const Request r{flags, SlabAlloc::spinning, kAnyNode};
   Node& node = home(kAnyNode);
   Sheaf* s = nullptr;
-  if (n <= capacity_) {
+  if (sheaf_source_ && n <= capacity_) {
     s = empty_sheaf(node);
   } else if (void* const memory = slabs_->kmalloc(sizeof(Sheaf) + n * sizeof(void*), flags)) {
     s = ::new (memory) Sheaf{0, n, nullptr};
@@ -233,8 +233,9 @@ void* BasicKmemCache<K, L>::alloc_from_sheaf(Sheaf* s, gfp flags) noexcept {
 
 template <Kernel K, LockPolicy L>
 void BasicKmemCache<K, L>::return_sheaf(Sheaf* s) noexcept {
+  if (!s) return;
   Node& n = home(kAnyNode);
-  const bool ours = s->capacity == capacity_;
+  const bool ours = sheaf_source_ && s->capacity == capacity_;
   if (ours && s->size && n.nr_full.load(internal::kRelaxed) < kMaxFull) return put_full(n, s);
   if (s->size) flush(*s);
   if (ours)
