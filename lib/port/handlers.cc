@@ -51,14 +51,14 @@ struct Open {
 
 }  // namespace
 
-void tell_left_open(const char* what) noexcept {
+void tell(Finding finding, const char* call, const char* detail) noexcept {
   Report r;
-  r.finding = Finding::left_open;
+  r.finding = finding;
   r.config = kBuiltConfig;
   r.context = hosted::context();
   r.cpu = hosted::cpu_id();
-  r.call = hosted::self.context.load(kRelaxed) ? "handler" : "thread";
-  r.detail = what;
+  r.call = call;
+  r.detail = detail;
   HostedPort<kBuiltConfig>::report(r);
 }
 
@@ -67,10 +67,12 @@ namespace {
 // Debug: says so, and closes it, so that the interrupted code finds what it left.
 [[gnu::noinline]] void close_what_is_open(const Open& before) noexcept {
   const Open now = Open::now();
-  if (now.preempt != before.preempt) tell_left_open("preemption (a spinning lock?)");
-  if (now.migrate != before.migrate) tell_left_open("migration (a sleeping lock?)");
-  if (now.bh != before.bh) tell_left_open("bottom halves");
-  if (now.irq != before.irq) tell_left_open("irq_save()");
+  if (now.preempt != before.preempt)
+    tell(Finding::left_open, "handler", "preemption (a spinning lock?)");
+  if (now.migrate != before.migrate)
+    tell(Finding::left_open, "handler", "migration (a sleeping lock?)");
+  if (now.bh != before.bh) tell(Finding::left_open, "handler", "bottom halves");
+  if (now.irq != before.irq) tell(Finding::left_open, "handler", "irq_save()");
   self.preempt.store(before.preempt, kRelaxed);
   self.migrate.store(before.migrate, kRelaxed);
   self.bh.store(before.bh, kRelaxed);

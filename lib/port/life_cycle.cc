@@ -14,7 +14,7 @@ KernelMask before_cpu_is_given_back() noexcept {
   // Nobody returns to what was left by a jump or by pthread_exit(), and a section ends with its
   // thread.
   if (kBuiltConfig.debug && (self.preempt.load(kRelaxed) | self.migrate.load(kRelaxed)))
-    tell_left_open("at a thread's end");
+    tell(Finding::left_open, "thread", "at its end");
   self.context.store(0, kRelaxed);
   self.preempt.store(0, kRelaxed);
   self.migrate.store(0, kRelaxed);

@@ -9,7 +9,9 @@
 namespace nestlock::signals {
 using namespace internal;
 
-[[gnu::noinline]] void after_jump() noexcept { drop_left_levels(__builtin_frame_address(0)); }
+[[gnu::noinline]] void after_jump() noexcept {
+  drop_left_levels(reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0)));
+}
 
 void wait_irq() noexcept {
   const KernelMask all = irq_class.load(kRelaxed);

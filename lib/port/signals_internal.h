@@ -100,8 +100,8 @@ void run_irq(int signo, siginfo_t* info, ucontext_t* uc, std::uintptr_t floor);
 void run_nmi(int signo, siginfo_t* info, ucontext_t* uc, std::uintptr_t floor);
 void run_softirqs(KernelMask open, bool close) noexcept;
 extern constinit std::atomic<void (*)()> softirq_run[kMaxSoftirqs];
-void nobody_handles() noexcept;                  // the handlers that this thread was in were left
-void tell_left_open(const char* what) noexcept;  // debug: a finding
+void nobody_handles() noexcept;  // the handlers that this thread was in were left
+void tell(Finding finding, const char* call, const char* detail) noexcept;
 
 // slots.cc
 void hold_back(int signo, siginfo_t* info, ucontext_t* uc) noexcept;
@@ -112,7 +112,7 @@ bool send_to(std::uint32_t thread, int signo, const siginfo_t* info) noexcept;
 
 // trampoline.cc
 void trampoline(int signo, siginfo_t* info, void* context);
-void drop_left_levels(const void* here) noexcept;         // which were left by a jump
+void drop_left_levels(std::uintptr_t here) noexcept;      // which were left by a jump
 extern constinit std::atomic<std::uint32_t> only_thread;  // uniprocessor: its thread id; 0: any
 
 // life_cycle.cc: task context, under the registration's mutex.

@@ -46,11 +46,24 @@ void look_again() noexcept {
   if (self.held.load(kRelaxed)) replay();
 }
 
+// Where the interrupted code's stack ends, or, where that is not known, something below it.
+std::uintptr_t interrupted_stack(const void* frame [[maybe_unused]],
+                                 const ucontext_t& uc [[maybe_unused]]) noexcept {
+#if defined(__x86_64__)
+  return static_cast<std::uintptr_t>(uc.uc_mcontext.gregs[REG_RSP]);
+#elif defined(__aarch64__)
+  return uc.uc_mcontext.sp;
+#else
+  return reinterpret_cast<std::uintptr_t>(frame);
+#endif
+}
+
 }  // namespace
 
-void drop_left_levels(const void* here) noexcept {
+void drop_left_levels(std::uintptr_t here) noexcept {
   bool any = false;
-  while (hosted::drop_left_level(reinterpret_cast<std::uintptr_t>(here))) any = true;
+  for (; hosted::drop_left_level(here); any = true)
+    if (kBuiltConfig.debug) tell(Finding::holder_abandoned, "handler", nullptr);
   if (!any) return;
   if (!self.levels.load(kRelaxed)) nobody_handles();
   hosted::look_after_a_jump();
@@ -60,7 +73,7 @@ void drop_left_levels(const void* here) noexcept {
   const int saved = errno;
   auto* const uc = static_cast<ucontext_t*>(context);
   const void* const frame = __builtin_frame_address(0);
-  if (self.levels.load(kRelaxed)) drop_left_levels(frame);
+  if (self.levels.load(kRelaxed)) drop_left_levels(interrupted_stack(frame, *uc));
   const NotCancelled whole(in_section());
   const KernelMask nmi = nmi_class.load(kRelaxed) & mask_of(signo);
   const Signal& s = signal_table[signo];

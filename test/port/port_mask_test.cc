@@ -443,8 +443,9 @@ TEST_P(PortMaskTest, SoftirqsNeverNest) {
 
 TEST_P(PortMaskTest, ASoftirqRaisedInAnNmiRunsAtTheNextRestore) {
   in_nmi = [](int, siginfo_t*, void*) {
+    const unsigned before = softirqs.size();
     signals::raise_softirq(0);
-    EXPECT_EQ(softirqs.size(), 0u);
+    EXPECT_EQ(softirqs.size(), before);
   };
   {
     const IrqSection section;
@@ -732,8 +733,10 @@ TEST_P(PortMaskTest, ARestoreInAnNmiOfAnOlderStateRunsNothingThere) {
   arrive(nmi());
   EXPECT_EQ(irqs.size(), 0u);
   port->irq_restore(outer);
-  EXPECT_EQ(findings.all(), in_debug({Finding::irq_enable_in_nmi, Finding::irq_unbalanced}));
-  if (port->config.debug) hosted::irq_restore(0);  // the second was refused
+  // A library with debug sees the handler out with another depth, and puts it right.
+  const Finding then = kBuiltConfig.debug ? Finding::left_open : Finding::irq_unbalanced;
+  EXPECT_EQ(findings.all(), in_debug({Finding::irq_enable_in_nmi, then}));
+  if (port->config.debug && !kBuiltConfig.debug) hosted::irq_restore(0);  // the second was refused
   EXPECT_EQ(irqs.values(), (Values{1, 2}));
 }
 

@@ -400,17 +400,20 @@ void jump_once(int, siginfo_t*, void*) {
 
 TEST_F(PortProcessTest, JumpsTheNextSignalFindsTheLevelLeft) {
   for (const int signo : {irq(0), nmi()}) {
+    const Findings findings;
     irqs.clear(), nmis.clear();
     in_irq = in_nmi = jump_once;
     if (!sigsetjmp(outside, 1)) arrive(signo);
     for (int i = 0; i < 10; ++i) arrive(irq(0));
     EXPECT_EQ(irqs.size(), signo == nmi() ? 10u : 11u);
+    EXPECT_EQ(findings.size(), kBuiltConfig.debug ? 1u : 0u);
     EXPECT_EQ(not_quiet(), "");
     signals::synchronize(signo);
   }
 }
 
 TEST_F(PortProcessTest, JumpsAfterJumpGoesBackAndRunsWhatWasHeldBack) {
+  const Findings findings;
   in_irq = [](int, siginfo_t*, void*) {
     in_irq = nullptr;
     real_mask(SIG_UNBLOCK, irq_class());
