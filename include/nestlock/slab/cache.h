@@ -182,6 +182,7 @@ class BasicKmemCache {
   // Whether an object of this cache begins there, in a slab that has given it out before.
   bool is_object(Page& p, const void* at) noexcept;
   bool is_in_sheaf(const void* object) noexcept;
+  bool holds(const CpuSheaves& c, const void* object) const noexcept;
   bool refuse_free(Finding f, void* object, const char* call, Place where) noexcept;
   void flush(Sheaf& s) noexcept;
   bool defer(void* object) noexcept;

@@ -31,6 +31,8 @@ template <Kernel K, LockPolicy L>
   if (m->size == m->capacity || m->object()[static_cast<std::ptrdiff_t>(m->size) - 1] == object)
       [[unlikely]]
     return false;
+  if constexpr (K::kConfig.debug)
+    if (holds(*c, object)) return false;
   internal::bump_locked(c->frees);
   m->object()[m->size++] = object;
   return true;
@@ -245,7 +247,7 @@ template <Kernel K, LockPolicy L>
                                                                   const void* object) noexcept {
   if (reinterpret_cast<std::uintptr_t>(object) & align_mask_) [[unlikely]]
     return false;
-  if constexpr (K::kConfig.debug) return is_object(p, object) && !is_in_sheaf(object);
+  if constexpr (K::kConfig.debug) return is_object(p, object);
   return true;
 }
 
@@ -257,19 +259,24 @@ bool BasicKmemCache<K, L>::is_object(Page& p, const void* at) noexcept {
   return offset % stride_ == 0 && offset / stride_ < linked(slab);
 }
 
-// In debug kernels anywhere in this CPU's two sheaves, else on top of the main one. False also where the
-// sheaves are busy: a look that has to wait is not worth it.
+// Whether the object lies in a CPU's two sheaves: in debug kernels anywhere, else on top. The CPU's lock
+// is held.
 template <Kernel K, LockPolicy L>
-bool BasicKmemCache<K, L>::is_in_sheaf(const void* object) noexcept {
-  auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
-  if (!c) return false;
+bool BasicKmemCache<K, L>::holds(const CpuSheaves& c, const void* object) const noexcept {
   const std::uint32_t most = K::kConfig.debug ? ~std::uint32_t{0} : 1;
-  for (Sheaf* const s : {c->main, c->spare}) {
+  for (Sheaf* const s : {c.main, c.spare}) {
     if (!s) continue;
     for (std::uint32_t i = s->size; i > 0 && s->size - i < most; --i)
       if (s->object()[i - 1] == object) return true;
   }
   return false;
+}
+
+// False also where the sheaves are busy: a look that has to wait is not worth it.
+template <Kernel K, LockPolicy L>
+bool BasicKmemCache<K, L>::is_in_sheaf(const void* object) noexcept {
+  auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
+  return c && holds(*c, object);
 }
 
 template <Kernel K, LockPolicy L>
