@@ -26,6 +26,8 @@ void Chained::copy(const Chained& other) noexcept {
 void Chained::call(int signo, siginfo_t* info, void* uc) const {
   // So that the trampoline knows this chain if it leads back to it.
   const void* const was = handling.chained_from.load(kRelaxed);
+  const void* const was_frame = handling.chained_frame.load(kRelaxed);
+  handling.chained_frame.store(__builtin_frame_address(0), kRelaxed);
   handling.chained_from.store(uc, kRelaxed);
   fence();
   // acquire, both: what is called was complete when it was installed, also if it is a later one.
@@ -35,6 +37,7 @@ void Chained::call(int signo, siginfo_t* info, void* uc) const {
     f_plain(signo);
   fence();
   handling.chained_from.store(was, kRelaxed);
+  handling.chained_frame.store(was_frame, kRelaxed);
 }
 
 namespace {
@@ -159,7 +162,6 @@ void nobody_handles() noexcept {
   const KernelMask left = handling.signals.exchange(0, kRelaxed);
   for (int signo = 1; signo <= kLastSignal; ++signo)
     if (left & mask_of(signo)) signal_table[signo].running.fetch_sub(1, std::memory_order_release);
-  handling.chained_from.store(nullptr, kRelaxed);
 }
 
 void run_irq(int signo, siginfo_t* info, ucontext_t* uc, std::uintptr_t floor) {

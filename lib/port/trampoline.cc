@@ -73,11 +73,12 @@ void drop_left_levels(std::uintptr_t here) noexcept {
   const int saved = errno;
   auto* const uc = static_cast<ucontext_t*>(context);
   const void* const frame = __builtin_frame_address(0);
-  if (self.levels.load(kRelaxed)) drop_left_levels(interrupted_stack(frame, *uc));
+  const bool chained = came_back(context, frame);
+  if (!chained && self.levels.load(kRelaxed)) drop_left_levels(interrupted_stack(frame, *uc));
   const NotCancelled whole(in_section());
   const KernelMask nmi = nmi_class.load(kRelaxed) & mask_of(signo);
   const Signal& s = signal_table[signo];
-  if (context == handling.chained_from.load(kRelaxed)) {
+  if (chained) {
     s.below.call(signo, info, context);  // ours again, by way of what is chained to us
   } else if (!nmi && !(irq_class.load(kRelaxed) & mask_of(signo))) {
     s.next.call(signo, info, context);  // unregistered, but chained to by a later one

@@ -340,6 +340,7 @@ bool is_cancelled(void* (*body)(void*)) {
 }
 
 TEST_F(PortProcessTest, CancellationInAHandlerEndsTheThread) {
+  if (!kBuiltConfig.smp) return;  // all signals come to one thread
   const unsigned cpus = cpus_in_use();
   in_irq = in_nmi = cancellation_point;
   for (const bool as_nmi : {false, true}) {
@@ -358,6 +359,7 @@ TEST_F(PortProcessTest, CancellationInAHandlerEndsTheThread) {
 }
 
 TEST_F(PortProcessTest, CancellationIsPutOffWhereAHandlerInterruptedASection) {
+  if (!kBuiltConfig.smp) return;  // all signals come to one thread
   in_irq = in_nmi = cancellation_point;
   static bool went_on;
   went_on = false;
@@ -442,6 +444,7 @@ TEST_F(PortProcessTest, JumpsAHandlerThatIsThereIsNotTakenForLeft) {
 }
 
 TEST_F(PortProcessTest, JumpsPthreadExitInAHandlerEndsTheThread) {
+  if (!kBuiltConfig.smp) return;  // all signals come to one thread
   in_irq = [](int, siginfo_t*, void*) { pthread_exit(nullptr); };
   const unsigned cpus = cpus_in_use();
   std::atomic<bool> returned{false};
