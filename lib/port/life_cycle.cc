@@ -42,12 +42,18 @@ void after_cpu_was_given_back(KernelMask blocked) noexcept {
   if (blocked) real_mask(SIG_UNBLOCK, blocked);
 }
 
+// With a virtual CPU it has an exit hook, too: a process's first thread takes signals after its end.
+void become_the_one() noexcept {
+  only_thread.store(hosted::thread_id(), kRelaxed);
+  hosted::cpu_id();
+}
+
 // What was held back before the fork is the parent's; `held` stays, so that the child's restore
 // unmasks (R10). The child is a thread with another id.
 void in_forked_child() noexcept {
   hosted::tsan_merge_levels(true);
   if (const std::uint32_t cpu = self.cpu.load(kRelaxed)) empty_slots(cpu - 1);
-  if (only_thread.load(kRelaxed)) only_thread.store(hosted::thread_id(), kRelaxed);
+  if (only_thread.load(kRelaxed)) become_the_one();
   for (Signal& s : signal_table) s.running.store(0, kRelaxed);
   for (int signo = 1; signo <= kLastSignal; ++signo)
     if (handling.signals.load(kRelaxed) & mask_of(signo)) signal_table[signo].running.store(1);
@@ -72,8 +78,7 @@ void set_up_once() noexcept {
   hosted::thread_over_hook.store(after_cpu_was_given_back, std::memory_order_release);
   hosted::replay_hook.store(replay, std::memory_order_release);
   hosted::thread_exit_hook.store(before_cpu_is_given_back, std::memory_order_release);
-  if (!kBuiltConfig.smp && !only_thread.load(kRelaxed))
-    only_thread.store(hosted::thread_id(), kRelaxed);
+  if (!kBuiltConfig.smp && !only_thread.load(kRelaxed)) become_the_one();
 }
 
 }  // namespace nestlock::signals::internal

@@ -539,23 +539,36 @@ TEST_F(PortProcessTest, DebugALockTakenWithoutACpuIsGivenBackWithOne) {
 
 // ---- the uniprocessor's one thread --------------------------------------------------------------
 
+// In a forked child, whose one thread is the one that forked; it hands over by ending.
 TEST_F(PortProcessTest, UniprocessorTheNextThreadTakesOverFromOneThatEnded) {
   if (kBuiltConfig.smp) return;
-  EXPECT_EQ(in_child([] {
-              // In the child this thread is the one; it hands over by ending.
-              static std::atomic<int> runs;
-              in_irq = [](int, siginfo_t*, void*) { ++runs; };
-              std::thread other([main = pthread_self()] {
-                pthread_join(main, nullptr);
-                real_mask(SIG_UNBLOCK, irq_class());
-                arrive(irq(0));
-                _exit(runs == 1 && signals::stats().lost == 0 ? 0 : 1);
-              });
-              other.detach();
-              pthread_exit(nullptr);
-              return 2;
-            }),
-            0);
+  static std::atomic<int> runs;
+  static pthread_t one;
+  runs = 0;
+  in_irq = [](int, siginfo_t*, void*) { ++runs; };
+  const auto next = [](void*) -> void* {
+    pthread_join(one, nullptr);
+    arrive(irq(0));
+    _exit(runs == 1 && signals::stats().lost == 0 ? 0 : 1);
+  };
+  const auto forks = [](void* body) -> void* {
+    const pid_t child = fork();
+    if (child == 0) {
+      one = pthread_self();
+      pthread_t other;
+      pthread_create(&other, nullptr, reinterpret_cast<void* (*)(void*)>(body), nullptr);
+      return nullptr;
+    }
+    int status = -1;
+    waitpid(child, &status, 0);
+    return reinterpret_cast<void*>(static_cast<std::intptr_t>(status));
+  };
+  pthread_t thread;
+  void* (*const body)(void*) = next;
+  ASSERT_EQ(pthread_create(&thread, nullptr, forks, reinterpret_cast<void*>(body)), 0);
+  void* status = nullptr;
+  pthread_join(thread, &status);
+  EXPECT_EQ(reinterpret_cast<std::intptr_t>(status), 0);
 }
 
 }  // namespace
