@@ -39,7 +39,7 @@ weaker fifo_never_released fifo_2 'unlock() gives the lock back' \
 weaker fifo_ticket_in_two_steps fifo_3 'two waiters with one ticket' \
   lock/fifo_word.h 's/queue_.compare_exchange_weak(q, (q & 0xff00) | after, kRelaxed, kRelaxed)/(queue_.store(static_cast<std::uint16_t>((q \& 0xff00) | after), kRelaxed), true)/'
 weaker byte_between_cpus fifo_2_tries "the uniprocessor's byte has no order and no single step" \
-  lock/try_spinlock.h 's/FifoWord<K>/ByteWord<K>/'
+  lock/try_spinlock.h 's/SmpWord<K>/ByteWord<K>/'
 
 # ---- the word that parks its waiters ------------------------------------------------------------
 

@@ -551,7 +551,7 @@ mutant detached_still_counted $pages 'PagesOn*' \
 
 mutant page_nolock_spins $pages 'PagesOn*' \
   'a nolock allocation tries the zone, and does not wait for who it interrupted' \
-  "$inside" 's/      TryGuard g(z.lock, irq_save);\n      if (g) {\n        z.lock.assert_held();\n\(        if (Page\* const p = take_locked(z, order, z.min))\)/      Guard g(z.lock, irq_save);\n      {\n\1/'
+  "$inside" 's/      TryGuard g(z.lock, irq_save);\n      if (g) {\n        z.lock.assert_held();\n\(        unpark_locked(z, kUnparkedByNolock);\n        if (Page\* const p = take_locked(z, order, z.min))\)/      Guard g(z.lock, irq_save);\n      {\n\1/'
 
 mutant page_nolock_free_spins $pages 'PagesOn*' \
   'nor does a nolock free' \
