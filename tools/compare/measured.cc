@@ -104,8 +104,9 @@ std::vector<std::string> meaning(const std::vector<Measured>& all) {
   const Measured state = least([](const Measured& m) { return m.lock_bytes; });
   const Measured work = least([](const Measured& m) { return m.pair_instructions; });
   lines.push_back("Of these the least lock state: " + std::string(state.name) + " (" +
-                  std::to_string(state.lock_bytes) + " bytes); the fewest instructions: " +
-                  work.name + " (" + std::to_string(work.pair_instructions) + ").");
+                  std::to_string(state.lock_bytes) + " bytes);");
+  lines.push_back("the fewest instructions: " + std::string(work.name) + " (" +
+                  std::to_string(work.pair_instructions) + ").");
   for (const Measured& m : all) {
     if (m.keeps_the_promise() || m.users) continue;
     std::string where, refuses;
