@@ -208,6 +208,9 @@ TEST_P(ForbiddenUnlock, IsReported) {
     EXPECT_EQ(findings[0].finding, Finding::wrong_context) << findings.text();
     EXPECT_STREQ(findings[0].call, "unlock");
   });
+  // Nothing changed: the lock is its holder's, in the context that took it.
+  EXPECT_TRUE(lock.is_locked());
+  lock.unlock();
   EXPECT_FALSE(lock.is_locked());
 }
 

@@ -263,7 +263,7 @@ TEST_F(UnwindPort, OutOfAHandlerToMain) {
       });
       expect_unwound("locks", name_of(K::kConfig), std::string("in a ") + name_of(w), r);
       EXPECT_TRUE(r.called_from("main")) << r.text();
-      EXPECT_TRUE(r.called_from("nestlock::signals::(anonymous namespace)::trampoline"))
+      EXPECT_TRUE(r.called_from("nestlock::signals::internal::trampoline"))
           << r.text();
     }
   });
