@@ -38,7 +38,7 @@ void PageSweep::sweep_all(By by, Visit visit) {
   std::uint64_t boundaries = 0;
   for (const SweptOp& op : swept_ops()) {
     if (kTsan && !op.brief) continue;
-    const Swept s = OneSweep(*a, op, by).run(op.loops && !all_of_it() ? kSome : visit);
+    const Swept s = OneSweep(*allocator, op, by).run(op.loops && !all_of_it() ? kSome : visit);
     print(op.name, s);
     swept("pages", nestlock::name_of(config()), op.name + ", by a " + name_of(by), s.result,
           s.result.boundaries >= s.of)
@@ -154,13 +154,13 @@ class Load {
 TEST_P(PageSweep, NolockCallsAllThroughALoad) {
   if (kTsan) GTEST_SKIP() << "stepping all of TSan's runtime takes minutes";
   set_up(2048);
-  Load load(*a, config().debug ? 24 : 40);
+  Load load(*allocator, config().debug ? 24 : 40);
   const SweepResult r = testing::sweep_through([&] { load.code(); }, [&] { load.interruption(); },
                                                {.ranges = program(), .boundaries = {.every = 11}});
   EXPECT_TRUE(r.ok() && r.complete) << r.text();
   swept("pages", nestlock::name_of(config()), "a load", r, /*every=*/false).put("hits", load.held);
   load.give_back();
-  const PageStats s = a->stats();
+  const PageStats s = allocator->stats();
   std::printf(
       "%s: %lu boundaries, %lu nested allocations, %.1f %% served, %lu at a held zone lock, "
       "%lu blocks parked, %lu refills, %lu drains\n",
