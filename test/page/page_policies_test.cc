@@ -57,8 +57,8 @@ class Policy : public ::testing::TestWithParam<PagesCase> {
         for (int s : {SIGSEGV, SIGBUS, SIGABRT}) std::signal(s, SIG_DFL);
         hosted::set_report_sink([](const Report&) noexcept {});
         const std::unique_ptr<AnyPages> a = GetParam().make();
-        const SweepResult r = OneSweep(*a, op, by, which)
-                                  .run_from(first, every, outcomes_->at, outcomes_->calls);
+        const SweepResult r =
+            OneSweep(*a, op, by, which).run_from(first, every, outcomes_->at, outcomes_->calls);
         outcomes_->pcp_allocs += a->stats().pcp_allocs;
         _exit(r.trouble != nullptr);
       }

@@ -263,8 +263,7 @@ TEST_F(UnwindPort, OutOfAHandlerToMain) {
       });
       expect_unwound("locks", name_of(K::kConfig), std::string("in a ") + name_of(w), r);
       EXPECT_TRUE(r.called_from("main")) << r.text();
-      EXPECT_TRUE(r.called_from("nestlock::signals::internal::trampoline"))
-          << r.text();
+      EXPECT_TRUE(r.called_from("nestlock::signals::internal::trampoline")) << r.text();
     }
   });
 }
