@@ -545,6 +545,7 @@ TEST_F(PortProcessTest, DebugALockTakenWithoutACpuIsGivenBackWithOne) {
 // In a forked child, whose one thread is the one that forked; it hands over by ending.
 TEST_F(PortProcessTest, UniprocessorTheNextThreadTakesOverFromOneThatEnded) {
   if (kBuiltConfig.smp) return;
+  if (nestlock::internal::kWithTsan) GTEST_SKIP() << "TSan starts no thread in a forked child";
   static std::atomic<int> runs;
   static pthread_t one;
   runs = 0;
