@@ -179,7 +179,7 @@ class BasicKmemCache {
   bool free_to_sheaf(void* object, bool may_spin) noexcept;
   enum class Given : std::uint8_t { taken, busy, free_already };
   Given free_to_slab(void* object, bool may_spin) noexcept;
-  // Whether an object of this cache begins there, in a slab that has given it out before.
+  // Whether an object of this cache begins there.
   bool is_object(Page& p, const void* at) noexcept;
   bool is_in_sheaf(const void* object) noexcept;
   bool holds(const CpuSheaves& c, const void* object) const noexcept;

@@ -256,7 +256,8 @@ bool BasicKmemCache<K, L>::is_object(Page& p, const void* at) noexcept {
   Page& slab = *pages_->head_of(&p);
   const auto offset = reinterpret_cast<std::uintptr_t>(at) -
                       reinterpret_cast<std::uintptr_t>(pages_->address(&slab)) - lead_;
-  return offset % stride_ == 0 && offset / stride_ < linked(slab);
+  // (How many are linked only the list's lock tells.)
+  return offset % stride_ == 0 && offset / stride_ < objects(slab);
 }
 
 // Whether the object lies in a CPU's two sheaves: in debug kernels anywhere, else on top. The CPU's lock
