@@ -68,7 +68,7 @@ void tell(Finding finding, const char* call, const char* detail) noexcept {
 namespace {
 
 // Debug: says so, and closes it, so that the interrupted code finds what it left.
-[[gnu::noinline]] void close_what_is_open(const Open& before) noexcept {
+[[gnu::noinline, maybe_unused]] void close_what_is_open(const Open& before) noexcept {
   const Open now = Open::now();
   if (now.preempt != before.preempt)
     tell(Finding::left_open, "handler", "preemption (a spinning lock?)");

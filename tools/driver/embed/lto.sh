@@ -9,7 +9,7 @@ embed_lto() {
 lto_program() {
   local folder="$work/lto_$1"
   # One definition rule violations, which link-time optimisation can see, are errors.
-  local cxx=("$@" -std=c++20 -O2 -flto -Wall -Wextra -Werror -Iinclude -DNESTLOCK_CONFIG=up)
+  local cxx=("$@" -std=c++20 -O2 -flto=auto -Wall -Wextra -Werror -Iinclude -DNESTLOCK_CONFIG=up)
   # clang names the linker, which a line that only compiles does not use.
   [ "$1" = g++ ] || cxx+=(-Wno-unused-command-line-argument)
   objects "$folder" "${cxx[@]}" &&
