@@ -32,14 +32,18 @@ unsigned make_all(struct made *m) {
   return line;
 }
 
-/* C99 has no alignof: where a member stands behind one byte says the same. */
-#define LAYOUT(type)           \
-  {sizeof(type), offsetof(     \
-                     struct {  \
-                       char c; \
-                       type t; \
-                     },        \
-                     t)}
+/* C99 has no _Alignof: the alignment is where a member stands behind one byte. */
+#define BEHIND_A_CHAR(type) \
+  struct behind_##type {    \
+    char c;                 \
+    type t;                 \
+  }
+BEHIND_A_CHAR(nestlock_raw_spinlock_t);
+BEHIND_A_CHAR(nestlock_spinlock_t);
+BEHIND_A_CHAR(nestlock_spin_trylock_t);
+BEHIND_A_CHAR(nestlock_local_lock_t);
+BEHIND_A_CHAR(nestlock_local_trylock_t);
+#define LAYOUT(type) {sizeof(type), offsetof(struct behind_##type, t)}
 const struct layout layouts[5] = {LAYOUT(nestlock_raw_spinlock_t), LAYOUT(nestlock_spinlock_t),
                                   LAYOUT(nestlock_spin_trylock_t), LAYOUT(nestlock_local_lock_t),
                                   LAYOUT(nestlock_local_trylock_t)};
