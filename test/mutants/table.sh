@@ -631,7 +631,7 @@ kernels $limits 'HostedKernel<configs::up>'
 
 mutant slab_settles_one_part $limits '*NoCallPaysForAllThatWasDeferred' \
   'what a bounded call leaves of what was deferred stays marked' \
-  "$inside" 's/  more |= backlog_ || /  more |= /'
+  "$inside" 's/  more |= backlog_ || deferred_/  more |= nullptr != deferred_/'
 
 mutant slab_nolock_settles_nothing $limits '*NolockCallsSettleWhat*' \
   'nolock calls alone give deferred objects back' \

@@ -182,6 +182,8 @@ TYPED_TEST(SlabLimits, AnObjectIsFreedOnce) {
   auto& s = this->slabs();
   auto* const by_list = s.create("by list", 64, 0, slab::no_sheaves);
   void* const other = by_list->alloc(gfp::kernel);
+  // Out all the while, so that the sheaf has room: the fast path alone must refuse.
+  void *const room = s.kmalloc(64, gfp::kernel), *const more = s.kmalloc(64, gfp::kernel);
   for (const bool nolock : {false, true}) {
     void* const p = s.kmalloc(64, gfp::kernel);
     EXPECT_TRUE(nolock ? s.kfree_nolock(p) : s.kfree(p));
@@ -194,6 +196,8 @@ TYPED_TEST(SlabLimits, AnObjectIsFreedOnce) {
     EXPECT_TRUE(s.kfree(one));
     EXPECT_TRUE(s.kfree(two));
   }
+  EXPECT_TRUE(s.kfree(room));
+  EXPECT_TRUE(s.kfree(more));
   EXPECT_TRUE(by_list->free(other));
   EXPECT_EQ(by_list->stats().bad_frees, 2u);
   EXPECT_EQ(this->bad_frees(), 2u);
