@@ -21,7 +21,7 @@ embed_steps() {
   printf '%s\n' version plain make bare flags static_pie libcxx lto headers cmake pkgconfig meson docs debian bazel
 }
 embed_file() { printf '%s/embed/%s.sh\n' "$driver" "$1"; }
-for name in $(embed_steps); do . "$(embed_file "$name")"; done
+for embed_step in $(embed_steps); do . "$(embed_file "$embed_step")"; done
 
 things_of() { local -n things="things_$1" 2>/dev/null && printf '%s' "${things:-}" | xargs -n 1; }
 
