@@ -163,9 +163,10 @@ prepare() {
 
 run_setup() {
   [ $# = 0 ] || die "setup takes no arguments; see ./nest setup --help"
-  # What the foreign projects need as well; ./nest test needs none of it.
+  # What the foreign projects and the boards need as well; ./nest test needs none of it.
   . "$driver/cmd_embed.sh"
-  needed_packages+=" $(embed_packages | tr '\n' ' ')"
+  . "$driver/cmd_firmware.sh"
+  needed_packages+=" $(embed_packages | tr '\n' ' ') $(firmware_packages | tr '\n' ' ')"
   prepare
   is_debian || say "Bazel fetches the pinned archives of WORKSPACE by itself"
   say "ready"

@@ -1,0 +1,31 @@
+# What each board's Makefile includes after its own variables.
+PROGRAMS = storm
+LIBRARY  = $(ROOT)/lib/page/page.cc $(ROOT)/lib/slab/slab.cc
+SOURCES  = $(START) ../common/memory.cc $(ROOT)/lib/port/config_stamp.cc
+HEADERS  = $(wildcard *.h ../common/*.h) $(shell find $(ROOT)/include -name '*.h')
+IMAGES   = $(PROGRAMS:%=$(OUT)/%.elf) $(PROGRAMS:%=$(OUT)/%_stateless.elf)
+# A board whose code is wrong may run for ever: hence the timeout.
+BOOT     = timeout 60 $(MACHINE) -nographic -semihosting-config enable=on,target=native -kernel
+
+all: $(IMAGES)
+
+$(OUT)/%.elf: ../common/%.cc $(LIBRARY) $(SOURCES) $(HEADERS) $(LAYOUT)
+	@mkdir -p $(OUT)
+	$(TARGET)g++ $(FLAGS) -DFIRMWARE_LOCKS=nestlock::policy::PerLockByte $(LINK) \
+	  $< $(LIBRARY) $(SOURCES) -lgcc -o $@
+
+# The allocators over other locks than the library's own are compiled with the program.
+$(OUT)/%_stateless.elf: ../common/%.cc $(SOURCES) $(HEADERS) $(LAYOUT)
+	@mkdir -p $(OUT)
+	$(TARGET)g++ $(FLAGS) -DFIRMWARE_LOCKS=nestlock::testing::Stateless $(LINK) \
+	  $< $(SOURCES) -lgcc -o $@
+
+# make -s boot IMAGE=build/storm.elf
+boot:
+	$(BOOT) $(IMAGE)
+run: $(IMAGES)
+	for image in $(IMAGES); do echo "== $$image"; $(BOOT) $$image; echo "status $$?"; done
+clean:
+	rm -rf -- $(OUT)
+
+.PHONY: all boot run clean
