@@ -3,7 +3,7 @@
 // Shows: a table that a signal handler changes, too. Before: block all signals, lock a mutex, change,
 //        unlock, unblock. After: one Guard with irq_save. Both are run, and their system calls counted.
 // For:   who has such a program: each place where it locks becomes one line.
-// Build: g++ -std=c++20 -O1 -Iinclude -DNESTLOCK_CONFIG=smp examples/replacing_sigmask.cc
+// Build: g++ -std=c++20 -Iinclude -DNESTLOCK_CONFIG=smp examples/replacing_sigmask.cc
 //            lib/port/*.cc -pthread -o replacing_sigmask
 // Prints:
 //   before: 1000 sections, 2000 system calls, 10 of 10 signals handled

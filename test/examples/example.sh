@@ -5,7 +5,7 @@
 #   // Prints:
 #   //   a line of its output; ~12 stands for any number
 #
-# and this runs that line, as it stands. Sourced; the caller ends with `examples_end`.
+# and this runs that line, with a compiler that compiles what several lines name once. Sourced; the caller ends with `examples_end`.
 set -u -o pipefail
 
 top=$PWD
@@ -66,14 +66,19 @@ check_example() {
   esac
   expected_of "$file" >"$work/$name.expected"
   [ -s "$work/$name.expected" ] || { fail "$file: its head does not say what it prints"; return; }
-  if build_example "$file"; then prints_as_shown "$name" "$work/$name"; fi
   # The same, as Bazel built it.
-  [ ! -f "examples/$name" ] || prints_as_shown "$name" "examples/$name"
+  if [ -f "examples/$name" ]; then
+    prints_as_shown "$name" "examples/$name"
+    # A caller that compiles a variant by the same line need not compile this one as well.
+    if [ -n "${variant_follows:-}" ]; then cp "examples/$name" "$work/$name" && return; fi
+  fi
+  if build_example "$file"; then prints_as_shown "$name" "$work/$name"; fi
 }
 build_example() { # FILE: by the line in its head
   local line
   line=$(build_line "$1")
-  in_work "$compiler ${line#g++ } -Wall -Wextra -Wshadow -Werror" >"$work/log" 2>&1 ||
+  COMPILE_ONCE_CXX=$compiler COMPILE_ONCE_FOLDER="$work/objects" \
+    in_work "$top/tools/docs/compile_once.sh ${line#g++ } -Wall -Wextra -Wshadow -Werror" >"$work/log" 2>&1 ||
     { fail "$1 does not build: $(cat "$work/log")"; return 1; }
 }
 prints_as_shown() { # NAME PROGRAM

@@ -166,6 +166,7 @@ TEST_F(PortCpuTest, AHandlerMayBeTheFirstUser) {
 
 // A handler that interrupts the first use claims one itself; both must mean the same one.
 TEST_F(PortCpuTest, AHandlerMayInterruptTheFirstUseAnywhere) {
+  if (nestlock::internal::kWithTsan) GTEST_SKIP() << "stepping all of TSan's runtime takes minutes";
   static unsigned in_task, in_handler;
   const unsigned mine = Smp::cpu_id();
   const testing::SweepResult r = testing::sweep_each(

@@ -501,6 +501,7 @@ NESTLOCK_SWEPT int recursive(int n) {
 
 // The state tells the n-th arrival at an address from the first.
 TEST_F(InstructionSweep, EnginesAgreeOnLoopsAndRecursion) {
+  if (nestlock::internal::kWithTsan) GTEST_SKIP() << "it steps; TSan has nothing to say of it";
   const char from[4] = "123";
   char to[4] = "";
   long flags = 0;

@@ -41,16 +41,18 @@ compile_blocks() {
 
 # run_blocks PAGE FOLDER: each console block's commands print what it shows. The file that its first
 # command names first is the cpp block before it. Runs in a folder that has include/ and lib/ as the
-# reader has them; `g++` there is the compiler chosen above.
+# reader has them; `g++` there is the compiler chosen above, which compiles what is the same in several
+# lines once.
 run_blocks() {
   local page=$1 folder=$2 kind line file program name here command
+  local -x COMPILE_ONCE_CXX="${compiler[*]}" COMPILE_ONCE_FOLDER="$folder/../objects"
   while IFS='|' read -r kind line file program; do
     [ "$kind" = console ] || continue
     here="$folder/run.$line"
     mkdir -p "$here/bin"
     ln -sfn "$PWD/include" "$here/include"
     ln -sfn "$PWD/lib" "$here/lib"
-    ln -sfn "$(command -v "${compiler[0]}")" "$here/bin/g++"
+    ln -sfn "$PWD/tools/docs/compile_once.sh" "$here/bin/g++"
     name=$(sed -n 's/^\$ .* \([a-z_0-9]*\.cc\).*/\1/p;T;q' "$file")
     if [ -z "$name" ] || [ -z "$program" ]; then
       echo "$page:$line: a console block without a program before it"
