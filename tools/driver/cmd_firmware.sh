@@ -19,7 +19,7 @@ END
 
 # Each is a folder of examples/firmware/. things_TARGET: what it needs as THING=PACKAGE, see cmd_embed.sh.
 firmware_targets() { printf '%s\n' cortex_m3; }
-firmware_programs="storm"
+firmware_programs="storm sweep"
 
 about_cortex_m3="Arm Cortex-M3, QEMU's mps2-an385: timer, irqs pended by software, NMI"
 things_cortex_m3="make=make arm-none-eabi-g++=gcc-arm-none-eabi
@@ -64,10 +64,10 @@ firmware_table() {
       value[name, file] = substr($0, RSTART + 2)
     }
     END {
-      printf "%-36s %12s %12s\n", "", "our locks", "stateless"
+      printf "%-52s %12s %12s\n", "", "our locks", "stateless"
       for (i = 1; i <= n; i++) {
         shown = names[i]; sub(/.*\t/, "", shown)
-        printf "%-36s %12s %12s\n", shown, cell(names[i], 1), cell(names[i], 2)
+        printf "%-52s %12s %12s\n", shown, cell(names[i], 1), cell(names[i], 2)
       }
     }
     function cell(name, file) { return (name, file) in value ? value[name, file] : "-" }

@@ -1,5 +1,5 @@
 # What each board's Makefile includes after its own variables.
-PROGRAMS = storm
+PROGRAMS = storm sweep
 LIBRARY  = $(ROOT)/lib/page/page.cc $(ROOT)/lib/slab/slab.cc
 SOURCES  = $(START) ../common/memory.cc $(ROOT)/lib/port/config_stamp.cc
 HEADERS  = $(wildcard *.h ../common/*.h) $(shell find $(ROOT)/include -name '*.h')

@@ -7,7 +7,6 @@
 
 namespace machine {
 
-inline constexpr bool kHasNmi = true;
 inline constexpr std::size_t kMemory = 256 * 1024;  // that the allocators get
 inline constexpr std::uint32_t kLargest = 300;      // the largest object that is asked for, bytes
 inline constexpr std::size_t kHeld = 24;            // what each level has at a time
@@ -72,5 +71,11 @@ inline void nmi_after(std::uint32_t ticks) {
   if (ticks) reg(kWatchdogLoad) = ticks;
   settle();
 }
+
+// For a sweep: the interrupt that the least can hold back, and the ticks after which the first
+// instruction behind the call may be hit.
+inline constexpr Source kInjected = Source::nmi;
+inline constexpr std::uint32_t kFirstTick = 60;
+inline void inject_after(std::uint32_t ticks) { nmi_after(ticks); }
 
 }  // namespace machine
