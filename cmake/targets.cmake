@@ -2,10 +2,10 @@
 
 set(nestlock_sources "${PROJECT_SOURCE_DIR}/lib/page/page.cc" "${PROJECT_SOURCE_DIR}/lib/slab/slab.cc")
 if(NESTLOCK_PORT STREQUAL "hosted")
-  # The rest of lib/ is the hosted port and the process's own allocators.
+  # The rest of lib/ is the hosted port, the process's own allocators, and the C face.
   file(GLOB nestlock_sources CONFIGURE_DEPENDS
        "${PROJECT_SOURCE_DIR}/lib/port/*.cc" "${PROJECT_SOURCE_DIR}/lib/page/*.cc"
-       "${PROJECT_SOURCE_DIR}/lib/slab/*.cc")
+       "${PROJECT_SOURCE_DIR}/lib/slab/*.cc" "${PROJECT_SOURCE_DIR}/lib/c/*.cc")
   set(THREADS_PREFER_PTHREAD_FLAG ON)
   find_package(Threads REQUIRED)
 endif()
@@ -36,7 +36,9 @@ foreach(config IN LISTS nestlock_configs)
   if(NESTLOCK_PORT STREQUAL "hosted")
     target_link_libraries(nestlock_${config} PUBLIC Threads::Threads)
   endif()
-  target_compile_options(nestlock_${config} PRIVATE ${nestlock_optimise})
+  # A C program links it without the C++ library.
+  target_compile_options(nestlock_${config} PRIVATE
+    -fno-exceptions -fno-rtti ${nestlock_optimise})
   set_target_properties(nestlock_${config} PROPERTIES
     CXX_EXTENSIONS OFF
     POSITION_INDEPENDENT_CODE ON

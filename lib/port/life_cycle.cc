@@ -62,17 +62,19 @@ void in_forked_child() noexcept {
 constinit hosted::OfflineHook slots_hook{
     nullptr, nullptr, [](hosted::OfflineHook&, unsigned cpu) noexcept { empty_slots(cpu); }};
 
+constinit bool was_set_up = false;  // changed by who has the registration's mutex
+
 }  // namespace
 
 void set_up_once() noexcept {
   hosted::tsan_create_levels();
-  static const bool done [[maybe_unused]] = [] {
+  if (!was_set_up) {
+    was_set_up = true;
     // No registration is half done in a child.
     pthread_atfork(lock_registration_to_fork, unlock_registration_after_fork,
                    unlock_registration_after_fork);
     hosted::on_cpu_offline(slots_hook);
-    return true;
-  }();
+  }
   // release: pairs with the acquire where they are called.
   hosted::forked_hook.store(in_forked_child, std::memory_order_release);
   hosted::thread_over_hook.store(after_cpu_was_given_back, std::memory_order_release);

@@ -40,7 +40,8 @@ cmake_configure() {
 }
 cmake_program() {
   quietly cmake_configure "$@" && quietly cmake --build "$work/$1/build" &&
-    runs_as "$2" "$work/$1/build/app" && prints "$2" "$work/$1/build/locks"
+    runs_as "$2" "$work/$1/build/app" && prints "$2" "$work/$1/build/locks" &&
+    c_program_runs "$work/$1/build/in_c"
 }
 # cmake_built FOLDER NAME: of our libraries this one was built, and no other.
 cmake_built() {

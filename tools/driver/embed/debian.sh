@@ -14,7 +14,7 @@ embed_debian() {
 debian_build() {
   (
     cd "$work/debian/nestlock" &&
-      NESTLOCK_CONFIGS=up DEB_BUILD_OPTIONS="nocheck parallel=$(nproc)" \
+      NESTLOCK_CONFIGS=up DEB_BUILD_OPTIONS="nocheck noopt parallel=$(nproc)" \
         quietly dpkg-buildpackage -us -uc -b
   )
 }

@@ -21,7 +21,8 @@ meson_program() {
   local folder="$work/meson_$1" name=$1 config=$2
   shift 2
   quietly meson_setup "$name" "-Dconfig=$config" "$@" && quietly ninja -C "$folder/build" &&
-    runs_as "$config" "$folder/build/app" && prints "$config" "$folder/build/locks"
+    runs_as "$config" "$folder/build/app" && prints "$config" "$folder/build/locks" &&
+    c_program_runs "$folder/build/in_c"
 }
 meson_built() {
   prints libnestlock-up.a find "$work/meson_static/build" -name 'libnestlock*.a' -type f -printf '%f\n'

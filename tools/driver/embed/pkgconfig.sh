@@ -14,5 +14,6 @@ pkgconfig() { PKG_CONFIG_PATH="$work/installed/lib/pkgconfig" pkg-config "$@"; }
 pkgconfig_program() {
   rm -rf -- "$work/pkgconfig" && project pkgconfig &&
     PKG_CONFIG_PATH="$work/installed/lib/pkgconfig" quietly make -C "$work/pkgconfig" "CONFIG=$1" &&
-    runs_as "$1" "$work/pkgconfig/app" && prints "$1" "$work/pkgconfig/locks"
+    runs_as "$1" "$work/pkgconfig/app" && prints "$1" "$work/pkgconfig/locks" &&
+    c_program_runs "$work/pkgconfig/in_c"
 }
