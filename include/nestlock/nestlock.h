@@ -26,7 +26,17 @@ namespace nestlock {
 
 // What the build has chosen (config.h): its port, its kernel, and the locks over it.
 using BuiltPort = DefaultPort<kBuiltConfig>;
-using BuiltKernel = KernelOf<kBuiltConfig, BuiltPort>;
+
+// Files of one program that use the plain names below were built for one choice, or they do not link
+// (config/one_choice.h). Hence a type of its own for each choice.
+template <Config kC, unsigned kCpus, unsigned kShift>
+struct BuiltKernelOf : KernelOf<kC, DefaultPort<kC>> {
+  // That these are the plain names'.
+  static constexpr bool kPlainNames = true;
+};
+using BuiltKernel = BuiltKernelOf<kBuiltConfig, kHostedMaxCpus, kPageShift>;
+// The allocators' own, of which several choices may stand in one program.
+using LibraryKernel = KernelOf<kBuiltConfig, BuiltPort>;
 
 // The locks, each described in its header. Beside what is named there all have unlock(), is_locked(),
 // is_contended() and assert_held(), described in nestlock/lock/core.h.

@@ -344,8 +344,8 @@ class BasicPageAllocator {
 namespace nestlock {
 
 // The built configuration's, compiled once in lib/page.
-using Page = BasicPage<BuiltKernel>;
-using PageAllocator = BasicPageAllocator<BuiltKernel>;
-extern template class BasicPageAllocator<BuiltKernel>;
+using Page = BasicPage<LibraryKernel>;
+using PageAllocator = BasicPageAllocator<LibraryKernel>;
+extern template class BasicPageAllocator<LibraryKernel>;
 
 }  // namespace nestlock

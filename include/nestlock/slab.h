@@ -210,9 +210,9 @@ class BasicSlabAllocator {
 namespace nestlock {
 
 // The built configuration's, compiled once in lib/slab.
-using KmemCache = BasicKmemCache<BuiltKernel>;
-using SlabAllocator = BasicSlabAllocator<BuiltKernel>;
-extern template class BasicKmemCache<BuiltKernel>;
-extern template class BasicSlabAllocator<BuiltKernel>;
+using KmemCache = BasicKmemCache<LibraryKernel>;
+using SlabAllocator = BasicSlabAllocator<LibraryKernel>;
+extern template class BasicKmemCache<LibraryKernel>;
+extern template class BasicSlabAllocator<LibraryKernel>;
 
 }  // namespace nestlock

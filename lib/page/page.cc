@@ -2,6 +2,6 @@
 
 namespace nestlock {
 
-template class BasicPageAllocator<BuiltKernel>;
+template class BasicPageAllocator<LibraryKernel>;
 
 }  // namespace nestlock

@@ -2,7 +2,7 @@
 
 namespace nestlock {
 
-template class BasicKmemCache<BuiltKernel>;
-template class BasicSlabAllocator<BuiltKernel>;
+template class BasicKmemCache<LibraryKernel>;
+template class BasicSlabAllocator<LibraryKernel>;
 
 }  // namespace nestlock

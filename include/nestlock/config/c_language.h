@@ -19,8 +19,6 @@
 // another configuration than the library does not link, and the linker's message names both the
 // function and the configuration it was looked for in. It costs no byte, and --gc-sections does not
 // undo it.
-#define NESTLOCK_INTERNAL_TEXT2(x) #x
-#define NESTLOCK_INTERNAL_TEXT(x) NESTLOCK_INTERNAL_TEXT2(x)
 #define NESTLOCK_SYMBOL(name)                         \
   NESTLOCK_C_NOEXCEPT __asm__(NESTLOCK_INTERNAL_TEXT( \
       __USER_LABEL_PREFIX__) "nestlock_" NESTLOCK_INTERNAL_TEXT(NESTLOCK_CONFIG) "_" name)

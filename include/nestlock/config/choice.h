@@ -54,6 +54,8 @@
 #define NESTLOCK_PAGE_SHIFT 12
 #endif
 
+#define NESTLOCK_INTERNAL_TEXT2(x) #x
+#define NESTLOCK_INTERNAL_TEXT(x) NESTLOCK_INTERNAL_TEXT2(x)
 #define NESTLOCK_INTERNAL_PASTE2(a, b) a##b
 #define NESTLOCK_INTERNAL_PASTE(a, b) NESTLOCK_INTERNAL_PASTE2(a, b)
 
@@ -95,11 +97,12 @@
 // own. So an object that was built for another configuration, with the headers of another version
 // or with another value of what changes the layout does not link, and the error names both:
 // `nestlock_built_as_up_v0_2_0_max_cpus_64_page_shift_12`. The two values are therefore plain
-// numbers. (The locks alone need no library; their mangled types carry the configuration.)
-#define NESTLOCK_INTERNAL_STAMP2(name, major, minor, patch, cpus, shift) \
-  nestlock_built_as_##name##_v##major##_##minor##_##patch##_max_cpus_##cpus##_page_shift_##shift
-#define NESTLOCK_INTERNAL_STAMP(name, major, minor, patch, cpus, shift) \
-  NESTLOCK_INTERNAL_STAMP2(name, major, minor, patch, cpus, shift)
-#define NESTLOCK_LINK_STAMP                                                                \
-  NESTLOCK_INTERNAL_STAMP(NESTLOCK_CONFIG, NESTLOCK_VERSION_MAJOR, NESTLOCK_VERSION_MINOR, \
-                          NESTLOCK_VERSION_PATCH, NESTLOCK_MAX_CPUS, NESTLOCK_PAGE_SHIFT)
+// numbers. (The locks alone need no library; for their plain names config/one_choice.h does the same.)
+#define NESTLOCK_INTERNAL_STAMP2(what, name, major, minor, patch, cpus, shift) \
+  nestlock_##what##_##name##_v##major##_##minor##_##patch##_max_cpus_##cpus##_page_shift_##shift
+#define NESTLOCK_INTERNAL_STAMP(what, name, major, minor, patch, cpus, shift) \
+  NESTLOCK_INTERNAL_STAMP2(what, name, major, minor, patch, cpus, shift)
+#define NESTLOCK_LINK_STAMP                                                                  \
+  NESTLOCK_INTERNAL_STAMP(built_as, NESTLOCK_CONFIG, NESTLOCK_VERSION_MAJOR,                 \
+                          NESTLOCK_VERSION_MINOR, NESTLOCK_VERSION_PATCH, NESTLOCK_MAX_CPUS, \
+                          NESTLOCK_PAGE_SHIFT)

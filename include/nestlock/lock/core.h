@@ -50,6 +50,8 @@ struct PinnedBefore {
 
 template <Kernel K, LockType kType, TryLockWord Word>
 class NESTLOCK_CAPABILITY("lock") LockCore {
+  static_assert(linked_once<K>());
+
  public:
   using Kernel = K;
   using Port = typename K::Port;

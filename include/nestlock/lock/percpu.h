@@ -20,6 +20,8 @@ namespace nestlock {
 
 template <Kernel K, class T>
 class BasicPerCpu {
+  static_assert(internal::linked_once<K>());
+
  public:
   // The kernel's.
   using Port = typename K::Port;

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "nestlock/config/config.h"
+#include "nestlock/config/one_choice.h"
 #include "nestlock/port/port.h"
 
 namespace nestlock {
@@ -60,5 +61,16 @@ template <class K>
 concept Kernel =
     std::same_as<decltype(K::kConfig), const Config> && Port<typename K::Port> &&
     Observer<typename K::Observer> && (!K::kConfig.preempt_rt || SleepingPort<typename K::Port>);
+
+namespace internal {
+// True; of the plain names' kernel, it makes files of two choices fail to link.
+template <Kernel K>
+constexpr bool linked_once() noexcept {
+  if constexpr (requires { K::kPlainNames; })
+    return one_choice<K> != nullptr;
+  else
+    return true;
+}
+}  // namespace internal
 
 }  // namespace nestlock
