@@ -13,6 +13,12 @@ foreach(config IN LISTS nestlock_configs)
           ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}"
           INCLUDES DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
 endforeach()
+if(nestlock_with_malloc)
+  install(TARGETS nestlock_malloc EXPORT nestlock_targets
+          ARCHIVE DESTINATION "${CMAKE_INSTALL_LIBDIR}"
+          INCLUDES DESTINATION "${CMAKE_INSTALL_INCLUDEDIR}")
+  install(TARGETS nestlock_malloc_preload LIBRARY DESTINATION "${CMAKE_INSTALL_LIBDIR}")
+endif()
 
 set(nestlock_cmake_dir "${CMAKE_INSTALL_LIBDIR}/cmake/nestlock")
 install(EXPORT nestlock_targets NAMESPACE nestlock:: FILE nestlockTargets.cmake
@@ -46,3 +52,8 @@ foreach(config IN LISTS nestlock_configs)
     install(FILES "${PROJECT_BINARY_DIR}/${kind}-${config}.pc" DESTINATION "${nestlock_pc_dir}")
   endforeach()
 endforeach()
+if(nestlock_with_malloc)
+  configure_file("${PROJECT_SOURCE_DIR}/cmake/nestlock-malloc.pc.in"
+                 "${PROJECT_BINARY_DIR}/nestlock-malloc.pc" @ONLY)
+  install(FILES "${PROJECT_BINARY_DIR}/nestlock-malloc.pc" DESTINATION "${nestlock_pc_dir}")
+endif()

@@ -1,11 +1,12 @@
-# The three targets of each configuration.
+# The three targets of each configuration, and malloc in the one of programs with threads.
 
 set(nestlock_sources "${PROJECT_SOURCE_DIR}/lib/page/page.cc" "${PROJECT_SOURCE_DIR}/lib/slab/slab.cc")
 if(NESTLOCK_PORT STREQUAL "hosted")
-  # The rest of lib/ is the hosted port, the process's own allocators, and the C face.
+  # The rest of lib/ is the hosted port, the process's own allocators, the C face and malloc.
   file(GLOB nestlock_sources CONFIGURE_DEPENDS
        "${PROJECT_SOURCE_DIR}/lib/port/*.cc" "${PROJECT_SOURCE_DIR}/lib/page/*.cc"
-       "${PROJECT_SOURCE_DIR}/lib/slab/*.cc" "${PROJECT_SOURCE_DIR}/lib/c/*.cc")
+       "${PROJECT_SOURCE_DIR}/lib/slab/*.cc" "${PROJECT_SOURCE_DIR}/lib/c/*.cc"
+       "${PROJECT_SOURCE_DIR}/lib/malloc/*.cc")
   set(THREADS_PREFER_PTHREAD_FLAG ON)
   find_package(Threads REQUIRED)
 endif()
@@ -66,3 +67,38 @@ foreach(config IN LISTS nestlock_configs)
   add_library(nestlock::${config} ALIAS nestlock_${config})
   add_library(nestlock::testing_${config} ALIAS nestlock_testing_${config})
 endforeach()
+
+# malloc, free and operator new for whoever links it (nestlock::malloc), or preloads it: the library
+# libnestlock_malloc.so stands by itself, for more threads, and brings no C++ library.
+set(nestlock_with_malloc OFF)
+if("smp" IN_LIST nestlock_configs AND NESTLOCK_PORT STREQUAL "hosted")
+  set(nestlock_with_malloc ON)
+  file(GLOB nestlock_malloc_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/lib/malloc/standard/*.cc")
+  add_library(nestlock_malloc STATIC ${nestlock_malloc_sources})
+  target_link_libraries(nestlock_malloc PUBLIC nestlock_smp)
+  # Asked for by name: else an archive's malloc would come only where the program itself calls it.
+  target_link_options(nestlock_malloc INTERFACE "LINKER:-u,malloc" "LINKER:-u,_Znwm")
+  set_target_properties(nestlock_malloc PROPERTIES OUTPUT_NAME nestlock-malloc EXPORT_NAME malloc
+                        CXX_EXTENSIONS OFF POSITION_INDEPENDENT_CODE ON)
+
+  set(nestlock_preload_sources ${nestlock_malloc_sources} ${nestlock_sources})
+  list(FILTER nestlock_preload_sources EXCLUDE REGEX "/lib/port/")
+  add_library(nestlock_malloc_preload SHARED ${nestlock_preload_sources}
+              "${PROJECT_SOURCE_DIR}/lib/port/config_stamp.cc")
+  set(nestlock_exports "${PROJECT_SOURCE_DIR}/lib/malloc/standard/exports.map")
+  target_compile_features(nestlock_malloc_preload PRIVATE cxx_std_20)
+  target_compile_definitions(nestlock_malloc_preload PRIVATE
+    NESTLOCK_CONFIG=smp NESTLOCK_MAX_CPUS=1024 NESTLOCK_PAGE_SHIFT=${NESTLOCK_PAGE_SHIFT})
+  target_include_directories(nestlock_malloc_preload PRIVATE "${PROJECT_SOURCE_DIR}/include")
+  target_link_options(nestlock_malloc_preload PRIVATE "LINKER:--version-script=${nestlock_exports}"
+                      "LINKER:--as-needed" -static-libgcc)
+  set_target_properties(nestlock_malloc_preload PROPERTIES OUTPUT_NAME nestlock_malloc
+                        CXX_EXTENSIONS OFF LINK_DEPENDS "${nestlock_exports}")
+  foreach(target nestlock_malloc nestlock_malloc_preload)
+    target_compile_options(${target} PRIVATE ${nestlock_optimise} -fno-exceptions -fno-rtti)
+    if(NOT NESTLOCK_INSTALL)
+      set_target_properties(${target} PROPERTIES EXCLUDE_FROM_ALL ON)
+    endif()
+  endforeach()
+  add_library(nestlock::malloc ALIAS nestlock_malloc)
+endif()

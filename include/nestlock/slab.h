@@ -74,6 +74,11 @@ class BasicSlabAllocator {
       return classes_[index_of(size)].alloc_sized(size, flags, kAnyNode, where);
     return size ? alloc_large(size, flags, where) : kZeroSize;
   }
+  // The fast path of kmalloc() alone, for a front end with slow paths of its own: an object that lies in
+  // this CPU's sheaf, else null. Any context.
+  [[gnu::always_inline]] void* kmalloc_at_hand(std::size_t size) noexcept {
+    return size - 1 < kMaxKmalloc ? classes_[index_of(size)].alloc_at_hand() : nullptr;
+  }
   void* kzalloc(std::size_t size, gfp flags, Place where = Place::here()) noexcept {
     return kmalloc(size, flags | gfp::zero, where);
   }
@@ -86,6 +91,15 @@ class BasicSlabAllocator {
     if (Page* const page = pages_->page_of(p); page && page->kind == Cache::kSlab) [[likely]]
       return static_cast<Cache*>(page->owner)->free_known(*page, p, "kfree", where);
     return free_other(p, true, where);
+  }
+  // The fast path of kfree() alone: false, and nothing done, where `p` does not go into this CPU's sheaf
+  // at once, for whatever reason. Any context; also before set_up().
+  [[gnu::always_inline]] bool kfree_at_hand(void* p) noexcept {
+    if (!pages_) [[unlikely]]
+      return false;
+    Page* const page = pages_->page_of(p);
+    return page && page->kind == Cache::kSlab &&
+           static_cast<Cache*>(page->owner)->free_at_hand(*page, p);
   }
   // kfree(), in its contexts and at its cost, of what was asked for with `size`. Debug kernels and
   // caches report another size (wrong_size) and free p all the same, as what it is.

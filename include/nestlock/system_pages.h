@@ -15,7 +15,11 @@ namespace nestlock {
 PageAllocator& system_pages() noexcept;
 
 namespace internal {
+// For a floor whose first call may come before the constructors: sets them up, unless they are. Any
+// context. False: this context interrupted it on its own thread.
+bool set_up_system_pages() noexcept;
+
 [[gnu::used]] inline const char* const system_pages_link_stamp = &NESTLOCK_LINK_STAMP;
-}
+}  // namespace internal
 
 }  // namespace nestlock

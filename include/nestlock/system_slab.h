@@ -10,6 +10,14 @@ namespace nestlock {
 // goes to the barn when its thread exits.
 SlabAllocator& system_slab() noexcept;
 
+namespace internal {
+// The same for the floor above: its fast paths compute no address, and its first call may come before
+// the constructors. set_up_system_slab(): any context; the first call's flags count. False: this context
+// interrupted it on its own thread.
+extern constinit SlabAllocator system_slab_object;
+bool set_up_system_slab(slab flags) noexcept;
+}  // namespace internal
+
 }  // namespace nestlock
 
 // Which floor of system_slab() and system_pages() a signal handler interrupted: Floor::none, page

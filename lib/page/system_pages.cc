@@ -5,6 +5,8 @@
 
 #include <cstdlib>
 
+#include "nestlock/port/hosted_once.h"
+
 namespace nestlock {
 namespace {
 
@@ -33,9 +35,8 @@ std::size_t wanted() noexcept {
                               : std::size_t{1} << 30;
 }
 
-// Before the first ordinary constructor. An address space too small for the range gets half, until
-// it fits.
-[[gnu::constructor(101)]] void set_up_system_pages() {
+// An address space too small for the range gets half, until it fits.
+void set_up() noexcept {
   for (std::size_t size = wanted(); size >= (std::size_t{4} << 20); size /= 2) {
     void* const range = reserve(size, PROT_NONE);
     if (!range) continue;
@@ -55,7 +56,15 @@ std::size_t wanted() noexcept {
   hosted::on_cpu_offline(hook);
 }
 
+// Before the first ordinary constructor.
+[[gnu::constructor(101)]] void set_up_early() { internal::set_up_system_pages(); }
+
 }  // namespace
+
+bool internal::set_up_system_pages() noexcept {
+  static constinit hosted::Once once;
+  return once.run(set_up);
+}
 
 PageAllocator& system_pages() noexcept { return pages; }
 

@@ -1,22 +1,30 @@
 #include "nestlock/system_slab.h"
 
+#include "nestlock/port/hosted_once.h"
+
 namespace nestlock {
 namespace {
 
-constinit SlabAllocator slabs;
-
-// After system_pages(), before the ordinary constructors. Hooks run in the reverse order of their
-// registration: the sheaves go home before the pages do.
-[[gnu::constructor(102)]] void set_up_system_slab() {
-  slabs.set_up(system_pages());
-  static constinit hosted::OfflineHook hook{
-      [](hosted::OfflineHook&, unsigned) noexcept { slabs.flush_cpu(); }, nullptr};
-  hosted::on_cpu_offline(hook);
-}
+// After system_pages(), before the ordinary constructors.
+[[gnu::constructor(102)]] void set_up_early() { internal::set_up_system_slab(slab::none); }
 
 }  // namespace
 
-SlabAllocator& system_slab() noexcept { return slabs; }
+constinit SlabAllocator internal::system_slab_object;
+
+// Offline hooks run in the reverse order of their registration: the sheaves go home before the pages do.
+bool internal::set_up_system_slab(slab flags) noexcept {
+  if (!set_up_system_pages()) return false;
+  static constinit hosted::Once once;
+  return once.run([flags]() noexcept {
+    system_slab_object.set_up(system_pages(), flags);
+    static constinit hosted::OfflineHook hook{
+        [](hosted::OfflineHook&, unsigned) noexcept { system_slab_object.flush_cpu(); }, nullptr};
+    hosted::on_cpu_offline(hook);
+  });
+}
+
+SlabAllocator& system_slab() noexcept { return internal::system_slab_object; }
 
 }  // namespace nestlock
 

@@ -13,6 +13,13 @@ NOT_UNDER_TSAN = select({
     "//conditions:default": [],
 })
 
+# What is loaded into programs that were built without.
+NOT_UNDER_SANITIZERS = select({
+    "//test/support:with_tsan": ["@platforms//:incompatible"],
+    "//test/support:with_asan": ["@platforms//:incompatible"],
+    "//conditions:default": [],
+})
+
 # Under AddressSanitizer only.
 UNDER_ASAN = select({
     "//test/support:with_asan": [],

@@ -2,17 +2,8 @@
 // or C++. Nobody else includes this.
 #pragma once
 
+#include "nestlock/config/c_linkage.h"
 #include "nestlock/config/choice.h"
-
-#if defined(__cplusplus)
-#define NESTLOCK_C_BEGIN extern "C" {
-#define NESTLOCK_C_END }
-#define NESTLOCK_C_NOEXCEPT noexcept
-#else
-#define NESTLOCK_C_BEGIN
-#define NESTLOCK_C_END
-#define NESTLOCK_C_NOEXCEPT
-#endif
 
 // A function of the C face is called nestlock_spin_lock() in the source and nestlock_up_spin_lock
 // (or whatever the configuration is) in the object file. So a C object that was compiled for
@@ -22,9 +13,6 @@
 #define NESTLOCK_SYMBOL(name)                         \
   NESTLOCK_C_NOEXCEPT __asm__(NESTLOCK_INTERNAL_TEXT( \
       __USER_LABEL_PREFIX__) "nestlock_" NESTLOCK_INTERNAL_TEXT(NESTLOCK_CONFIG) "_" name)
-
-// The compiler warns where such a function's answer is not looked at.
-#define NESTLOCK_MUST_CHECK __attribute__((warn_unused_result))
 
 // In a debug configuration the functions that a report may be about take the place of the call,
 // too: NESTLOCK_PLACE ends the parameters, NESTLOCK_HERE the arguments (which c/places.h adds

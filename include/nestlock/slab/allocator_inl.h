@@ -24,7 +24,7 @@ bool BasicSlabAllocator<K, L>::set_up(Pages& pages, slab flags) noexcept {
   for (unsigned i = 0; i < kClasses; ++i) {
     const std::uint32_t size = class_size(i);
     const bool power = (size & (size - 1)) == 0;
-    classes_[i].set_up(*this, kNames[i], size, power ? size : 8, flags, nullptr, 0);
+    classes_[i].set_up(*this, kNames[i], size, power ? size : size & -size, flags, nullptr, 0);
   }
   reclaim_.slabs = this;
   reclaim_.shrink = [](Shrinker& s) noexcept {

@@ -153,6 +153,8 @@ class BasicKmemCache {
   }
 
   void* pop_here() noexcept;
+  void* alloc_at_hand() noexcept;
+  bool free_at_hand(Page& p, void* object) noexcept;
   // `size`: the bytes that were asked for, which a debug cache watches
   void* alloc_sized(std::size_t size, gfp flags, int node, Place where) noexcept;
   void* alloc_nolock_sized(std::size_t size, gfp flags, int node, SlabRefusal* why,

@@ -38,6 +38,26 @@ template <Kernel K, LockPolicy L>
   return true;
 }
 
+// The fast paths and nothing behind them.
+template <Kernel K, LockPolicy L>
+[[gnu::always_inline]] inline void* BasicKmemCache<K, L>::alloc_at_hand() noexcept {
+  if (attention_.load(internal::kRelaxed) || !L::may_try()) [[unlikely]]
+    return nullptr;
+  return given(pop_here());
+}
+
+template <Kernel K, LockPolicy L>
+[[gnu::always_inline]] inline bool BasicKmemCache<K, L>::free_at_hand(Page& p,
+                                                                      void* object) noexcept {
+  if (attention_.load(internal::kRelaxed) || !L::may_try() || !may_push(p, object)) [[unlikely]]
+    return false;
+  taken(object);
+  if (push_here(object)) [[likely]]
+    return true;
+  given(object);
+  return false;
+}
+
 template <Kernel K, LockPolicy L>
 inline void* BasicKmemCache<K, L>::alloc(gfp flags, int node, Place where) noexcept {
   return alloc_sized(object_size_, flags, node, where);

@@ -1,0 +1,180 @@
+#include "heap.h"
+
+#include <bit>
+#include <cerrno>
+#include <cstring>
+
+#include "bad_pointer.h"
+#include "mapped.h"
+#include "reserve.h"
+
+namespace nestlock::heap {
+namespace {
+
+using Port = HostedPort<kBuiltConfig>;
+constexpr auto& slabs = internal::system_slab_object;
+
+// Before everything that the program constructs.
+[[gnu::constructor(101)]] void set_up_early() { internal::set_up_system_slab(slab::none); }
+
+// Whether this call interrupted the allocator on its own thread where that holds a lock, so that it must
+// not wait for one. The barns', lists' and zones' locks are held with irqs masked only; a handler that the
+// library does not know comes all the same, and finds them masked. (The CPU's own locks are held with irqs
+// on, but nobody waits for these.) Between the locks everything is as an interrupt may find it. Where
+// SpinLock sleeps its holder masks nothing: there every lock is looked at.
+bool must_not_wait() noexcept {
+  if constexpr (kBuiltConfig.preempt_rt) return slabs.interrupted() != Floor::none;
+  return Port::irqs_disabled();
+}
+
+void* no_memory() noexcept {
+  errno = ENOMEM;
+  return nullptr;
+}
+
+// Null: not at hand, and what there is in this library's range of addresses is used up.
+void* from_slabs(std::size_t size, bool nolock) noexcept {
+  // No gfp::reclaim: what it asks others to give back is theirs to be waited for, in task context only.
+  constexpr gfp kFlags = gfp::nowait | gfp::nowarn;
+  return nolock ? slabs.kmalloc_nolock(size, gfp::nowarn) : slabs.kmalloc(size, kFlags);
+}
+
+// By the nolock rules, then from the reserve, then the kernel: that one holds no lock of ours.
+void* in_emergency(std::size_t size, std::size_t align, bool set_up) noexcept {
+  if (align > kAlign) size = std::bit_ceil(size < align ? align : size);
+  void* p = set_up ? from_slabs(size, true) : nullptr;
+  if (!p) p = reserve::take(size);
+  return p ? p : mapped::allocate(size, align);
+}
+
+bool in_range(const void* block) noexcept { return slabs.pages().page_of(block) != nullptr; }
+
+}  // namespace
+
+void* allocate_slow(std::size_t size) noexcept {
+  if (size > PTRDIFF_MAX) return no_memory();
+  const bool set_up = internal::set_up_system_slab(slab::none);
+  void* p = nullptr;
+  if (size <= kLargest) {
+    if (!set_up || must_not_wait())
+      p = in_emergency(size, kAlign, set_up);
+    else
+      p = from_slabs(size, false);
+  }
+  if (!p) p = mapped::allocate(size, kAlign);
+  return p ? p : no_memory();
+}
+
+void free_slow(void* block, const char* call) noexcept {
+  if (!block) return;
+  const int saved = errno;
+  bool ours = false;
+  const char* what = "no block begins there, or it is free already";
+  if (reserve::owns(block)) {
+    ours = reserve::give(block);
+  } else if (internal::set_up_system_slab(slab::none) && in_range(block)) {
+    ours = must_not_wait() ? slabs.kfree_nolock(block) : slabs.kfree(block);
+  } else {
+    ours = mapped::release(block);
+    what = "it lies nowhere in this allocator's memory";
+  }
+  if (!ours) bad_pointer(call, block, what);
+  errno = saved;
+}
+
+std::size_t usable_size(const void* block, const char* call) noexcept {
+  if (!block) return 0;
+  const std::size_t size = reserve::owns(block) ? reserve::size_of(block)
+                           : internal::set_up_system_slab(slab::none) && in_range(block)
+                               ? slabs.ksize(block)
+                               : mapped::size_of(block);
+  if (!size) bad_pointer(call, block, "no block begins there");
+  return size;
+}
+
+void* allocate_zeroed(std::size_t n, std::size_t size) noexcept {
+  std::size_t bytes;
+  if (__builtin_mul_overflow(n, size, &bytes)) return no_memory();
+  void* const p = allocate(bytes);
+  // What the kernel has just mapped is zero.
+  if (p && (bytes <= kLargest || in_range(p))) std::memset(p, 0, bytes);
+  return p;
+}
+
+void* reallocate(void* block, std::size_t size) noexcept {
+  if (!block) return allocate(size);
+  if (size > PTRDIFF_MAX) return no_memory();
+  const std::size_t old = usable_size(block, "realloc");
+  if (size <= old && (size > old / 2 || old <= 2 * kAlign)) return block;
+  // (Where the kernel cannot move it as a whole it is copied.)
+  if (old > kLargest && size > kLargest && !in_range(block))
+    if (void* const moved = mapped::resize(block, size)) return moved;
+  void* const fresh = allocate(size);
+  if (!fresh) return nullptr;
+  std::memcpy(fresh, block, old < size ? old : size);
+  free(block, "realloc");
+  return fresh;
+}
+
+void* reallocate_array(void* block, std::size_t n, std::size_t size) noexcept {
+  std::size_t bytes;
+  return __builtin_mul_overflow(n, size, &bytes) ? no_memory() : reallocate(block, bytes);
+}
+
+void* allocate_aligned(std::size_t align, std::size_t size) noexcept {
+  if (!std::has_single_bit(align)) {
+    errno = EINVAL;
+    return nullptr;
+  }
+  if (align <= kAlign) return allocate(size);
+  if (size > PTRDIFF_MAX || align > PTRDIFF_MAX) return no_memory();
+  void* p = nullptr;
+  if (size <= kLargest && align <= kLargest) {
+    const bool set_up = internal::set_up_system_slab(slab::none);
+    if (!set_up || must_not_wait())
+      p = in_emergency(size, align, set_up);
+    else
+      p = from_slabs(std::bit_ceil(size < align ? align : size), false);  // aligned to its size
+  }
+  if (!p) p = mapped::allocate(size, align);
+  return p ? p : no_memory();
+}
+
+int posix_memalign(void** block, std::size_t align, std::size_t size) noexcept {
+  if (!std::has_single_bit(align) || align % sizeof(void*)) return EINVAL;
+  const int saved = errno;
+  void* const p = allocate_aligned(align, size);
+  errno = saved;
+  if (!p) return ENOMEM;
+  *block = p;
+  return 0;
+}
+
+void* allocate_pages(std::size_t size) noexcept {
+  if (size > PTRDIFF_MAX) return no_memory();
+  return allocate_aligned(kPageSize, (size + kPageSize - 1) & ~(kPageSize - 1));
+}
+
+bool trim() noexcept {
+  if (!internal::set_up_system_slab(slab::none) || must_not_wait()) return false;
+  return slabs.shrink_all() != 0;
+}
+
+Counts counts() noexcept {
+  Counts c{};
+  if (internal::set_up_system_slab(slab::none)) {
+    PageAllocator& pages = slabs.pages();
+    for (unsigned n = 0; n < pages.nodes(); ++n) {
+      const PageStats s = pages.stats(n);
+      c.committed += s.committed * kPageSize;
+      c.in_use += (s.committed - s.free - s.isolated - s.cached - s.parked) * kPageSize;
+    }
+  }
+  const mapped::Counts m = mapped::counts();
+  c.mapped = m.bytes;
+  c.mapped_blocks = m.blocks;
+  c.reserve_taken = reserve::taken();
+  return c;
+}
+
+}  // namespace nestlock::heap

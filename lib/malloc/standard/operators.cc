@@ -1,0 +1,92 @@
+// operator new and delete in all their forms. (A C++ library's own call malloc and free, and would do:
+// these save the jump.)
+//
+// No exception is thrown from here by name: a C program that this library is preloaded into has no C++
+// library, and must not get one. Where there is one its functions do it.
+#include <cstdlib>
+#include <new>
+
+#include "../heap.h"
+
+namespace heap = nestlock::heap;
+
+// The C++ library's: to throw bad_alloc, and what a program has set as its new_handler.
+namespace std {
+[[gnu::weak, noreturn]] void __throw_bad_alloc();
+[[gnu::weak]] new_handler get_new_handler() noexcept;
+}  // namespace std
+
+namespace {
+
+// Asks the program's new_handler, as often as there is one; null: there is none.
+template <class Allocate>
+[[gnu::cold, gnu::noinline]] void* again(Allocate allocate) {
+  for (;;) {
+    const std::new_handler h = std::get_new_handler ? std::get_new_handler() : nullptr;
+    if (!h) return nullptr;
+    h();
+    if (void* const p = allocate()) return p;
+  }
+}
+
+[[noreturn]] void fail() {
+  if (std::__throw_bad_alloc) std::__throw_bad_alloc();
+  std::abort();
+}
+
+void* get(std::size_t size) {
+  if (void* const p = heap::allocate(size)) [[likely]]
+    return p;
+  if (void* const p = again([size] { return heap::allocate(size); })) return p;
+  fail();
+}
+void* get(std::size_t size, std::align_val_t align) {
+  const auto a = static_cast<std::size_t>(align);
+  if (void* const p = heap::allocate_aligned(a, size)) [[likely]]
+    return p;
+  if (void* const p = again([=] { return heap::allocate_aligned(a, size); })) return p;
+  fail();
+}
+
+// No new_handler is asked: one may throw, which nobody here could catch.
+void* get_nothrow(std::size_t size) noexcept { return heap::allocate(size); }
+void* get_nothrow(std::size_t size, std::align_val_t align) noexcept {
+  return heap::allocate_aligned(static_cast<std::size_t>(align), size);
+}
+void put(void* p, const char* call) noexcept { heap::free(p, call); }
+constexpr const char* kDelete = "operator delete";
+
+}  // namespace
+
+// Whatever else is hidden: the C++ library and other libraries call these.
+#pragma GCC visibility push(default)
+
+void* operator new(std::size_t n) { return get(n); }
+void* operator new[](std::size_t n) { return get(n); }
+void* operator new(std::size_t n, std::align_val_t a) { return get(n, a); }
+void* operator new[](std::size_t n, std::align_val_t a) { return get(n, a); }
+
+using Nothrow = const std::nothrow_t&;
+void* operator new(std::size_t n, Nothrow) noexcept { return get_nothrow(n); }
+void* operator new[](std::size_t n, Nothrow) noexcept { return get_nothrow(n); }
+void* operator new(std::size_t n, std::align_val_t a, Nothrow) noexcept {
+  return get_nothrow(n, a);
+}
+void* operator new[](std::size_t n, std::align_val_t a, Nothrow) noexcept {
+  return get_nothrow(n, a);
+}
+
+void operator delete(void* p) noexcept { put(p, kDelete); }
+void operator delete[](void* p) noexcept { put(p, kDelete); }
+void operator delete(void* p, std::size_t) noexcept { put(p, kDelete); }
+void operator delete[](void* p, std::size_t) noexcept { put(p, kDelete); }
+void operator delete(void* p, std::align_val_t) noexcept { put(p, kDelete); }
+void operator delete[](void* p, std::align_val_t) noexcept { put(p, kDelete); }
+void operator delete(void* p, std::size_t, std::align_val_t) noexcept { put(p, kDelete); }
+void operator delete[](void* p, std::size_t, std::align_val_t) noexcept { put(p, kDelete); }
+void operator delete(void* p, Nothrow) noexcept { put(p, kDelete); }
+void operator delete[](void* p, Nothrow) noexcept { put(p, kDelete); }
+void operator delete(void* p, std::align_val_t, Nothrow) noexcept { put(p, kDelete); }
+void operator delete[](void* p, std::align_val_t, Nothrow) noexcept { put(p, kDelete); }
+
+#pragma GCC visibility pop

@@ -1,0 +1,235 @@
+// What malloc's functions promise, under their own names, in one program with the slab floor.
+#include "nestlock/malloc.h"
+
+#include <cerrno>
+#include <cstdint>
+#include <cstring>
+#include <thread>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "nestlock/system_slab.h"
+
+namespace nestlock {
+namespace {
+
+constexpr std::size_t kMiB = std::size_t{1} << 20;
+const std::size_t kSizes[] = {
+    0,    1,    8,    15,   16,   17,    24,    63,   64,       65,       100,           192,
+    1000, 1024, 1025, 8192, 8193, 20000, 65536, kMiB, kMiB + 1, 3 * kMiB, 5 * kMiB + 123};
+
+unsigned char pattern(const void* p, std::size_t i) {
+  return static_cast<unsigned char>((reinterpret_cast<std::uintptr_t>(p) >> 4) + i * 7);
+}
+void fill(void* p, std::size_t size) {
+  for (std::size_t i = 0; i < size; ++i) static_cast<unsigned char*>(p)[i] = pattern(p, i);
+}
+// `as`: the block that it was filled as.
+bool is_filled(const void* p, std::size_t size, const void* as) {
+  for (std::size_t i = 0; i < size; ++i)
+    if (static_cast<const unsigned char*>(p)[i] != pattern(as, i)) return false;
+  return true;
+}
+
+TEST(Malloc, BlocksAreAlignedAndDoNotOverlap) {
+  std::vector<std::pair<void*, std::size_t>> blocks;
+  for (int round = 0; round < 3; ++round) {
+    for (const std::size_t size : kSizes) {
+      void* const p = nestlock_malloc(size);
+      ASSERT_NE(p, nullptr) << size;
+      EXPECT_EQ(reinterpret_cast<std::uintptr_t>(p) % 16, 0u) << size;
+      EXPECT_GE(nestlock_malloc_usable_size(p), size);
+      fill(p, size);
+      blocks.emplace_back(p, size);
+    }
+  }
+  for (const auto& [p, size] : blocks) {
+    EXPECT_TRUE(is_filled(p, size, p)) << size;
+    nestlock_free(p);
+  }
+}
+
+TEST(Malloc, AllThatIsUsableMayBeWrittenTo) {
+  std::vector<void*> blocks;
+  for (const std::size_t size : kSizes) blocks.push_back(nestlock_malloc(size));
+  for (void* const p : blocks) fill(p, nestlock_malloc_usable_size(p));
+  for (void* const p : blocks) {
+    EXPECT_TRUE(is_filled(p, nestlock_malloc_usable_size(p), p));
+    nestlock_free(p);
+  }
+  EXPECT_EQ(nestlock_malloc_usable_size(nullptr), 0u);
+}
+
+TEST(Malloc, CallocIsZeroWhereMemoryWasUsed) {
+  for (const std::size_t size : kSizes) {
+    void* const was = nestlock_malloc(size);
+    std::memset(was, 0xff, nestlock_malloc_usable_size(was));
+    nestlock_free(was);
+    auto* const p = static_cast<unsigned char*>(nestlock_calloc(size, 1));
+    ASSERT_NE(p, nullptr);
+    for (std::size_t i = 0; i < size; ++i) ASSERT_EQ(p[i], 0) << size << " at " << i;
+    nestlock_free(p);
+  }
+}
+
+TEST(Malloc, ReallocKeepsTheContents) {
+  for (const std::size_t from : kSizes) {
+    for (const std::size_t to : kSizes) {
+      void* const p = nestlock_malloc(from);
+      fill(p, from);
+      void* const was = p;
+      void* const q = nestlock_realloc(p, to);
+      ASSERT_NE(q, nullptr);
+      EXPECT_EQ(reinterpret_cast<std::uintptr_t>(q) % 16, 0u);
+      EXPECT_GE(nestlock_malloc_usable_size(q), to);
+      EXPECT_TRUE(is_filled(q, from < to ? from : to, was)) << from << " to " << to;
+      nestlock_free(q);
+    }
+  }
+}
+
+TEST(Malloc, ReallocMovesLargeBlocksAndForgetsWhereTheyWere) {
+  const std::size_t mapped = nestlock_malloc_counts().mapped;
+  void* p = nestlock_malloc(2 * kMiB);
+  const void* const first = p;
+  fill(p, 64);
+  for (std::size_t size = 4 * kMiB; size <= 64 * kMiB; size *= 2) {
+    void* const wall = nestlock_malloc(2 * kMiB);  // perhaps in the way of growth in place
+    p = nestlock_realloc(p, size);
+    ASSERT_NE(p, nullptr);
+    EXPECT_EQ(nestlock_malloc_counts().mapped, mapped + size + 2 * kMiB);
+    EXPECT_EQ(nestlock_malloc_usable_size(p), size);
+    nestlock_free(wall);
+  }
+  static_cast<char*>(p)[64 * kMiB - 1] = 1;
+  p = nestlock_realloc(p, 100);
+  EXPECT_TRUE(is_filled(p, 64, first));
+  EXPECT_EQ(nestlock_malloc_counts().mapped, mapped) << "small again: none of it is left mapped";
+  nestlock_free(p);
+}
+
+TEST(Malloc, WhatCannotBeIsNullAndLeavesTheBlock) {
+  const std::size_t too_much = std::size_t{PTRDIFF_MAX} + 1;
+  volatile std::size_t half = SIZE_MAX / 2 + 2;  // the compiler must not judge it
+  void* const p = nestlock_malloc(100);
+  fill(p, 100);
+  const auto refused = [](void* q) {
+    const bool right = q == nullptr && errno == ENOMEM;
+    errno = 0;
+    return right;
+  };
+  errno = 0;
+  EXPECT_TRUE(refused(nestlock_malloc(too_much)));
+  EXPECT_TRUE(refused(nestlock_malloc(SIZE_MAX)));
+  EXPECT_TRUE(refused(nestlock_malloc(std::size_t{PTRDIFF_MAX} - 100)));
+  EXPECT_TRUE(refused(nestlock_calloc(half, 2)));
+  EXPECT_TRUE(refused(nestlock_realloc(p, too_much)));
+  EXPECT_TRUE(refused(nestlock_reallocarray(p, half, 2)));
+  EXPECT_TRUE(refused(nestlock_aligned_alloc(64, too_much)));
+  EXPECT_TRUE(refused(nestlock_aligned_alloc(too_much, 64)));
+  EXPECT_TRUE(refused(nestlock_pvalloc(SIZE_MAX)));
+  void* out = p;
+  EXPECT_EQ(nestlock_posix_memalign(&out, 64, too_much), ENOMEM);
+  EXPECT_EQ(out, p);
+  EXPECT_EQ(errno, 0) << "posix_memalign answers by its result";
+  EXPECT_TRUE(is_filled(p, 100, p));
+  nestlock_free(p);
+}
+
+TEST(Malloc, AlignmentsOfEverySize) {
+  for (std::size_t align = 1; align <= 16 * kMiB; align *= 2) {
+    for (const std::size_t size : {std::size_t{1}, std::size_t{100}, std::size_t{5000}, kMiB + 5}) {
+      void* const p = nestlock_aligned_alloc(align, size);
+      ASSERT_NE(p, nullptr) << align << ", " << size;
+      EXPECT_EQ(reinterpret_cast<std::uintptr_t>(p) % align, 0u);
+      fill(p, size);
+      EXPECT_TRUE(is_filled(p, size, p));
+      nestlock_free_aligned_sized(p, align, size);
+    }
+  }
+  void* const page = nestlock_valloc(10);
+  EXPECT_EQ(reinterpret_cast<std::uintptr_t>(page) % kPageSize, 0u);
+  void* const pages = nestlock_pvalloc(kPageSize + 1);
+  EXPECT_EQ(reinterpret_cast<std::uintptr_t>(pages) % kPageSize, 0u);
+  EXPECT_GE(nestlock_malloc_usable_size(pages), 2 * kPageSize);
+  nestlock_free(page);
+  nestlock_free(pages);
+}
+
+TEST(Malloc, OtherAlignmentsAreRefused) {
+  for (const std::size_t align : {std::size_t{0}, std::size_t{3}, std::size_t{24}, SIZE_MAX}) {
+    errno = 0;
+    EXPECT_EQ(nestlock_aligned_alloc(align, 100), nullptr);
+    EXPECT_EQ(errno, EINVAL);
+    errno = 0;
+    EXPECT_EQ(nestlock_memalign(align, 100), nullptr);
+    EXPECT_EQ(errno, EINVAL);
+    void* p = nullptr;
+    EXPECT_EQ(nestlock_posix_memalign(&p, align, 100), EINVAL);
+  }
+  void* p = nullptr;
+  EXPECT_EQ(nestlock_posix_memalign(&p, 4, 100), EINVAL) << "less than a pointer";
+}
+
+TEST(Malloc, FreeKeepsErrno) {
+  for (const std::size_t size : kSizes) {
+    void* const p = nestlock_malloc(size);
+    errno = 1234;
+    nestlock_free(p);
+    EXPECT_EQ(errno, 1234) << size;
+  }
+  nestlock_free(nullptr);
+  EXPECT_EQ(errno, 1234);
+}
+
+TEST(Malloc, WhatIsFreedIsUsedAgain) {
+  const std::size_t committed = nestlock_malloc_counts().committed;
+  for (int i = 0; i < 100000; ++i) {
+    void* const p = nestlock_malloc(4000);
+    static_cast<char*>(p)[0] = 1;
+    nestlock_free_sized(p, 4000);
+  }
+  EXPECT_LE(nestlock_malloc_counts().committed, committed + 4 * kMiB);
+}
+
+TEST(Malloc, FreedOnAnotherThread) {
+  constexpr int kBlocks = 20000;
+  std::vector<void*> blocks(kBlocks);
+  std::thread([&] {
+    for (int i = 0; i < kBlocks; ++i) {
+      blocks[i] = nestlock_malloc(i % 3000);
+      if (blocks[i]) fill(blocks[i], i % 3000);
+    }
+  }).join();
+  for (int i = 0; i < kBlocks; ++i) {
+    ASSERT_TRUE(blocks[i] && is_filled(blocks[i], i % 3000, blocks[i]));
+    nestlock_free(blocks[i]);
+  }
+}
+
+TEST(MallocDeathTest, WhatIsNoBlockIsNamed) {
+  int on_the_stack = 0;
+  EXPECT_DEATH(nestlock_free(&on_the_stack),
+               "nestlock malloc: free\\(0x[0-9a-f]+\\): it lies nowhere");
+  char* const p = static_cast<char*>(nestlock_malloc(100));
+  EXPECT_DEATH(nestlock_free(p + 8), "free\\(0x[0-9a-f]+\\): no block begins there");
+  EXPECT_DEATH((void)!nestlock_realloc(p + 8, 10),
+               "realloc\\(0x[0-9a-f]+\\): no block begins there");
+  EXPECT_DEATH((void)nestlock_malloc_usable_size(&on_the_stack), "malloc_usable_size\\(0x");
+  nestlock_free(p);
+  char* const large = static_cast<char*>(nestlock_malloc(2 * kMiB));
+  EXPECT_DEATH(nestlock_free_sized(large + kPageSize, 1), "free_sized\\(0x");
+  nestlock_free(large);
+  EXPECT_DEATH(nestlock_free(large), "free\\(0x");
+}
+
+TEST(MallocDeathTest, FreedTwice) {
+  for (const std::size_t size : {std::size_t{100}, std::size_t{20000}, 2 * kMiB}) {
+    void* const p = nestlock_malloc(size);
+    nestlock_free(p);
+    EXPECT_DEATH(nestlock_free(p), "free\\(0x[0-9a-f]+\\): ") << size;
+  }
+}
+
+}  // namespace
+}  // namespace nestlock

@@ -1,0 +1,101 @@
+#!/usr/bin/env bash
+# Real programs, unchanged, with libnestlock_malloc.so preloaded: each does what it does without. Those
+# that are not installed are named.
+#
+#   preload_test.sh LIBRARY
+set -u -o pipefail
+
+library=$(readlink -f "${1:?usage: preload_test.sh LIBRARY}") || exit 2
+work=$(mktemp -d "${TEST_TMPDIR:-/tmp}/preload_test.XXXXXX") || exit 2
+trap 'rm -rf -- "$work"' EXIT
+cd "$work" || exit 2
+export HOME="$work" LC_ALL=C
+checks=0 failed=0 absent=
+
+preloaded() { LD_PRELOAD="$library" "$@"; }
+fail() {
+  failed=$((failed + 1))
+  echo "FAILED: $1"
+  sed 's/^/  | /' log | head -n 20
+}
+# same WHAT PROGRAM ARGUMENTS: prints and answers the same, preloaded or not.
+same() {
+  local what=$1 plain status
+  shift
+  if ! command -v "$1" >/dev/null; then
+    case " $absent " in *" $1 "*) ;; *) absent="$absent $1" ;; esac
+    return
+  fi
+  checks=$((checks + 1))
+  "$@" >plain 2>/dev/null </dev/null
+  plain=$?
+  preloaded "$@" >out 2>log </dev/null
+  status=$?
+  [ "$status" = "$plain" ] || fail "$what: ends with $status, without the library with $plain"
+  cmp -s plain out || { diff plain out | head -n 5 >>log; fail "$what: prints something else"; }
+}
+
+# That it is in use at all: nobody else's free() says this.
+checks=$((checks + 1))
+cat >free.py <<'END'
+import ctypes
+ctypes.CDLL(None).free(ctypes.c_void_p(0x1234))
+END
+if command -v python3 >/dev/null; then
+  (ulimit -c 0; preloaded python3 free.py) >out 2>log
+  grep -q '^nestlock malloc: free(0x1234): it lies nowhere' log || fail "the library is not in use"
+fi
+
+cat >json_threads.py <<'END'
+import json, threading, zlib
+totals = []
+def work(n):
+    total = 0
+    for i in range(2000):
+        text = json.dumps({"n": n, "list": list(range(i % 100)), "text": "x" * (i % 500)})
+        total = zlib.crc32(json.dumps(json.loads(text)).encode(), total)
+    totals.append(total)
+threads = [threading.Thread(target=work, args=(n,)) for n in range(4)]
+for t in threads: t.start()
+for t in threads: t.join()
+print(sorted(totals))
+END
+same "python3: json in four threads" python3 json_threads.py
+cat >forks.py <<'END'
+import os
+for i in range(20):
+    pid = os.fork()
+    if not pid:
+        x = ["child" * n for n in range(1000)]
+        os._exit(len(x) % 251)
+    print(os.waitpid(pid, 0)[1])
+END
+same "python3: fork" python3 forks.py
+same "perl: hashes and regular expressions" perl -e '
+  my %h; for my $i (1 .. 20000) { $h{"k$i"} = "x" x ($i % 300) . $i }
+  my $n = grep { /7/ } values %h; print "$n\n"'
+mkdir repository && (cd repository && {
+  git init -q . && seq 1 20000 >numbers && git add numbers
+  git -c user.name=n -c user.email=e@example.org commit -q -m one --date='2026-01-01T00:00:00Z'
+}) >/dev/null 2>&1
+same "git: log" git -C repository log --stat --format=%s
+same "git: pack and check" git -C repository fsck --full
+cat >program.cc <<'END'
+#include <algorithm>
+#include <map>
+#include <string>
+#include <vector>
+std::map<std::string, std::vector<int>> m;
+int main() { std::sort(m["x"].begin(), m["x"].end()); return 0; }
+END
+same "g++: compile, assemble, link" g++ -O1 -o program program.cc
+same "sqlite3: a table and an index" sqlite3 :memory: '
+  create table t(a integer primary key, b text);
+  with recursive n(i) as (select 1 union all select i + 1 from n where i < 20000)
+    insert into t select i, hex(i * 7919) from n;
+  create index tb on t(b); select count(*), min(b), max(b) from t where b > "3";'
+seq 1 400000 >numbers
+same "xz: two threads" xz -T2 --block-size=500000 -c numbers
+
+echo "$checks checks, $failed failed${absent:+; not installed:$absent}"
+[ "$failed" = 0 ] && [ "$checks" -ge 5 ]
