@@ -55,5 +55,7 @@ typedef struct nestlock_malloc_counts_t {
   size_t reserve_taken;  // blocks of the emergency reserve that were given, ever
 } nestlock_malloc_counts_t;
 nestlock_malloc_counts_t nestlock_malloc_counts(void) NESTLOCK_C_NOEXCEPT;
+// Not in a handler. The same and each size's, as text, of at most `size` bytes; returns its length.
+size_t nestlock_malloc_stats(char *out, size_t size) NESTLOCK_C_NOEXCEPT;
 
 NESTLOCK_C_END

@@ -12,10 +12,10 @@ SlabAllocator& system_slab() noexcept;
 
 namespace internal {
 // The same for the floor above: its fast paths compute no address, and its first call may come before
-// the constructors. set_up_system_slab(): any context; the first call's flags count. False: this context
+// the constructors. set_up_system_slab(): any context; the first call asks its `flags`. False: this context
 // interrupted it on its own thread.
 extern constinit SlabAllocator system_slab_object;
-bool set_up_system_slab(slab flags) noexcept;
+bool set_up_system_slab(slab (*flags)() noexcept) noexcept;
 }  // namespace internal
 
 }  // namespace nestlock

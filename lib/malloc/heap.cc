@@ -2,6 +2,7 @@
 
 #include <bit>
 #include <cerrno>
+#include <cstdlib>
 #include <cstring>
 
 #include "bad_pointer.h"
@@ -14,8 +15,17 @@ namespace {
 using Port = HostedPort<kBuiltConfig>;
 constexpr auto& slabs = internal::system_slab_object;
 
-// Before everything that the program constructs.
-[[gnu::constructor(101)]] void set_up_early() { internal::set_up_system_slab(slab::none); }
+// What the program's environment asks for: NESTLOCK_MALLOC=debug watches every block up to 8 KiB.
+slab flags() noexcept {
+  const char* const asked = std::getenv("NESTLOCK_MALLOC");
+  return asked && std::strcmp(asked, "debug") == 0 ? slab::debug : slab::none;
+}
+
+// False: this context interrupted it on its own thread.
+bool set_up() noexcept { return internal::set_up_system_slab(flags); }
+
+// Before everything that the program constructs, and before the slab floor's own.
+[[gnu::constructor(101)]] void set_up_early() { set_up(); }
 
 // Whether this call interrupted the allocator on its own thread where that holds a lock, so that it must
 // not wait for one. The barns', lists' and zones' locks are held with irqs masked only; a handler that the
@@ -40,9 +50,9 @@ void* from_slabs(std::size_t size, bool nolock) noexcept {
 }
 
 // By the nolock rules, then from the reserve, then the kernel: that one holds no lock of ours.
-void* in_emergency(std::size_t size, std::size_t align, bool set_up) noexcept {
+void* in_emergency(std::size_t size, std::size_t align, bool ready) noexcept {
   if (align > kAlign) size = std::bit_ceil(size < align ? align : size);
-  void* p = set_up ? from_slabs(size, true) : nullptr;
+  void* p = ready ? from_slabs(size, true) : nullptr;
   if (!p) p = reserve::take(size);
   return p ? p : mapped::allocate(size, align);
 }
@@ -53,11 +63,11 @@ bool in_range(const void* block) noexcept { return slabs.pages().page_of(block) 
 
 void* allocate_slow(std::size_t size) noexcept {
   if (size > PTRDIFF_MAX) return no_memory();
-  const bool set_up = internal::set_up_system_slab(slab::none);
+  const bool ready = set_up();
   void* p = nullptr;
   if (size <= kLargest) {
-    if (!set_up || must_not_wait())
-      p = in_emergency(size, kAlign, set_up);
+    if (!ready || must_not_wait())
+      p = in_emergency(size, kAlign, ready);
     else
       p = from_slabs(size, false);
   }
@@ -72,7 +82,7 @@ void free_slow(void* block, const char* call) noexcept {
   const char* what = "no block begins there, or it is free already";
   if (reserve::owns(block)) {
     ours = reserve::give(block);
-  } else if (internal::set_up_system_slab(slab::none) && in_range(block)) {
+  } else if (set_up() && in_range(block)) {
     ours = must_not_wait() ? slabs.kfree_nolock(block) : slabs.kfree(block);
   } else {
     ours = mapped::release(block);
@@ -84,10 +94,9 @@ void free_slow(void* block, const char* call) noexcept {
 
 std::size_t usable_size(const void* block, const char* call) noexcept {
   if (!block) return 0;
-  const std::size_t size = reserve::owns(block) ? reserve::size_of(block)
-                           : internal::set_up_system_slab(slab::none) && in_range(block)
-                               ? slabs.ksize(block)
-                               : mapped::size_of(block);
+  const std::size_t size = reserve::owns(block)          ? reserve::size_of(block)
+                           : set_up() && in_range(block) ? slabs.ksize(block)
+                                                         : mapped::size_of(block);
   if (!size) bad_pointer(call, block, "no block begins there");
   return size;
 }
@@ -130,9 +139,9 @@ void* allocate_aligned(std::size_t align, std::size_t size) noexcept {
   if (size > PTRDIFF_MAX || align > PTRDIFF_MAX) return no_memory();
   void* p = nullptr;
   if (size <= kLargest && align <= kLargest) {
-    const bool set_up = internal::set_up_system_slab(slab::none);
-    if (!set_up || must_not_wait())
-      p = in_emergency(size, align, set_up);
+    const bool ready = set_up();
+    if (!ready || must_not_wait())
+      p = in_emergency(size, align, ready);
     else
       p = from_slabs(std::bit_ceil(size < align ? align : size), false);  // aligned to its size
   }
@@ -156,13 +165,13 @@ void* allocate_pages(std::size_t size) noexcept {
 }
 
 bool trim() noexcept {
-  if (!internal::set_up_system_slab(slab::none) || must_not_wait()) return false;
+  if (!set_up() || must_not_wait()) return false;
   return slabs.shrink_all() != 0;
 }
 
 Counts counts() noexcept {
   Counts c{};
-  if (internal::set_up_system_slab(slab::none)) {
+  if (set_up()) {
     PageAllocator& pages = slabs.pages();
     for (unsigned n = 0; n < pages.nodes(); ++n) {
       const PageStats s = pages.stats(n);

@@ -1,6 +1,7 @@
 #include "nestlock/malloc.h"
 
 #include "heap.h"
+#include "stats.h"
 
 namespace heap = nestlock::heap;
 
@@ -34,6 +35,9 @@ size_t nestlock_malloc_usable_size(const void* block) noexcept {
   return heap::usable_size(block, "malloc_usable_size");
 }
 int nestlock_malloc_trim(size_t) noexcept { return heap::trim(); }
+size_t nestlock_malloc_stats(char* out, size_t size) noexcept {
+  return heap::stats_text(out, size);
+}
 nestlock_malloc_counts_t nestlock_malloc_counts() noexcept {
   const heap::Counts c = heap::counts();
   return {c.committed, c.in_use, c.mapped, c.mapped_blocks, c.reserve_taken};

@@ -5,19 +5,21 @@
 namespace nestlock {
 namespace {
 
+slab no_flags() noexcept { return slab::none; }
+
 // After system_pages(), before the ordinary constructors.
-[[gnu::constructor(102)]] void set_up_early() { internal::set_up_system_slab(slab::none); }
+[[gnu::constructor(102)]] void set_up_early() { internal::set_up_system_slab(no_flags); }
 
 }  // namespace
 
 constinit SlabAllocator internal::system_slab_object;
 
 // Offline hooks run in the reverse order of their registration: the sheaves go home before the pages do.
-bool internal::set_up_system_slab(slab flags) noexcept {
+bool internal::set_up_system_slab(slab (*flags)() noexcept) noexcept {
   if (!set_up_system_pages()) return false;
   static constinit hosted::Once once;
   return once.run([flags]() noexcept {
-    system_slab_object.set_up(system_pages(), flags);
+    system_slab_object.set_up(system_pages(), flags());
     static constinit hosted::OfflineHook hook{
         [](hosted::OfflineHook&, unsigned) noexcept { system_slab_object.flush_cpu(); }, nullptr};
     hosted::on_cpu_offline(hook);

@@ -207,6 +207,49 @@ TEST(Malloc, FreedOnAnotherThread) {
   }
 }
 
+// The guarantee of docs/malloc.md, as a number. A handler that interrupted a locked section finds irqs masked;
+// what the slab allocator could still give it is made to fail.
+TEST(Malloc, TheReserveServesWhereNothingElseMay) {
+  constexpr std::size_t kReserved[] = {64, 256, 1024, 8192};
+  constexpr unsigned kEach = 64;
+  const auto fail_every = [](std::uint32_t k) {
+    for (unsigned i = 0; i < SlabAllocator::kClasses; ++i)
+      system_slab().kmalloc_cache(i).fail_every(k);
+  };
+  for (int round = 0; round < 2; ++round) {  // what was freed is there again
+    std::vector<std::pair<void*, std::size_t>> blocks;
+    blocks.reserve(kEach * std::size(kReserved) + 1);
+    const std::size_t taken = nestlock_malloc_counts().reserve_taken;
+    const std::size_t mapped = nestlock_malloc_counts().mapped_blocks;
+    fail_every(1);
+    const auto state = BuiltKernel::Port::irq_save();
+    for (const std::size_t size : kReserved) {
+      for (unsigned i = 0; i < kEach; ++i) {
+        void* const p = size == 256 ? nestlock_aligned_alloc(size, size) : nestlock_malloc(size);
+        blocks.emplace_back(p, size);
+        if (p) fill(p, size);
+      }
+    }
+    const std::size_t served = nestlock_malloc_counts().reserve_taken - taken;
+    blocks.emplace_back(nestlock_malloc(10), 10);  // none is left for it
+    const std::size_t beyond = nestlock_malloc_counts().mapped_blocks - mapped;
+    bool right = true;
+    for (const auto& [p, size] : blocks) {
+      right &= p && reinterpret_cast<std::uintptr_t>(p) % (size == 256 ? 256 : 16) == 0;
+      right &= p && (size == 10 || is_filled(p, size, p));
+      right &= p && nestlock_malloc_usable_size(p) >= size;
+      if (size > 10) right &= nestlock_realloc(p, size) == p;  // it has room
+      nestlock_free(p);
+    }
+    BuiltKernel::Port::irq_restore(state);
+    fail_every(0);
+    EXPECT_TRUE(right);
+    EXPECT_EQ(served, kEach * std::size(kReserved));
+    EXPECT_EQ(beyond, 1u);
+    EXPECT_EQ(nestlock_malloc_counts().mapped_blocks, mapped);
+  }
+}
+
 TEST(MallocDeathTest, WhatIsNoBlockIsNamed) {
   int on_the_stack = 0;
   EXPECT_DEATH(nestlock_free(&on_the_stack),

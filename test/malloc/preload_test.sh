@@ -1,28 +1,26 @@
-#!/usr/bin/env bash
-# Real programs, unchanged, with libnestlock_malloc.so preloaded: each does what it does without. Those
-# that are not installed are named.
+#!/ usr / bin / env bash
+#Real programs, unchanged, \
+    with libnestlock_malloc.so preloaded : each does what it does without.Those
+#that are not installed are named.
 #
-#   preload_test.sh LIBRARY
-set -u -o pipefail
+#preload_test.sh LIBRARY
+set - u -
+    o pipefail
 
-library=$(readlink -f "${1:?usage: preload_test.sh LIBRARY}") || exit 2
-work=$(mktemp -d "${TEST_TMPDIR:-/tmp}/preload_test.XXXXXX") || exit 2
-trap 'rm -rf -- "$work"' EXIT
-cd "$work" || exit 2
-export HOME="$work" LC_ALL=C
-checks=0 failed=0 absent=
+        library = $(readlink - f "${1:?usage: preload_test.sh LIBRARY}") || exit 2 work =
+                      $(mktemp - d "${TEST_TMPDIR:-/tmp}/preload_test.XXXXXX") ||
+                      exit 2 trap 'rm -rf -- "$work"' EXIT cd "$work" || exit 2 export HOME =
+                          "$work" LC_ALL = C checks = 0 failed = 0 absent =
 
-preloaded() { LD_PRELOAD="$library" "$@"; }
-fail() {
-  failed=$((failed + 1))
-  echo "FAILED: $1"
-  sed 's/^/  | /' log | head -n 20
+                              preloaded() {
+  LD_PRELOAD =
+      "$library"
+      "$@";
 }
-# same WHAT PROGRAM ARGUMENTS: prints and answers the same, preloaded or not.
+fail(){failed = $((failed + 1)) echo "FAILED: $1" sed 's/^/  | /' log | head - n 20}
+#same WHAT PROGRAM ARGUMENTS : prints and answers the same, preloaded or not.
 same() {
-  local what=$1 plain status
-  shift
-  if ! command -v "$1" >/dev/null; then
+  local what = $1 plain status shift if !command - v "$1" > / dev / null; then
     case " $absent " in *" $1 "*) ;; *) absent="$absent $1" ;; esac
     return
   fi
@@ -35,15 +33,40 @@ same() {
   cmp -s plain out || { diff plain out | head -n 5 >>log; fail "$what: prints something else"; }
 }
 
-# That it is in use at all: nobody else's free() says this.
-checks=$((checks + 1))
-cat >free.py <<'END'
-import ctypes
-ctypes.CDLL(None).free(ctypes.c_void_p(0x1234))
+#What it says of misuse, and that it is in use at all : nobody else 's free() says this. With
+#NESTLOCK_MALLOC = debug it sees more, and the program goes on where that is safe.
+cat >misuse.py <<'END'
+import ctypes, sys
+c = ctypes.CDLL(None)
+c.malloc.restype = ctypes.c_void_p
+def got(): return ctypes.c_void_p(c.malloc(100))
+p, q = got(), got()
+if sys.argv[1] == "foreign":
+    c.free(ctypes.c_void_p(0x1234))
+elif sys.argv[1] == "twice":
+    for x in p, q, p: c.free(x)
+elif sys.argv[1] == "overflow":
+    ctypes.memset(p, 0, 101)
+    c.free(p)
+elif sys.argv[1] == "after":
+    c.free(p)
+    ctypes.memset(p, 0, 50)
+    for i in range(50): got()
 END
-if command -v python3 >/dev/null; then
-  (ulimit -c 0; preloaded python3 free.py) >out 2>log
-  grep -q '^nestlock malloc: free(0x1234): it lies nowhere' log || fail "the library is not in use"
+says() {
+#says MESSAGE SETTINGS WHAT checks =
+        $((checks + 1))(ulimit - c 0; env $2 LD_PRELOAD = "$library" python3 misuse.py "$3")> out 2>
+            log grep -
+            q-- "$1" log ||
+        fail "'$3' with '$2' does not say: $1"
+  }
+  if command - v python3 > / dev / null; then
+  says '^nestlock malloc: free(0x1234): it lies nowhere' '' foreign
+  says 'freed twice: kmalloc-' NESTLOCK_MALLOC=debug twice
+  says '^nestlock malloc: free(0x' NESTLOCK_MALLOC=debug twice
+  says 'written outside the object: kmalloc-' NESTLOCK_MALLOC=debug overflow
+  says 'free memory was written to: kmalloc-' NESTLOCK_MALLOC=debug after
+  says 'writable memory for small blocks' NESTLOCK_MALLOC_STATS=1 none
 fi
 
 cat >json_threads.py <<'END'
@@ -61,6 +84,7 @@ for t in threads: t.join()
 print(sorted(totals))
 END
 same "python3: json in four threads" python3 json_threads.py
+! command -v python3 >/dev/null || same "python3: the same in debug" env NESTLOCK_MALLOC=debug python3 json_threads.py
 cat >forks.py <<'END'
 import os
 for i in range(20):
@@ -72,30 +96,37 @@ for i in range(20):
 END
 same "python3: fork" python3 forks.py
 same "perl: hashes and regular expressions" perl -e '
-  my %h; for my $i (1 .. 20000) { $h{"k$i"} = "x" x ($i % 300) . $i }
-  my $n = grep { /7/ } values %h; print "$n\n"'
-mkdir repository && (cd repository && {
-  git init -q . && seq 1 20000 >numbers && git add numbers
-  git -c user.name=n -c user.email=e@example.org commit -q -m one --date='2026-01-01T00:00:00Z'
-}) >/dev/null 2>&1
-same "git: log" git -C repository log --stat --format=%s
-same "git: pack and check" git -C repository fsck --full
-cat >program.cc <<'END'
+  my %h; for
+    my $i(1 ..20000){$h{"k$i"} = "x" x($i % 300).$i} my $n = grep{ / 7 / } values % h;
+  print "$n\n"' mkdir repository &&
+      (cd repository &&
+       {
+         git init - q.&& seq 1 20000 > numbers&& git add numbers git - c user.name =
+             n - c user.email = e @example.org commit - q - m one-- date = '2026-01-01T00:00:00Z'
+       }) > / dev / null 2 > & 1 same "git: log" git - C repository log-- stat-- format =
+      % s same "git: pack and check" git - C repository fsck-- full cat >
+      program.cc << 'END'
 #include <algorithm>
 #include <map>
 #include <string>
 #include <vector>
-std::map<std::string, std::vector<int>> m;
-int main() { std::sort(m["x"].begin(), m["x"].end()); return 0; }
-END
-same "g++: compile, assemble, link" g++ -O1 -o program program.cc
-same "sqlite3: a table and an index" sqlite3 :memory: '
-  create table t(a integer primary key, b text);
-  with recursive n(i) as (select 1 union all select i + 1 from n where i < 20000)
-    insert into t select i, hex(i * 7919) from n;
-  create index tb on t(b); select count(*), min(b), max(b) from t where b > "3";'
-seq 1 400000 >numbers
-same "xz: two threads" xz -T2 --block-size=500000 -c numbers
+          std::map<std::string, std::vector<int>>
+              m;
+  int main() {
+    std::sort(m["x"].begin(), m["x"].end());
+    return 0;
+  }
+  END same "g++: compile, assemble, link" g++ - O1 -
+      o program program.cc same "sqlite3: a table and an index" sqlite3 : memory : ' create table t(
+                                                                              a integer primary key,
+                                                                              b text);
+  with recursive n(i) as(select 1 union all select i + 1 from n where i < 20000)
+      insert into t select i,
+      hex(i * 7919) from n;
+  create index tb on t(b);
+  select count(*), min(b), max(b) from t where b > "3";
+  ' seq 1 400000 > numbers same "xz: two threads" xz - T2-- block - size =
+      500000 - c numbers
 
-echo "$checks checks, $failed failed${absent:+; not installed:$absent}"
-[ "$failed" = 0 ] && [ "$checks" -ge 5 ]
+          echo "$checks checks, $failed failed${absent:+; not installed:$absent}"["$failed" = 0] &&
+      ["$checks" - ge 5]

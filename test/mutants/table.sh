@@ -665,3 +665,36 @@ mutant nolock_tries_every_class $few 'All/SlabRow.K4_*' \
 mutant destroyed_before_it_is_settled $deferring 'All/SlabFreeRow.K15_*' \
   'K15: what was deferred comes home before the cache goes' \
   "$inside" 's/\(    sheaf_source_->free_to_slab(s, true);\n  }\n\)  settle_all();\n/\1/'
+
+# ---- malloc --------------------------------------------------------------------------------------
+
+malloc_floor='lib/malloc/bad_pointer.cc lib/malloc/heap.cc lib/malloc/malloc.cc lib/malloc/mapped.cc
+  lib/malloc/reserve.cc lib/malloc/stats.cc lib/page/page.cc lib/page/system_pages.cc lib/slab/slab.cc lib/slab/system_slab.cc'
+# shellcheck disable=SC2086  # a list
+sources malloc_test.smp_debug $malloc_floor
+# shellcheck disable=SC2086
+sources malloc_sweep_test.smp $malloc_floor
+
+mutant malloc_waits_in_a_handler malloc_sweep_test.smp MallocSweep.EveryInstruction \
+  'a handler waits for the lock that the code it interrupted holds' \
+  lib/malloc/heap.cc 's/  return Port::irqs_disabled();/  return false;/'
+
+mutant malloc_without_a_reserve malloc_test.smp_debug 'Malloc.TheReserve*' \
+  'the guarantee is the kernel'"'"'s alone, at a system call each' \
+  lib/malloc/heap.cc 's/  if (!p) p = reserve::take(size);\n//'
+
+mutant reserve_is_never_given_back malloc_test.smp_debug 'Malloc.TheReserve*' \
+  'the reserve is gone after 64 blocks of a size' \
+  lib/malloc/reserve.cc 's/  return out\[w.size_class\].fetch_and(~bit, /  return out[w.size_class].fetch_and(~0ull, /'
+
+mutant a_mapping_stays_known malloc_test.smp_debug MallocDeathTest.FreedTwice \
+  'a second free() unmaps what may be another block by now' \
+  lib/malloc/mapped.cc 's/  slot->block.store(kFree, kRelaxed);\n  blocks/  enter(*slot, block, size);\n  blocks/'
+
+mutant calloc_keeps_what_was_there malloc_test.smp_debug 'Malloc.CallocIsZero*' \
+  'blocks that were used before come back with their contents' \
+  lib/malloc/heap.cc 's/if (p \&\& (bytes <= kLargest || in_range(p))) std::memset/if (false) std::memset/'
+
+mutant realloc_forgets_the_contents malloc_test.smp_debug 'Malloc.ReallocKeeps*' \
+  'a block that grows into another class is empty' \
+  lib/malloc/heap.cc 's/  std::memcpy(fresh, block, old < size ? old : size);\n//'

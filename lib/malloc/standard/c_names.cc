@@ -3,13 +3,22 @@
 #include <malloc.h>
 
 #include <cstddef>
+#include <cstdlib>
 
 #include "../heap.h"
+#include "../stats.h"
 
 namespace heap = nestlock::heap;
 
 static_assert(nestlock::kBuiltConfig.smp && !nestlock::kBuiltConfig.preempt_rt,
               "the standard names are for the configuration of programs with threads, smp");
+
+namespace {
+// Behind the program's own destructors, as far as it has no priorities.
+[[gnu::destructor(101)]] void at_exit() {
+  if (std::getenv("NESTLOCK_MALLOC_STATS")) heap::print_stats();
+}
+}  // namespace
 
 // Whatever else is hidden: the C library and other libraries call these.
 #pragma GCC visibility push(default)
@@ -51,6 +60,7 @@ std::size_t malloc_usable_size(void* block) noexcept {
 int malloc_trim(std::size_t) noexcept { return heap::trim(); }
 // Accepted: there is nothing of this kind to be chosen here.
 int mallopt(int, int) noexcept { return 1; }
+void malloc_stats() noexcept { heap::print_stats(); }
 struct mallinfo2 mallinfo2() noexcept {
   const heap::Counts c = heap::counts();
   struct mallinfo2 m{};
