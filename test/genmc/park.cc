@@ -14,6 +14,7 @@ struct Bytes {  // the word, as the kernel sees it
 pthread_mutex_t kernel = PTHREAD_MUTEX_INITIALIZER;
 unsigned queue[THREADS], sleepers;
 std::atomic<unsigned> woken[THREADS];
+unsigned naps[THREADS];  // each thread's own
 
 struct ParkPort : GenmcPort<configs::smp> {
   static constexpr Parking kParking{.looks = 1, .passes = 1};
@@ -52,10 +53,13 @@ struct ParkPort : GenmcPort<configs::smp> {
     pthread_mutex_unlock(&kernel);
     return any;
   }
-  // As long as the lock is held, which keeps the head's looks finite.
+  // As long as the lock is held, which keeps the head's looks finite. (The count is for GenMC, which
+  // judges a loop by what has happened since the last loop began: without it lead()'s would seem to turn
+  // for ever on what this one has just seen change.)
   static void nap(const void* word, std::uint64_t) noexcept {
     while (static_cast<const Bytes*>(word)->lock.load(std::memory_order_relaxed) != 0) {
     }
+    ++naps[genmc_cpu - 1];
   }
   static void end_nap(const void*) noexcept {}
 };
