@@ -141,8 +141,7 @@ TEST(MallocSweep, EveryInstruction) {
   for (const bool at_hand : {true, false}) {
     for (const Case& c : kCases) {
       const SweepResult r =
-          testing::sweep_each([&] { prepare(at_hand); }, c.code, [] { outer.run(0x10); }, is_right,
-                              {.boundaries = {.every = every ? 1u : 5u}});
+          testing::sweep_each([&] { prepare(at_hand); }, c.code, [] { outer.run(0x10); }, is_right);
       look_at(r, c.name, at_hand, true);
     }
   }

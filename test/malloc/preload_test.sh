@@ -1,40 +1,49 @@
-#!/ usr / bin / env bash
-#Real programs, unchanged, \
-    with libnestlock_malloc.so preloaded : each does what it does without.Those
-#that are not installed are named.
+#!/usr/bin/env bash
+# Real programs, unchanged, with libnestlock_malloc.so preloaded: each does what it does without. Those
+# that are not installed are named. Each once more while a timer's handler allocates, too, whatever it
+# interrupts.
 #
-#preload_test.sh LIBRARY
-set - u -
-    o pipefail
+#   preload_test.sh LIBRARY STORM
+#
+# STORM is what storm_preload.cc makes.
+set -u -o pipefail
 
-        library = $(readlink - f "${1:?usage: preload_test.sh LIBRARY}") || exit 2 work =
-                      $(mktemp - d "${TEST_TMPDIR:-/tmp}/preload_test.XXXXXX") ||
-                      exit 2 trap 'rm -rf -- "$work"' EXIT cd "$work" || exit 2 export HOME =
-                          "$work" LC_ALL = C checks = 0 failed = 0 absent =
+usage="usage: preload_test.sh LIBRARY STORM"
+library=$(readlink -f "${1:?$usage}") || exit 2
+storm=$(readlink -f "${2:?$usage}") || exit 2
+work=$(mktemp -d "${TEST_TMPDIR:-/tmp}/preload_test.XXXXXX") || exit 2
+trap 'rm -rf -- "$work"' EXIT
+cd "$work" || exit 2
+export HOME="$work" LC_ALL=C
+checks=0 failed=0 absent=
 
-                              preloaded() {
-  LD_PRELOAD =
-      "$library"
-      "$@";
+fail() {
+  failed=$((failed + 1))
+  echo "FAILED: $1"
+  sed 's/^/  | /' log | head -n 20
 }
-fail(){failed = $((failed + 1)) echo "FAILED: $1" sed 's/^/  | /' log | head - n 20}
-#same WHAT PROGRAM ARGUMENTS : prints and answers the same, preloaded or not.
+# same WHAT PROGRAM ARGUMENTS: prints and answers the same, preloaded or not.
 same() {
-  local what = $1 plain status shift if !command - v "$1" > / dev / null; then
+  local what=$1 plain status
+  shift
+  if ! command -v "$1" >/dev/null; then
     case " $absent " in *" $1 "*) ;; *) absent="$absent $1" ;; esac
     return
   fi
   checks=$((checks + 1))
   "$@" >plain 2>/dev/null </dev/null
   plain=$?
-  preloaded "$@" >out 2>log </dev/null
-  status=$?
-  [ "$status" = "$plain" ] || fail "$what: ends with $status, without the library with $plain"
-  cmp -s plain out || { diff plain out | head -n 5 >>log; fail "$what: prints something else"; }
+  local libraries
+  for libraries in "$library" "$library $storm"; do
+    STORM_LOG="$work/storms" LD_PRELOAD="$libraries" "$@" >out 2>log </dev/null
+    status=$?
+    [ "$status" = "$plain" ] || fail "$what: ends with $status, without the library with $plain ($libraries)"
+    cmp -s plain out || { diff plain out | head -n 5 >>log; fail "$what: prints something else ($libraries)"; }
+  done
 }
 
-#What it says of misuse, and that it is in use at all : nobody else 's free() says this. With
-#NESTLOCK_MALLOC = debug it sees more, and the program goes on where that is safe.
+# What it says of misuse, and that it is in use at all: nobody else's free() says this. With
+# NESTLOCK_MALLOC=debug it sees more, and the program goes on where that is safe.
 cat >misuse.py <<'END'
 import ctypes, sys
 c = ctypes.CDLL(None)
@@ -53,21 +62,19 @@ elif sys.argv[1] == "after":
     ctypes.memset(p, 0, 50)
     for i in range(50): got()
 END
-says() {
-#says MESSAGE SETTINGS WHAT checks =
-        $((checks + 1))(ulimit - c 0; env $2 LD_PRELOAD = "$library" python3 misuse.py "$3")> out 2>
-            log grep -
-            q-- "$1" log ||
-        fail "'$3' with '$2' does not say: $1"
-  }
-  if command - v python3 > / dev / null; then
+says() { # says MESSAGE SETTINGS WHAT
+  checks=$((checks + 1))
+  (ulimit -c 0; env $2 LD_PRELOAD="$library" python3 misuse.py "$3") >out 2>log
+  grep -q -- "$1" log || fail "'$3' with '$2' does not say: $1"
+}
+if command -v python3 >/dev/null; then
   says '^nestlock malloc: free(0x1234): it lies nowhere' '' foreign
   says 'freed twice: kmalloc-' NESTLOCK_MALLOC=debug twice
   says '^nestlock malloc: free(0x' NESTLOCK_MALLOC=debug twice
   says 'written outside the object: kmalloc-' NESTLOCK_MALLOC=debug overflow
   says 'free memory was written to: kmalloc-' NESTLOCK_MALLOC=debug after
   says 'writable memory for small blocks' NESTLOCK_MALLOC_STATS=1 none
-fi
+fi 2>/dev/null
 
 cat >json_threads.py <<'END'
 import json, threading, zlib
@@ -96,37 +103,38 @@ for i in range(20):
 END
 same "python3: fork" python3 forks.py
 same "perl: hashes and regular expressions" perl -e '
-  my %h; for
-    my $i(1 ..20000){$h{"k$i"} = "x" x($i % 300).$i} my $n = grep{ / 7 / } values % h;
-  print "$n\n"' mkdir repository &&
-      (cd repository &&
-       {
-         git init - q.&& seq 1 20000 > numbers&& git add numbers git - c user.name =
-             n - c user.email = e @example.org commit - q - m one-- date = '2026-01-01T00:00:00Z'
-       }) > / dev / null 2 > & 1 same "git: log" git - C repository log-- stat-- format =
-      % s same "git: pack and check" git - C repository fsck-- full cat >
-      program.cc << 'END'
+  my %h; for my $i (1 .. 20000) { $h{"k$i"} = "x" x ($i % 300) . $i }
+  my $n = grep { /7/ } values %h; print "$n\n"'
+mkdir repository && (cd repository && {
+  git init -q . && seq 1 20000 >numbers && git add numbers
+  git -c user.name=n -c user.email=e@example.org commit -q -m one --date='2026-01-01T00:00:00Z'
+}) >/dev/null 2>&1
+same "git: log" git -C repository log --stat --format=%s
+same "git: pack and check" git -C repository fsck --full
+cat >program.cc <<'END'
 #include <algorithm>
 #include <map>
 #include <string>
 #include <vector>
-          std::map<std::string, std::vector<int>>
-              m;
-  int main() {
-    std::sort(m["x"].begin(), m["x"].end());
-    return 0;
-  }
-  END same "g++: compile, assemble, link" g++ - O1 -
-      o program program.cc same "sqlite3: a table and an index" sqlite3 : memory : ' create table t(
-                                                                              a integer primary key,
-                                                                              b text);
-  with recursive n(i) as(select 1 union all select i + 1 from n where i < 20000)
-      insert into t select i,
-      hex(i * 7919) from n;
-  create index tb on t(b);
-  select count(*), min(b), max(b) from t where b > "3";
-  ' seq 1 400000 > numbers same "xz: two threads" xz - T2-- block - size =
-      500000 - c numbers
+std::map<std::string, std::vector<int>> m;
+int main() { std::sort(m["x"].begin(), m["x"].end()); return 0; }
+END
+same "g++: compile, assemble, link" g++ -O1 -o program program.cc
+same "sqlite3: a table and an index" sqlite3 :memory: '
+  create table t(a integer primary key, b text);
+  with recursive n(i) as (select 1 union all select i + 1 from n where i < 20000)
+    insert into t select i, hex(i * 7919) from n;
+  create index tb on t(b); select count(*), min(b), max(b) from t where b > "3";'
+seq 1 400000 >numbers
+same "xz: two threads" xz -T2 --block-size=500000 -c numbers
 
-          echo "$checks checks, $failed failed${absent:+; not installed:$absent}"["$failed" = 0] &&
-      ["$checks" - ge 5]
+# Entries, of these with a lock of the allocator held, blocks that were changed, nulls.
+if ! awk '{ for (i = 1; i <= 4; ++i) sum[i] += $i }
+    END { printf "%d programs: %d handlers, %d with a lock held, %d blocks changed, %d null\n",
+            NR, sum[1], sum[2], sum[3], sum[4]
+          exit !(sum[2] > 0 && sum[3] == 0 && sum[4] == 0) }' storms; then
+  failed=$((failed + 1))
+  echo "FAILED: of the handlers none found a lock held, or blocks were lost"
+fi
+echo "$checks checks, $failed failed${absent:+; not installed:$absent}"
+[ "$failed" = 0 ] && [ "$checks" -ge 5 ]
