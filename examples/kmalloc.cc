@@ -6,7 +6,7 @@
 // Build: g++ -std=c++20 -Iinclude -DNESTLOCK_CONFIG=up_debug examples/kmalloc.cc
 //            lib/*/*.cc -pthread -o kmalloc
 // Prints:
-//   60 bytes asked for: an object of 64; grown to 200: an object of 256, contents kept
+//   60 bytes asked for: an object of 64; grown to 200: an object of 208, contents kept
 //   irq handler, kmalloc(gfp::atomic): served
 //   nmi handler, kmalloc_nolock(): served
 //   nmi handler, 9000 bytes: null, because of: size
@@ -25,7 +25,7 @@
 namespace signals = nestlock::signals;
 using nestlock::gfp;
 
-nestlock::SlabAllocator& slab = nestlock::system_slab();
+nestlock::SystemSlabAllocator& slab = nestlock::system_slab();
 void *from_irq = nullptr, *from_nmi = nullptr, *too_large = nullptr;
 nestlock::SlabRefusal why_too_large{};
 

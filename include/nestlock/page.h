@@ -56,7 +56,7 @@ struct PageMemory {
   // Makes [start, start + size) usable, called in steps of 2 MiB or a larger block, outside all
   // locks; false: out of memory. Null: all of it is usable from the beginning.
   bool (*commit)(void* start, std::size_t size) noexcept = nullptr;
-  // Zero-filled memory for the descriptors (descriptor_bytes()); null: taken from `start`.
+  // Zero-filled memory for the descriptors and the tags (descriptor_bytes()); null: taken from `start`.
   void* descriptors = nullptr;
   unsigned nodes = 1;  // the range is split evenly among them
 };
@@ -83,9 +83,9 @@ class BasicPageAllocator {
   // Before any other call, once. Every other call on an allocator that was not set up returns null
   // or refuses.
   PageSetup set_up(const PageMemory& memory) noexcept;
-  // How much memory the descriptors of `size` bytes need.
+  // How much memory the descriptors and the tags of `size` bytes need.
   static constexpr std::size_t descriptor_bytes(std::size_t size) noexcept {
-    return (size / kPageSize + 2) * sizeof(Page);
+    return (size / kPageSize + 2) * (sizeof(Page) + 1);
   }
 
   // 2^order pages, naturally aligned; null if there are none. Orders 0..kMaxOrder.
@@ -142,6 +142,21 @@ class BasicPageAllocator {
   // The head of an allocated block: for a page inside one that was asked for with gfp::comp.
   Page* head_of(Page* p) const noexcept {
     return p && p->state() == PageState::tail ? all_ + p->next : p;
+  }
+  // A byte a page, for whoever has the page; 0 when it is given back. 64 pages to a cache line, where a
+  // descriptor is one: what a floor above has to know of an address on a fast path. It keeps this by
+  // itself, so that a look-up loads no pointer to it.
+  struct Tags {
+    const std::uint8_t* tag = nullptr;
+    std::uintptr_t first_pfn = 0, pages = 0;
+    // Not below `pages`: the address is not in the managed range.
+    std::uintptr_t index(const void* at) const noexcept {
+      return (reinterpret_cast<std::uintptr_t>(at) >> kPageShift) - first_pfn;
+    }
+  };
+  Tags tags() const noexcept { return {tags_, first_pfn_, pages_}; }
+  void set_tags(const Page* p, unsigned order, std::uint8_t tag) noexcept {
+    for (Index i = 0; i < (Index{1} << order); ++i) tags_[index(p) + i] = tag;
   }
   // For a floor above that keeps pages on lists of its own.
   Page* descriptors() noexcept { return all_; }
@@ -320,6 +335,7 @@ class BasicPageAllocator {
   void report(Finding f, const char* call, const Page* page, const void* at, Place where) noexcept;
 
   Page* all_ = nullptr;
+  std::uint8_t* tags_ = nullptr;  // behind the descriptors
   std::uintptr_t first_pfn_ = 0;
   std::uintptr_t pages_ = 0;
   unsigned nodes_ = 1;

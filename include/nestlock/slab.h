@@ -31,7 +31,8 @@
 
 namespace nestlock {
 
-template <Kernel K, LockPolicy L>
+// `Classes`: the sizes of kmalloc()'s classes (slab/classes.h), of the kernel's unless it is given.
+template <Kernel K, LockPolicy L, class Classes>
 class BasicSlabAllocator {
  public:
   // The types that go with the parameters.
@@ -48,16 +49,12 @@ class BasicSlabAllocator {
   // `flags` are those of the kmalloc caches.
   bool set_up(Pages& pages, slab flags = slab::none) noexcept;
 
-  // Class sizes: 8 16 32 64 96 128 192 256 512 1024 2048 4096 8192; larger ones are whole pages.
+  // Class sizes: as the table says; larger ones are whole pages.
   // Natural alignment for a size that is a power of two, up to the largest block (4 MiB), whatever
   // the memory of the pages is aligned to, in debug caches, too; pages for what is more than the
   // largest class; else 8. kmalloc(0) is kZeroSize, which may be freed.
-  static constexpr unsigned kClasses = 13;
-  static constexpr std::uint32_t class_size(unsigned i) noexcept {
-    constexpr std::uint32_t sizes[kClasses] = {8,   16,  32,   64,   96,   128, 192,
-                                               256, 512, 1024, 2048, 4096, 8192};
-    return sizes[i];
-  }
+  static constexpr unsigned kClasses = internal::ClassTable<Classes>::kCount;
+  static constexpr std::uint32_t class_size(unsigned i) noexcept { return Classes::kSizes[i]; }
   // The class that serves `size`.
   static constexpr unsigned class_of(std::size_t size) noexcept {
     unsigned i = 0;
@@ -71,13 +68,13 @@ class BasicSlabAllocator {
   // task only. kzalloc() gives zeroes.
   void* kmalloc(std::size_t size, gfp flags, Place where = Place::here()) noexcept {
     if (size - 1 < kMaxKmalloc) [[likely]]
-      return classes_[index_of(size)].alloc_sized(size, flags, kAnyNode, where);
+      return classes_[Table::index_of(size)].alloc_sized(size, flags, kAnyNode, where);
     return size ? alloc_large(size, flags, where) : kZeroSize;
   }
   // The fast path of kmalloc() alone, for a front end with slow paths of its own: an object that lies in
   // this CPU's sheaf, else null. Any context.
   [[gnu::always_inline]] void* kmalloc_at_hand(std::size_t size) noexcept {
-    return size - 1 < kMaxKmalloc ? classes_[index_of(size)].alloc_at_hand() : nullptr;
+    return size - 1 < kMaxKmalloc ? classes_[Table::index_of(size)].alloc_at_hand() : nullptr;
   }
   void* kzalloc(std::size_t size, gfp flags, Place where = Place::here()) noexcept {
     return kmalloc(size, flags | gfp::zero, where);
@@ -88,18 +85,16 @@ class BasicSlabAllocator {
                        Place where = Place::here()) noexcept;
   // Of kmalloc() and kmalloc_nolock() alike; null and kZeroSize do nothing. False: not ours.
   bool kfree(void* p, Place where = Place::here()) noexcept {
-    if (Page* const page = pages_->page_of(p); page && page->kind == Cache::kSlab) [[likely]]
-      return static_cast<Cache*>(page->owner)->free_known(*page, p, "kfree", where);
-    return free_other(p, true, where);
+    if (const std::uintptr_t page = tags_.index(p);
+        page < tags_.pages && cache_of_tag_[tags_.tag[page]]->free_fast(p)) [[likely]]
+      return true;
+    return free_spinning(p, *this, where);
   }
   // The fast path of kfree() alone: false, and nothing done, where `p` does not go into this CPU's sheaf
   // at once, for whatever reason. Any context; also before set_up().
   [[gnu::always_inline]] bool kfree_at_hand(void* p) noexcept {
-    if (!pages_) [[unlikely]]
-      return false;
-    Page* const page = pages_->page_of(p);
-    return page && page->kind == Cache::kSlab &&
-           static_cast<Cache*>(page->owner)->free_at_hand(*page, p);
+    const std::uintptr_t page = tags_.index(p);
+    return page < tags_.pages && L::may_try() && cache_of_tag_[tags_.tag[page]]->free_fast(p);
   }
   // kfree(), in its contexts and at its cost, of what was asked for with `size`. Debug kernels and
   // caches report another size (wrong_size) and free p all the same, as what it is.
@@ -110,9 +105,11 @@ class BasicSlabAllocator {
   }
   // Any context. Also for kmalloc() objects: nothing here needs the kernel's prohibition.
   bool kfree_nolock(void* p, Place where = Place::here()) noexcept {
-    if (Page* const page = pages_->page_of(p); page && page->kind == Cache::kSlab) [[likely]]
-      return static_cast<Cache*>(page->owner)->free_known_nolock(*page, p, "kfree_nolock", where);
-    return free_other(p, false, where);
+    if (const std::uintptr_t page = tags_.index(p);
+        page < tags_.pages && L::may_try() && cache_of_tag_[tags_.tag[page]]->free_fast(p))
+        [[likely]]
+      return true;
+    return free_trying(p, *this, where);
   }
   // Each of them, as by kfree().
   void kfree_bulk(std::size_t n, void** objects) noexcept {
@@ -139,7 +136,7 @@ class BasicSlabAllocator {
   // where there is no such node. More than kMaxKmalloc comes from any node.
   void* kmalloc_node(std::size_t size, gfp flags, int node, Place where = Place::here()) noexcept {
     if (size - 1 < kMaxKmalloc)
-      return classes_[index_of(size)].alloc_sized(size, flags, node, where);
+      return classes_[Table::index_of(size)].alloc_sized(size, flags, node, where);
     return node < static_cast<int>(pages_->nodes()) ? kmalloc(size, flags, where) : nullptr;
   }
   // Aligned to `align`, a power of two up to the largest block (4 MiB): takes the next power of two that
@@ -148,7 +145,7 @@ class BasicSlabAllocator {
                         Place where = Place::here()) noexcept;
   // The bytes that kmalloc(size) really has; 0 for 0 and for what no call can give.
   static constexpr std::size_t kmalloc_size_roundup(std::size_t size) noexcept {
-    if (size - 1 < kMaxKmalloc) return class_size(index_of(size));
+    if (size - 1 < kMaxKmalloc) return class_size(Table::index_of(size));
     const unsigned order = order_of(size);
     return size == 0 || order > kMaxOrder ? 0 : kPageSize << order;
   }
@@ -170,7 +167,7 @@ class BasicSlabAllocator {
 
   // Which floor this context interrupted, the innermost: kmalloc's caches and the pages below (of a
   // cache of create()'s ask that cache). Any context; see BasicPageAllocator::interrupted(). Some
-  // 50 loads.
+  // four loads a class.
   Floor interrupted() const noexcept;
 
   // What it stands on; and the cache of class `i`, of kClasses.
@@ -183,18 +180,17 @@ class BasicSlabAllocator {
   std::size_t slabinfo(char* out, std::size_t size) noexcept;
 
  private:
-  friend Cache;
-  static constexpr unsigned index_of(std::size_t size) noexcept {
-    return size <= 1024 ? internal::kSmallClasses.of[(size - 1) / 8]
-                        : static_cast<unsigned>(std::bit_width(size - 1)) - 1;
-  }
+  using Table = internal::ClassTable<Classes>;
   static constexpr unsigned order_of(std::size_t size) noexcept {  // kMaxOrder + 1: too large
     unsigned order = 0;
     while (order <= kMaxOrder && (kPageSize << order) < size) ++order;
     return order;
   }
   static unsigned next_index(std::size_t size) noexcept;
-  bool free_other(void* p, bool may_spin, Place where) noexcept;
+  // (`p` first, so that it stays where the fast path got it.)
+  static bool free_spinning(void* p, BasicSlabAllocator& slabs, Place where) noexcept;
+  static bool free_trying(void* p, BasicSlabAllocator& slabs, Place where) noexcept;
+  bool free_other(Page* page, void* p, bool may_spin, Place where) noexcept;
   void check_size(void* p, std::size_t size, Place where) noexcept;
   void enlist(Cache& c) noexcept;
   void delist(Cache& c) noexcept;
@@ -205,6 +201,10 @@ class BasicSlabAllocator {
   bool resized_in_place(void* p, std::size_t size, gfp flags) noexcept;
 
   Pages* pages_ = nullptr;
+  typename Pages::Tags tags_;
+  // The class that a page's tag names. A page that is none of theirs: a cache that has no sheaves, so that
+  // a free leaves the fast path without a test of its own.
+  Cache* cache_of_tag_[kClasses + 1]{sheaf_caches_};
   Reclaim reclaim_;
   Cache classes_[kClasses];
   Cache sheaf_caches_[3];          // 128, 256, 512 bytes; have no sheaves themselves

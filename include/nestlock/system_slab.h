@@ -1,20 +1,29 @@
 // Hosted: the process's own slab allocator, over system_pages(). Needs lib/slab.
 #pragma once
 
+#include <type_traits>
+
 #include "nestlock/slab.h"
 #include "nestlock/system_pages.h"
 
 namespace nestlock {
 
+// kmalloc()'s classes are the fine ones. (On a port without a system, where lib/c/bare or the program
+// defines system_slab(), the kernel's: four times fewer caches.)
+using SystemSlabAllocator =
+    BasicSlabAllocator<LibraryKernel, policy::PerLockByte<LibraryKernel>,
+                       std::conditional_t<kHosted, FineClasses, KernelClasses>>;
+extern template class BasicSlabAllocator<LibraryKernel, policy::PerLockByte<LibraryKernel>,
+                                         std::conditional_t<kHosted, FineClasses, KernelClasses>>;
 // Set up when the program starts, after system_pages(). Any context. What a CPU has in its sheaves
 // goes to the barn when its thread exits.
-SlabAllocator& system_slab() noexcept;
+SystemSlabAllocator& system_slab() noexcept;
 
 namespace internal {
 // The same for the floor above: its fast paths compute no address, and its first call may come before
 // the constructors. set_up_system_slab(): any context; the first call asks its `flags`. False: this context
 // interrupted it on its own thread.
-extern constinit SlabAllocator system_slab_object;
+extern constinit SystemSlabAllocator system_slab_object;
 bool set_up_system_slab(slab (*flags)() noexcept) noexcept;
 }  // namespace internal
 

@@ -21,7 +21,7 @@ std::size_t stats_text(char* out, std::size_t size) noexcept {
   t.put("  ").put("large blocks", 34).number(c.mapped_blocks, 14).put("\n");
   t.put("  ").put("taken of the emergency reserve", 34).number(c.reserve_taken, 14).put("\n");
   t.put("  size      blocks out        allocated           slabs made   put aside in handlers\n");
-  for (unsigned i = 0; i < SlabAllocator::kClasses; ++i) {
+  for (unsigned i = 0; i < SystemSlabAllocator::kClasses; ++i) {
     const KmemCache& cache = internal::system_slab_object.kmalloc_cache(i);
     const SlabStats s = cache.stats();
     if (!s.allocs()) continue;

@@ -3,6 +3,9 @@
 #include "nestlock/port/hosted_once.h"
 
 namespace nestlock {
+
+template class BasicSlabAllocator<LibraryKernel, policy::PerLockByte<LibraryKernel>, FineClasses>;
+
 namespace {
 
 slab no_flags() noexcept { return slab::none; }
@@ -12,7 +15,7 @@ slab no_flags() noexcept { return slab::none; }
 
 }  // namespace
 
-constinit SlabAllocator internal::system_slab_object;
+constinit SystemSlabAllocator internal::system_slab_object;
 
 // Offline hooks run in the reverse order of their registration: the sheaves go home before the pages do.
 bool internal::set_up_system_slab(slab (*flags)() noexcept) noexcept {
@@ -26,7 +29,7 @@ bool internal::set_up_system_slab(slab (*flags)() noexcept) noexcept {
   });
 }
 
-SlabAllocator& system_slab() noexcept { return internal::system_slab_object; }
+SystemSlabAllocator& system_slab() noexcept { return internal::system_slab_object; }
 
 }  // namespace nestlock
 

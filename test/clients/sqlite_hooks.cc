@@ -53,7 +53,7 @@ void* mem_realloc(void* p, int n) {
 int mem_size(void* p) { return static_cast<int>(nestlock::system_slab().ksize(p)); }
 // What ksize() will say of it.
 int mem_roundup(int n) {
-  using Slab = nestlock::SlabAllocator;
+  using Slab = nestlock::SystemSlabAllocator;
   const auto size = static_cast<std::size_t>(n);
   if (size <= nestlock::kMaxKmalloc)
     return static_cast<int>(Slab::class_size(Slab::class_of(size)));

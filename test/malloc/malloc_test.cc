@@ -213,7 +213,7 @@ TEST(Malloc, TheReserveServesWhereNothingElseMay) {
   constexpr std::size_t kReserved[] = {64, 256, 1024, 8192};
   constexpr unsigned kEach = 64;
   const auto fail_every = [](std::uint32_t k) {
-    for (unsigned i = 0; i < SlabAllocator::kClasses; ++i)
+    for (unsigned i = 0; i < SystemSlabAllocator::kClasses; ++i)
       system_slab().kmalloc_cache(i).fail_every(k);
   };
   for (int round = 0; round < 2; ++round) {  // what was freed is there again

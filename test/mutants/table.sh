@@ -640,11 +640,27 @@ mutant slab_nolock_settles_nothing $limits '*NolockCallsSettleWhat*' \
 
 mutant slab_takes_interior_pointers $limits '*PointersIntoAnObjectAreRefused' \
   'a pointer into an object is refused on the fast path' \
-  "$inside" 's/  if (reinterpret_cast<std::uintptr_t>(object) \& align_mask_) \[\[unlikely\]\]\n    return false;\n//'
+  "$inside" 's/  if (unfree_bits_ \& reinterpret_cast<std::uintptr_t>(object)) \[\[unlikely\]\]\n    return false;\n//'
 
 mutant slab_takes_twice $limits '*AnObjectIsFreedOnce' \
   'the object on top of the sheaf is not freed again' \
-  "$inside" 's/m->size == m->capacity || [^\n]*== object)/m->size == m->capacity)/'
+  "$inside" 's/top == c->limit || [^\n]*== object)/top == c->limit)/'
+
+classes=slab_classes_test.up
+sources $classes lib/page/page.cc lib/slab/slab.cc
+kernels $classes 'HostedKernel<configs::up>'
+
+mutant slab_tags_outlive_slabs $classes '*TheMapKnowsTheSlabs*' \
+  'a page that is given back is no class'"'"'s any more: a free would take what lies there' \
+  "$inside" 's/    if (tag_) pages_->set_tags(p, order, 0);\n//'
+
+mutant slab_tags_the_first_page $classes '*TheMapKnowsTheSlabs*' \
+  'each page of a slab has the tag' \
+  "$inside" 's/  if (tag_) pages_->set_tags(p, order, tag_);/  if (tag_) pages_->set_tags(p, 0, tag_);/'
+
+mutant slab_moves_uncounted $classes '*FreesAreCounted*' \
+  'what comes into a sheaf and goes in whole sheaves is told from what is freed' \
+  "$inside" 's/      internal::bump_locked(c_.moved, now - before_ - pushed_);/      internal::bump_locked(c_.moved, 0 * (now - before_) - pushed_);/'
 
 mutant slab_never_reclaims $limits '*WithNothingLiveAllPagesCanBeHad' \
   'before it fails an allocation that may wait asks what keeps memory' \

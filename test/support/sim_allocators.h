@@ -163,7 +163,7 @@ class SimPages {
     return twice + (-reinterpret_cast<std::uintptr_t>(twice) & (kSize - 1));
   }
   static void* descriptors() {
-    alignas(64) static std::byte d[(kPages + 2) * sizeof(Page)];
+    alignas(64) static std::byte d[(kPages + 2) * (sizeof(Page) + 1)];
     return d;
   }
   static std::uintptr_t sum(const std::uintptr_t (&n)[4]) { return n[0] + n[1] + n[2] + n[3]; }

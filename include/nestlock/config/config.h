@@ -54,17 +54,24 @@ constexpr const char* name_of(Config config) noexcept {
 #define NESTLOCK_INTERNAL_PORT_custom "nestlock_port.h"
 #define NESTLOCK_INTERNAL_PORT2(name) NESTLOCK_INTERNAL_PORT_##name
 #define NESTLOCK_INTERNAL_PORT(name) NESTLOCK_INTERNAL_PORT2(name)
+#define NESTLOCK_INTERNAL_IS_hosted true
+#define NESTLOCK_INTERNAL_IS_bare false
+#define NESTLOCK_INTERNAL_IS_custom false
+#define NESTLOCK_INTERNAL_IS2(name) NESTLOCK_INTERNAL_IS_##name
+#define NESTLOCK_INTERNAL_IS(name) NESTLOCK_INTERNAL_IS2(name)
 #ifdef NESTLOCK_PORT
-#define NESTLOCK_PORT_HEADER NESTLOCK_INTERNAL_PORT(NESTLOCK_PORT)
+#define NESTLOCK_INTERNAL_CHOSEN NESTLOCK_PORT
 #elif __STDC_HOSTED__ && defined(__linux__)
-#define NESTLOCK_PORT_HEADER NESTLOCK_INTERNAL_PORT(hosted)
+#define NESTLOCK_INTERNAL_CHOSEN hosted
 #else
-#define NESTLOCK_PORT_HEADER NESTLOCK_INTERNAL_PORT(bare)
+#define NESTLOCK_INTERNAL_CHOSEN bare
 #endif
+#define NESTLOCK_PORT_HEADER NESTLOCK_INTERNAL_PORT(NESTLOCK_INTERNAL_CHOSEN)
 
 namespace nestlock {
 // What this build has chosen, see the top of the file.
 inline constexpr Config kBuiltConfig = configs::NESTLOCK_CONFIG;
+inline constexpr bool kHosted = NESTLOCK_INTERNAL_IS(NESTLOCK_INTERNAL_CHOSEN);
 inline constexpr unsigned kHostedMaxCpus = NESTLOCK_MAX_CPUS;
 static_assert(kHostedMaxCpus >= 1 && kHostedMaxCpus <= 4096, "NESTLOCK_MAX_CPUS is 1..4096");
 inline constexpr unsigned kPageShift = NESTLOCK_PAGE_SHIFT;

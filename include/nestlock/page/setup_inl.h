@@ -19,7 +19,7 @@ PageSetup BasicPageAllocator<K, L>::set_up(const PageMemory& m) noexcept {
   void* descriptors = m.descriptors;
   if (!descriptors) {
     const std::size_t need =
-        ((end - begin) * sizeof(Page) + sizeof(Page) + kPageSize - 1) >> kPageShift;
+        ((end - begin) * (sizeof(Page) + 1) + sizeof(Page) + kPageSize - 1) >> kPageShift;
     if (need >= end - begin) return PageSetup::too_small;
     descriptors = reinterpret_cast<void*>(begin << kPageShift);
     if (m.commit && !m.commit(descriptors, need << kPageShift)) return PageSetup::commit_failed;
@@ -35,6 +35,7 @@ PageSetup BasicPageAllocator<K, L>::set_up(const PageMemory& m) noexcept {
   all_ = reinterpret_cast<Page*>(aligned);
   first_pfn_ = begin;
   pages_ = end - begin;
+  tags_ = reinterpret_cast<std::uint8_t*>(all_ + pages_);
   nodes_ = m.nodes;
   commit_ = m.commit;
   std::uintptr_t at = 0;

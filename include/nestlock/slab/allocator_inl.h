@@ -10,21 +10,22 @@
 
 namespace nestlock {
 
-template <Kernel K, LockPolicy L>
-bool BasicSlabAllocator<K, L>::set_up(Pages& pages, slab flags) noexcept {
+template <Kernel K, LockPolicy L, class C>
+bool BasicSlabAllocator<K, L, C>::set_up(Pages& pages, slab flags) noexcept {
   if (pages_) return false;
   pages_ = &pages;
+  tags_ = pages.tags();
   static constexpr const char* kSheafNames[3] = {"sheaf-128", "sheaf-256", "sheaf-512"};
-  static constexpr const char* kNames[kClasses] = {
-      "kmalloc-8",   "kmalloc-16",  "kmalloc-32",  "kmalloc-64",  "kmalloc-96",
-      "kmalloc-128", "kmalloc-192", "kmalloc-256", "kmalloc-512", "kmalloc-1k",
-      "kmalloc-2k",  "kmalloc-4k",  "kmalloc-8k"};
   for (unsigned i = 0; i < 3; ++i)
-    sheaf_caches_[i].set_up(*this, kSheafNames[i], 128u << i, 8, slab::no_sheaves, nullptr, 0);
+    sheaf_caches_[i].set_up(pages, nullptr, kSheafNames[i], 128u << i, 8, slab::no_sheaves, nullptr,
+                            0);
   for (unsigned i = 0; i < kClasses; ++i) {
     const std::uint32_t size = class_size(i);
     const bool power = (size & (size - 1)) == 0;
-    classes_[i].set_up(*this, kNames[i], size, power ? size : size & -size, flags, nullptr, 0);
+    classes_[i].set_up(pages, sheaf_caches_, Table::kNames.of[i], size, power ? size : size & -size,
+                       flags, nullptr, 0);
+    classes_[i].tag_ = static_cast<std::uint8_t>(i + 1);
+    cache_of_tag_[i + 1] = &classes_[i];
   }
   reclaim_.slabs = this;
   reclaim_.shrink = [](Shrinker& s) noexcept {
@@ -35,35 +36,55 @@ bool BasicSlabAllocator<K, L>::set_up(Pages& pages, slab flags) noexcept {
 }
 
 // The class that kmalloc_nolock() tries second; kClasses: there is none. A power of two is aligned
-// naturally; in the classes 96 and 192 it would not be.
-template <Kernel K, LockPolicy L>
-unsigned BasicSlabAllocator<K, L>::next_index(std::size_t size) noexcept {
-  const unsigned i = index_of(size) + 1;
-  if (i == kClasses || !std::has_single_bit(size) || std::has_single_bit(class_size(i))) return i;
-  return i + 1;
+// naturally; in the classes between it would not be.
+template <Kernel K, LockPolicy L, class C>
+unsigned BasicSlabAllocator<K, L, C>::next_index(std::size_t size) noexcept {
+  unsigned i = Table::index_of(size) + 1;
+  if (std::has_single_bit(size))
+    while (i < kClasses && !std::has_single_bit(class_size(i))) ++i;
+  return i;
 }
 
-template <Kernel K, LockPolicy L>
-void* BasicSlabAllocator<K, L>::kmalloc_nolock(std::size_t size, gfp flags, int node,
-                                               SlabRefusal* why, Place where) noexcept {
+template <Kernel K, LockPolicy L, class C>
+void* BasicSlabAllocator<K, L, C>::kmalloc_nolock(std::size_t size, gfp flags, int node,
+                                                  SlabRefusal* why, Place where) noexcept {
   if (size == 0) return kZeroSize;
   if (size > kMaxKmalloc) {
     if (why) *why = SlabRefusal::size;
     return nullptr;
   }
-  void* const p = classes_[index_of(size)].alloc_nolock_sized(size, flags, node, why, where);
+  void* const p = classes_[Table::index_of(size)].alloc_nolock_sized(size, flags, node, why, where);
   // This CPU may be inside this class's locks; hardly inside the next one's, too. Once.
   const unsigned next = next_index(size);
   if (p || next == kClasses) return p;
   return classes_[next].alloc_nolock_sized(size, flags, node, why, where);
 }
 
-// What is in no slab: null, kZeroSize, whole pages, or not ours.
-template <Kernel K, LockPolicy L>
-bool BasicSlabAllocator<K, L>::free_other(void* p, bool may_spin, Place where) noexcept {
+// What the fast path left: a slab's object, null, kZeroSize, whole pages, or not ours. Tail-called.
+template <Kernel K, LockPolicy L, class C>
+[[gnu::noinline]] bool BasicSlabAllocator<K, L, C>::free_spinning(void* p,
+                                                                  BasicSlabAllocator& slabs,
+                                                                  Place where) noexcept {
+  Page* const page = slabs.pages_ ? slabs.pages_->page_of(p) : nullptr;
+  if (page && page->kind == Cache::kSlab) [[likely]]
+    return static_cast<Cache*>(page->owner)->free_spinning(*page, p, "kfree", where);
+  return slabs.free_other(page, p, true, where);
+}
+
+template <Kernel K, LockPolicy L, class C>
+[[gnu::noinline]] bool BasicSlabAllocator<K, L, C>::free_trying(void* p, BasicSlabAllocator& slabs,
+                                                                Place where) noexcept {
+  Page* const page = slabs.pages_ ? slabs.pages_->page_of(p) : nullptr;
+  if (page && page->kind == Cache::kSlab) [[likely]]
+    return static_cast<Cache*>(page->owner)->free_trying(*page, p, "kfree_nolock", where);
+  return slabs.free_other(page, p, false, where);
+}
+
+template <Kernel K, LockPolicy L, class C>
+bool BasicSlabAllocator<K, L, C>::free_other(Page* page, void* p, bool may_spin,
+                                             Place where) noexcept {
   if (reinterpret_cast<std::uintptr_t>(p) <= reinterpret_cast<std::uintptr_t>(kZeroSize))
     return true;
-  Page* const page = pages_->page_of(p);
   if (page && page->kind == Cache::kLarge && pages_->address(page) == p) {
     const unsigned order = page->order();
     page->kind = 0;
@@ -75,9 +96,9 @@ bool BasicSlabAllocator<K, L>::free_other(void* p, bool may_spin, Place where) n
 }
 
 // What is not ours is kfree()'s to report.
-template <Kernel K, LockPolicy L>
-[[gnu::cold, gnu::noinline]] void BasicSlabAllocator<K, L>::check_size(void* p, std::size_t size,
-                                                                       Place where) noexcept {
+template <Kernel K, LockPolicy L, class C>
+[[gnu::cold, gnu::noinline]] void BasicSlabAllocator<K, L, C>::check_size(void* p, std::size_t size,
+                                                                          Place where) noexcept {
   Page* const page = pages_->page_of(p);
   Cache* of = &classes_[0];
   const typename Cache::Track* track = nullptr;
@@ -91,7 +112,7 @@ template <Kernel K, LockPolicy L>
       right = !track || track->asked == size;
     } else if (of >= classes_ && of < classes_ + kClasses) {  // kmalloc_nolock() may take the next
       const auto i = static_cast<unsigned>(of - classes_);
-      right = size - 1 < kMaxKmalloc && (i == index_of(size) || i == next_index(size));
+      right = size - 1 < kMaxKmalloc && (i == Table::index_of(size) || i == next_index(size));
     } else {
       right = of->object_size() == size;
     }
@@ -101,16 +122,16 @@ template <Kernel K, LockPolicy L>
   if (!right) of->report(Finding::wrong_size, "kfree_sized", p, where, track);
 }
 
-template <Kernel K, LockPolicy L>
-void* BasicSlabAllocator<K, L>::alloc_large(std::size_t size, gfp flags, Place where) noexcept {
+template <Kernel K, LockPolicy L, class C>
+void* BasicSlabAllocator<K, L, C>::alloc_large(std::size_t size, gfp flags, Place where) noexcept {
   Page* const p = pages_->alloc_pages(flags | gfp::comp, order_of(size), kAnyNode, where);
   if (!p) return nullptr;
   p->kind = Cache::kLarge;
   return pages_->address(p);
 }
 
-template <Kernel K, LockPolicy L>
-std::size_t BasicSlabAllocator<K, L>::ksize(const void* p) noexcept {
+template <Kernel K, LockPolicy L, class C>
+std::size_t BasicSlabAllocator<K, L, C>::ksize(const void* p) noexcept {
   Page* const page = pages_->page_of(p);
   if (!page || reinterpret_cast<std::uintptr_t>(p) <= 16) return 0;
   if (page->kind == Cache::kSlab) {
@@ -120,9 +141,9 @@ std::size_t BasicSlabAllocator<K, L>::ksize(const void* p) noexcept {
   return page->kind == Cache::kLarge && pages_->address(page) == p ? kPageSize << page->order() : 0;
 }
 
-template <Kernel K, LockPolicy L>
-void* BasicSlabAllocator<K, L>::krealloc(void* p, std::size_t size, gfp flags,
-                                         Place where) noexcept {
+template <Kernel K, LockPolicy L, class C>
+void* BasicSlabAllocator<K, L, C>::krealloc(void* p, std::size_t size, gfp flags,
+                                            Place where) noexcept {
   const std::size_t old = ksize(p);
   if (!old && reinterpret_cast<std::uintptr_t>(p) > reinterpret_cast<std::uintptr_t>(kZeroSize)) {
     classes_[0].report(Finding::foreign_pointer, "krealloc", p, where);
@@ -138,8 +159,8 @@ void* BasicSlabAllocator<K, L>::krealloc(void* p, std::size_t size, gfp flags,
 
 // If kmalloc(size) would take the same class, or one larger than half of this object, and what it
 // promises of the alignment holds here, too.
-template <Kernel K, LockPolicy L>
-bool BasicSlabAllocator<K, L>::resized_in_place(void* p, std::size_t size, gfp flags) noexcept {
+template <Kernel K, LockPolicy L, class C>
+bool BasicSlabAllocator<K, L, C>::resized_in_place(void* p, std::size_t size, gfp flags) noexcept {
   Page* const page = pages_->page_of(p);
   Cache* const of = page->kind == Cache::kSlab ? static_cast<Cache*>(page->owner) : nullptr;
   const std::size_t room = of ? of->object_size() : kPageSize << page->order();
@@ -154,9 +175,9 @@ bool BasicSlabAllocator<K, L>::resized_in_place(void* p, std::size_t size, gfp f
   return true;
 }
 
-template <Kernel K, LockPolicy L>
-void* BasicSlabAllocator<K, L>::kmalloc_aligned(std::size_t size, std::size_t align, gfp flags,
-                                                Place where) noexcept {
+template <Kernel K, LockPolicy L, class C>
+void* BasicSlabAllocator<K, L, C>::kmalloc_aligned(std::size_t size, std::size_t align, gfp flags,
+                                                   Place where) noexcept {
   if (!std::has_single_bit(align) || align > kPageSize << kMaxOrder ||
       size > kPageSize << kMaxOrder)
     return nullptr;
@@ -165,15 +186,15 @@ void* BasicSlabAllocator<K, L>::kmalloc_aligned(std::size_t size, std::size_t al
 }
 
 // A cache has an array over all CPUs, so its memory is pages.
-template <Kernel K, LockPolicy L>
-BasicKmemCache<K, L>* BasicSlabAllocator<K, L>::create(const char* name, std::size_t size,
-                                                       std::size_t align, slab flags,
-                                                       typename Cache::Constructor ctor,
-                                                       unsigned sheaf_capacity) noexcept {
+template <Kernel K, LockPolicy L, class C>
+BasicKmemCache<K, L>* BasicSlabAllocator<K, L, C>::create(const char* name, std::size_t size,
+                                                          std::size_t align, slab flags,
+                                                          typename Cache::Constructor ctor,
+                                                          unsigned sheaf_capacity) noexcept {
   void* const memory = alloc_large(sizeof(Cache), gfp::kernel, Place::here());
   if (!memory) return nullptr;
   Cache* const c = ::new (memory) Cache;
-  if (!c->set_up(*this, name, size, align, flags, ctor, sheaf_capacity)) {
+  if (!c->set_up(*pages_, sheaf_caches_, name, size, align, flags, ctor, sheaf_capacity)) {
     kfree(memory);
     return nullptr;
   }
@@ -184,8 +205,8 @@ BasicKmemCache<K, L>* BasicSlabAllocator<K, L>::create(const char* name, std::si
   return c;
 }
 
-template <Kernel K, LockPolicy L>
-void BasicSlabAllocator<K, L>::enlist(Cache& c) noexcept {
+template <Kernel K, LockPolicy L, class C>
+void BasicSlabAllocator<K, L, C>::enlist(Cache& c) noexcept {
   Guard g(created_lock_);
   c.prev_ = nullptr;
   c.next_ = created_;
@@ -193,15 +214,15 @@ void BasicSlabAllocator<K, L>::enlist(Cache& c) noexcept {
   created_ = &c;
 }
 
-template <Kernel K, LockPolicy L>
-void BasicSlabAllocator<K, L>::delist(Cache& c) noexcept {
+template <Kernel K, LockPolicy L, class C>
+void BasicSlabAllocator<K, L, C>::delist(Cache& c) noexcept {
   Guard g(created_lock_);
   (c.prev_ ? c.prev_->next_ : created_) = c.next_;
   if (c.next_) c.next_->prev_ = c.prev_;
 }
 
-template <Kernel K, LockPolicy L>
-bool BasicSlabAllocator<K, L>::destroy(Cache* cache) noexcept {
+template <Kernel K, LockPolicy L, class C>
+bool BasicSlabAllocator<K, L, C>::destroy(Cache* cache) noexcept {
   if (!cache) return true;
   Page* const page = pages_ ? pages_->page_of(cache) : nullptr;
   if (!page || page->kind != Cache::kCache || page->owner != this ||
@@ -213,6 +234,7 @@ bool BasicSlabAllocator<K, L>::destroy(Cache* cache) noexcept {
   // Nobody else uses it: other CPUs' sheaves are ours to empty.
   for (unsigned i = 0; i < decltype(cache->cpu_)::size(); ++i) {
     auto& c = cache->cpu_.on(i);
+    const typename Cache::MainOut out(c);
     for (internal::Sheaf* s : {c.main, c.spare}) {
       if (!s || s == &internal::no_sheaf) continue;
       if (s->size) cache->flush(*s);
@@ -234,8 +256,8 @@ bool BasicSlabAllocator<K, L>::destroy(Cache* cache) noexcept {
   return kfree(cache);
 }
 
-template <Kernel K, LockPolicy L>
-std::size_t BasicSlabAllocator<K, L>::shrink_all() noexcept {
+template <Kernel K, LockPolicy L, class C>
+std::size_t BasicSlabAllocator<K, L, C>::shrink_all() noexcept {
   std::size_t slabs = 0;
   auto shrink = [&](Cache& c) {
     const std::uintptr_t before = c.counters_.discarded_slabs.load(internal::kRelaxed);
@@ -251,23 +273,23 @@ std::size_t BasicSlabAllocator<K, L>::shrink_all() noexcept {
   return slabs;
 }
 
-template <Kernel K, LockPolicy L>
-bool BasicSlabAllocator<K, L>::settle() noexcept {
+template <Kernel K, LockPolicy L, class C>
+bool BasicSlabAllocator<K, L, C>::settle() noexcept {
   bool none = true;
   for (Cache& c : classes_) none &= c.settle();
   for (Cache& c : sheaf_caches_) none &= c.settle();
   return none;
 }
 
-template <Kernel K, LockPolicy L>
-void BasicSlabAllocator<K, L>::flush_cpu() noexcept {
+template <Kernel K, LockPolicy L, class C>
+void BasicSlabAllocator<K, L, C>::flush_cpu() noexcept {
   for (Cache& c : classes_) c.flush_cpu();
   Guard g(created_lock_);
   for (Cache* c = created_; c; c = c->next_) c->flush_cpu();
 }
 
-template <Kernel K, LockPolicy L>
-Floor BasicSlabAllocator<K, L>::interrupted() const noexcept {
+template <Kernel K, LockPolicy L, class C>
+Floor BasicSlabAllocator<K, L, C>::interrupted() const noexcept {
   if (!pages_) return Floor::none;
   if (pages_->interrupted()) return Floor::page;
   for (const Cache& c : classes_)
@@ -277,8 +299,8 @@ Floor BasicSlabAllocator<K, L>::interrupted() const noexcept {
   return Floor::none;
 }
 
-template <Kernel K, LockPolicy L>
-bool BasicSlabAllocator<K, L>::consistent() noexcept {
+template <Kernel K, LockPolicy L, class C>
+bool BasicSlabAllocator<K, L, C>::consistent() noexcept {
   for (Cache& c : classes_)
     if (!c.consistent()) return false;
   for (Cache& c : sheaf_caches_)
@@ -286,8 +308,8 @@ bool BasicSlabAllocator<K, L>::consistent() noexcept {
   return true;
 }
 
-template <Kernel K, LockPolicy L>
-std::size_t BasicSlabAllocator<K, L>::slabinfo(char* out, std::size_t size) noexcept {
+template <Kernel K, LockPolicy L, class C>
+std::size_t BasicSlabAllocator<K, L, C>::slabinfo(char* out, std::size_t size) noexcept {
   internal::Text t(out, size);
   t.put("# name", 16)
       .put(

@@ -6,11 +6,11 @@
 #include <cstdint>
 
 #include "nestlock/page.h"
+#include "nestlock/slab/classes.h"
 #include "nestlock/slab/types.h"
 
 namespace nestlock {
 
-inline constexpr std::size_t kMaxKmalloc = 8192;  // larger ones are pages
 // Of what nolock calls leave behind: how many objects one later call settles at most, if it may spin,
 // and if it is a nolock call.
 inline constexpr unsigned kSettledAtOnce = 64;
@@ -24,7 +24,7 @@ inline constexpr unsigned kSettledByNolock = 4;
 //                them in every kernel. A free that is reported so does nothing.
 enum class slab : std::uint32_t { none = 0, no_sheaves = 1, debug = 2 };
 
-template <Kernel K, LockPolicy L = policy::PerLockByte<K>>
+template <Kernel K, LockPolicy L = policy::PerLockByte<K>, class Classes = KernelClasses>
 class BasicSlabAllocator;
 
 // A cache of objects of one size. Made by BasicSlabAllocator::create(), or inside it for kmalloc.
@@ -32,7 +32,6 @@ template <Kernel K, LockPolicy L = policy::PerLockByte<K>>
 class BasicKmemCache {
  public:
   // The types that go with the parameters; and what prepares an object of a new slab.
-  using Slabs = BasicSlabAllocator<K, L>;
   using Pages = BasicPageAllocator<K, L>;
   using Page = BasicPage<K>;
   using Place = internal::PlaceOf<K>;
@@ -88,16 +87,64 @@ class BasicKmemCache {
   bool consistent(std::uintptr_t* objects = nullptr) noexcept;
 
  private:
-  friend Slabs;
+  template <Kernel, LockPolicy, class>
+  friend class BasicSlabAllocator;
   using Object = internal::FreeObject;
   template <class T>
   using Atomic = typename K::Port::template Atomic<T>;
 
   struct CpuSheaves {
     typename L::Local lock;
-    Sheaf* main = &internal::no_sheaf;  // never null; guarded by lock
+    // Of main its objects are in [bottom, top), its room is [top, limit): beside the lock, so that the
+    // fast paths touch no sheaf but for the object. Guarded by lock; `top` and `bottom` are read by
+    // statistics without it.
+    Atomic<void**> top{nullptr}, bottom{nullptr};
+    void** limit = nullptr;
+    Sheaf* main = &internal::no_sheaf;  // never null; its `size` is out of date but in MainOut
     Sheaf* spare = nullptr;             // full, empty or between
-    Atomic<std::uintptr_t> allocs{0}, frees{0};
+    // Objects popped; and how many more came into main, and were popped, than were pushed. So the fast
+    // path of a free counts nothing, and frees() says how many there were.
+    Atomic<std::uintptr_t> allocs{0}, moved{0};
+
+    std::uintptr_t in_main() const noexcept {
+      const auto n = top.load(internal::kRelaxed) - bottom.load(internal::kRelaxed);
+      return n > 0 && n <= kMostObjects ? static_cast<std::uintptr_t>(n) : 0;
+    }
+    // Of another CPU a snapshot: while its main is exchanged off by a sheaf's objects.
+    std::uintptr_t frees() const noexcept {
+      return allocs.load(internal::kRelaxed) + in_main() - moved.load(internal::kRelaxed);
+    }
+  };
+  // While it lives main is like any other sheaf, and may be exchanged. The CPU's lock is held.
+  class MainOut {
+   public:
+    explicit MainOut(CpuSheaves& c) noexcept
+        : c_(c), before_(c.allocs.load(internal::kRelaxed) + c.in_main()) {
+      if (c.main != &internal::no_sheaf) c.main->size = static_cast<std::uint32_t>(c.in_main());
+    }
+    ~MainOut() {
+      void** const bottom = c_.main->object();
+      c_.bottom.store(bottom, internal::kRelaxed);
+      c_.top.store(bottom + c_.main->size, internal::kRelaxed);
+      c_.limit = bottom + c_.main->capacity;
+      const std::uintptr_t now = c_.allocs.load(internal::kRelaxed) + c_.main->size;
+      internal::bump_locked(c_.moved, now - before_ - pushed_);
+    }
+    MainOut(const MainOut&) = delete;
+    MainOut& operator=(const MainOut&) = delete;
+    // What the user takes, and what he gives: main has an object, or room.
+    void* pop() noexcept {
+      internal::bump_locked(c_.allocs);
+      return c_.main->object()[--c_.main->size];
+    }
+    void push(void* object) noexcept {
+      ++pushed_;
+      c_.main->object()[c_.main->size++] = object;
+    }
+
+   private:
+    CpuSheaves& c_;
+    std::uintptr_t before_, pushed_ = 0;
   };
 
   struct Node {
@@ -121,8 +168,9 @@ class BasicKmemCache {
     }
   };
 
-  bool set_up(Slabs& slabs, const char* name, std::size_t size, std::size_t align, slab flags,
-              Constructor ctor, unsigned capacity) noexcept;
+  // `sheaf_caches`: of 14, 30 and 62 objects.
+  bool set_up(Pages& pages, BasicKmemCache* sheaf_caches, const char* name, std::size_t size,
+              std::size_t align, slab flags, Constructor ctor, unsigned capacity) noexcept;
 
   // Page::kind: of a slab, of a large block of kmalloc(), of a cache that create() made.
   enum Kind : std::uint8_t { kSlab = 1, kLarge = 2, kCache = 3 };
@@ -130,6 +178,7 @@ class BasicKmemCache {
   // Bits of attention_.
   enum Attention : std::uint32_t { kUnsettled = 1, kFailing = 2, kDebugged = 4, kManyNodes = 8 };
   static constexpr std::uint32_t kMaxFull = 10, kMaxOrphans = 16, kLinkedAtOnce = 32;
+  static constexpr std::ptrdiff_t kMostObjects = 62;  // of a CPU's sheaf
 
   // A slab's own data, in its head page (`owner`, the cache, in each of its pages).
   static Object* freelist(const Page& p) noexcept { return static_cast<Object*>(p.owner_list); }
@@ -152,9 +201,8 @@ class BasicKmemCache {
     return reinterpret_cast<char*>(link) - link_offset_;
   }
 
-  void* pop_here() noexcept;
+  bool pop_here(void*& object) noexcept;
   void* alloc_at_hand() noexcept;
-  bool free_at_hand(Page& p, void* object) noexcept;
   // `size`: the bytes that were asked for, which a debug cache watches
   void* alloc_sized(std::size_t size, gfp flags, int node, Place where) noexcept;
   void* alloc_nolock_sized(std::size_t size, gfp flags, int node, SlabRefusal* why,
@@ -170,14 +218,12 @@ class BasicKmemCache {
   void* finish(void* object, std::size_t size, gfp flags) noexcept;
 
   bool bad_free(void* object, const char* call, Place where) noexcept;
-  bool free_known(Page& p, void* object, const char* call, Place where) noexcept;
-  bool free_known_nolock(Page& p, void* object, const char* call, Place where) noexcept;
+  bool free_fast(void* object) noexcept;
   bool free_spinning(Page& p, void* object, const char* call, Place where) noexcept;
   bool free_trying(Page& p, void* object, const char* call, Place where) noexcept;
   // Whether it goes into this CPU's sheaves: they hold objects of one node.
   bool is_local(Page& p) noexcept { return pages_->nodes() == 1 || &node_of(p) == &home(kAnyNode); }
   bool push_here(void* object) noexcept;
-  bool may_push(Page& p, const void* object) noexcept;
   bool free_to_sheaf(void* object, bool may_spin) noexcept;
   enum class Given : std::uint8_t { taken, busy, free_already };
   Given free_to_slab(void* object, bool may_spin) noexcept;
@@ -246,18 +292,22 @@ class BasicKmemCache {
   void paint_zones(void* object, std::size_t size) noexcept;
   bool debugged() const noexcept { return attention_.load(internal::kRelaxed) & kDebugged; }
 
-  Slabs* slabs_ = nullptr;
   Pages* pages_ = nullptr;
   const char* name_ = nullptr;
   std::uint32_t object_size_ = 0, stride_ = 0, link_offset_ = 0, capacity_ = 0;
-  std::uint32_t lead_ = 0;        // debug: the red zone before an object
-  std::uint32_t align_mask_ = 0;  // bits that are 0 in the address of each object
+  std::uint32_t lead_ = 0;  // debug: the red zone before an object
+  // Bits that are 0 in the address of each object that the fast path of a free may take: one is less
+  // aligned than the objects are. All bits where no free is fast: no sheaves, or objects that are kept
+  // apart by node. (32 bits are one instruction less, and let one object of 4 GiB through: in a cache
+  // without sheaves that is no harm, nor is one object of another node.)
+  std::uint32_t unfree_bits_ = ~std::uint32_t{0};
   std::uint8_t order_ = 0, min_order_ = 0;
+  std::uint8_t tag_ = 0;  // of its pages: 1 + its index among the classes; 0 if it is none of them
   std::uint32_t min_partial_ = 5;
   Constructor ctor_ = nullptr;
   BasicKmemCache* sheaf_source_ = nullptr;  // where its sheaves come from; null: it has none
   // Not 0: something was deferred, allocations are made to fail, objects are checked, or must be
-  // kept apart by node. Looked at by the fast path.
+  // kept apart by node. Looked at by the fast path of an allocation.
   Atomic<std::uint32_t> attention_{0};
   Atomic<std::uint32_t> fail_every_{0}, fail_turn_{0};
   Atomic<Object*> deferred_{nullptr};

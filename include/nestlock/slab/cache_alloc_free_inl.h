@@ -9,15 +9,17 @@
 namespace nestlock {
 
 template <Kernel K, LockPolicy L>
-[[gnu::always_inline]] inline void* BasicKmemCache<K, L>::pop_here() noexcept {
+[[gnu::always_inline]] inline bool BasicKmemCache<K, L>::pop_here(void*& object) noexcept {
   auto c = cpu_.template try_lock_claimed<&CpuSheaves::lock>(typename L::PcpTag{});
   if (!c) [[unlikely]]
-    return nullptr;
-  Sheaf* const m = c->main;
-  if (m->size == 0) [[unlikely]]
-    return nullptr;
+    return false;
+  void** const top = c->top.load(internal::kRelaxed);
+  if (top == c->bottom.load(internal::kRelaxed)) [[unlikely]]
+    return false;
   internal::bump_locked(c->allocs);
-  return m->object()[--m->size];
+  c->top.store(top - 1, internal::kRelaxed);
+  object = top[-1];
+  return true;
 }
 
 template <Kernel K, LockPolicy L>
@@ -25,37 +27,25 @@ template <Kernel K, LockPolicy L>
   auto c = cpu_.template try_lock_claimed<&CpuSheaves::lock>(typename L::PcpTag{});
   if (!c) [[unlikely]]
     return false;
-  Sheaf* const m = c->main;
+  void** const top = c->top.load(internal::kRelaxed);
   // The object on top was freed just before: the slow path refuses it. (In an empty sheaf what lies there
   // is its header, which no object equals.)
-  if (m->size == m->capacity || m->object()[static_cast<std::ptrdiff_t>(m->size) - 1] == object)
-      [[unlikely]]
+  if (top == c->limit || top[-1] == object) [[unlikely]]
     return false;
   if constexpr (K::kConfig.debug)
     if (holds(*c, object)) return false;
-  internal::bump_locked(c->frees);
-  m->object()[m->size++] = object;
+  *top = object;
+  c->top.store(top + 1, internal::kRelaxed);
   return true;
 }
 
-// The fast paths and nothing behind them.
+// The fast path and nothing behind it.
 template <Kernel K, LockPolicy L>
 [[gnu::always_inline]] inline void* BasicKmemCache<K, L>::alloc_at_hand() noexcept {
-  if (attention_.load(internal::kRelaxed) || !L::may_try()) [[unlikely]]
+  void* o;
+  if (attention_.load(internal::kRelaxed) || !L::may_try() || !pop_here(o)) [[unlikely]]
     return nullptr;
-  return given(pop_here());
-}
-
-template <Kernel K, LockPolicy L>
-[[gnu::always_inline]] inline bool BasicKmemCache<K, L>::free_at_hand(Page& p,
-                                                                      void* object) noexcept {
-  if (attention_.load(internal::kRelaxed) || !L::may_try() || !may_push(p, object)) [[unlikely]]
-    return false;
-  taken(object);
-  if (push_here(object)) [[likely]]
-    return true;
-  given(object);
-  return false;
+  return given(o);
 }
 
 template <Kernel K, LockPolicy L>
@@ -74,9 +64,9 @@ template <Kernel K, LockPolicy L>
                                                                       int node,
                                                                       Place where) noexcept {
   check_may_sleep("alloc", where);
-  if (node < 0 && !attention_.load(internal::kRelaxed)) [[likely]]
-    if (void* const o = pop_here()) [[likely]]
-      return finish(given(o), object_size_, flags);
+  void* o;
+  if (node < 0 && !attention_.load(internal::kRelaxed) && pop_here(o)) [[likely]]
+    return has(flags, gfp::zero) ? finish(given(o), object_size_, flags) : given(o);
   return alloc_spinning(size, flags, node, where);
 }
 
@@ -95,11 +85,11 @@ template <Kernel K, LockPolicy L>
                                                                              gfp flags, int node,
                                                                              SlabRefusal* why,
                                                                              Place where) noexcept {
-  if (node < 0 && !attention_.load(internal::kRelaxed) && L::may_try()) [[likely]]
-    if (void* const o = pop_here()) [[likely]] {
-      if (why) *why = SlabRefusal::none;
-      return finish(given(o), object_size_, flags);
-    }
+  void* o;
+  if (node < 0 && !attention_.load(internal::kRelaxed) && L::may_try() && pop_here(o)) [[likely]] {
+    if (why) *why = SlabRefusal::none;
+    return has(flags, gfp::zero) ? finish(given(o), object_size_, flags) : given(o);
+  }
   return alloc_trying(size, flags, node, why, where);
 }
 
@@ -149,6 +139,7 @@ void* BasicKmemCache<K, L>::alloc_slow(const Request& r, SlabRefusal* why) noexc
   if (!no_sheaf && (r.node < 0 || pages_->nodes() == 1)) {
     auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
     if (c) {
+      MainOut out(*c);
       if (c->main->size == 0 && c->spare && c->spare->size) {
         Sheaf* const s = c->spare;
         c->spare = c->main == &internal::no_sheaf ? nullptr : c->main;
@@ -157,10 +148,7 @@ void* BasicKmemCache<K, L>::alloc_slow(const Request& r, SlabRefusal* why) noexc
       }
       if (c->main->size == 0)
         if (Sheaf* const s = barn_swap(n, c->main, Want::full, r.may_spin())) c->main = s;
-      if (c->main->size) {
-        internal::bump_locked(c->allocs);
-        return c->main->object()[--c->main->size];
-      }
+      if (c->main->size) return out.pop();
     } else {
       internal::bump(counters_.local_busy);
       no_sheaf = true;  // the code that we interrupted has it: filling one would not help us
@@ -206,7 +194,9 @@ inline bool BasicKmemCache<K, L>::free(void* object, Place where) noexcept {
   Page* const p = pages_->page_of(object);
   if (!p || p->kind != kSlab || p->owner != this) [[unlikely]]
     return bad_free(object, "free", where);
-  return free_known(*p, object, "free", where);
+  if (free_fast(object)) [[likely]]
+    return true;
+  return free_spinning(*p, object, "free", where);
 }
 
 template <Kernel K, LockPolicy L>
@@ -214,7 +204,9 @@ inline bool BasicKmemCache<K, L>::free_nolock(void* object, Place where) noexcep
   Page* const p = pages_->page_of(object);
   if (!p || p->kind != kSlab || p->owner != this) [[unlikely]]
     return bad_free(object, "free_nolock", where);
-  return free_known_nolock(*p, object, "free_nolock", where);
+  if (L::may_try() && free_fast(object)) [[likely]]
+    return true;
+  return free_trying(*p, object, "free_nolock", where);
 }
 
 template <Kernel K, LockPolicy L>
@@ -229,25 +221,29 @@ template <Kernel K, LockPolicy L>
   return false;
 }
 
-// An object of this cache; `p` is a page of its slab. May spin.
+// An object of this cache, by what its page's tag or descriptor says, into this CPU's sheaf. False:
+// nothing changed, and the slow paths look closely. (What was deferred does not keep a free off this path:
+// the next allocation settles some of it, and the next free that finds the sheaf full.)
 template <Kernel K, LockPolicy L>
-[[gnu::always_inline]] inline bool BasicKmemCache<K, L>::free_known(Page& p, void* object,
-                                                                    const char* call,
-                                                                    Place where) noexcept {
-  check_may_sleep(call, where);
-  if (!attention_.load(internal::kRelaxed) && may_push(p, object)) [[likely]] {
-    taken(object);
-    if (push_here(object)) [[likely]]
-      return true;
-    given(object);
+[[gnu::always_inline]] inline bool BasicKmemCache<K, L>::free_fast(void* object) noexcept {
+  if (unfree_bits_ & reinterpret_cast<std::uintptr_t>(object)) [[unlikely]]
+    return false;
+  if constexpr (K::kConfig.debug) {  // all that is known is looked at, here and in push_here()
+    Page* const p = pages_ ? pages_->page_of(object) : nullptr;
+    if (!p || p->kind != kSlab || !is_object(*p, object)) return false;
   }
-  return free_spinning(p, object, call, where);
+  taken(object);
+  if (push_here(object)) [[likely]]
+    return true;
+  given(object);
+  return false;
 }
 
-// Out of line and tail-called, as alloc_spinning() is.
+// Out of line and tail-called, as alloc_spinning() is. `p` is a page of the object's slab.
 template <Kernel K, LockPolicy L>
 [[gnu::noinline]] bool BasicKmemCache<K, L>::free_spinning(Page& p, void* object, const char* call,
                                                            Place where) noexcept {
+  check_may_sleep(call, where);
   if (!is_object(p, object)) return refuse_free(Finding::foreign_pointer, object, call, where);
   if (debugged()) {
     if (!debug_free(object, call, where)) return internal::bump(counters_.bad_frees), false;
@@ -259,16 +255,6 @@ template <Kernel K, LockPolicy L>
   if (is_local(p) && sheaf_source_ && free_to_sheaf(object, true)) return true;
   return free_to_slab(object, true) == Given::taken ||
          refuse_free(Finding::double_free, object, call, where);
-}
-
-// The objects' alignment, at no more than a load and a test; in debug kernels all that is known.
-template <Kernel K, LockPolicy L>
-[[gnu::always_inline]] inline bool BasicKmemCache<K, L>::may_push([[maybe_unused]] Page& p,
-                                                                  const void* object) noexcept {
-  if (reinterpret_cast<std::uintptr_t>(object) & align_mask_) [[unlikely]]
-    return false;
-  if constexpr (K::kConfig.debug) return is_object(p, object);
-  return true;
 }
 
 template <Kernel K, LockPolicy L>
@@ -284,13 +270,13 @@ bool BasicKmemCache<K, L>::is_object(Page& p, const void* at) noexcept {
 // is held.
 template <Kernel K, LockPolicy L>
 bool BasicKmemCache<K, L>::holds(const CpuSheaves& c, const void* object) const noexcept {
-  const std::uint32_t most = K::kConfig.debug ? ~std::uint32_t{0} : 1;
-  for (Sheaf* const s : {c.main, c.spare}) {
-    if (!s) continue;
-    for (std::uint32_t i = s->size; i > 0 && s->size - i < most; --i)
-      if (s->object()[i - 1] == object) return true;
-  }
-  return false;
+  const std::uintptr_t most = K::kConfig.debug ? ~std::uintptr_t{0} : 1;
+  auto has = [&](Sheaf& s, std::uintptr_t size) {
+    for (std::uintptr_t i = size; i > 0 && size - i < most; --i)
+      if (s.object()[i - 1] == object) return true;
+    return false;
+  };
+  return has(*c.main, c.in_main()) || (c.spare && has(*c.spare, c.spare->size));
 }
 
 // False also where the sheaves are busy: a look that has to wait is not worth it.
@@ -310,19 +296,6 @@ template <Kernel K, LockPolicy L>
 }
 
 // The same from any context.
-template <Kernel K, LockPolicy L>
-[[gnu::always_inline]] inline bool BasicKmemCache<K, L>::free_known_nolock(Page& p, void* object,
-                                                                           const char* call,
-                                                                           Place where) noexcept {
-  if (!attention_.load(internal::kRelaxed) && L::may_try() && may_push(p, object)) [[likely]] {
-    taken(object);
-    if (push_here(object)) [[likely]]
-      return true;
-    given(object);
-  }
-  return free_trying(p, object, call, where);
-}
-
 template <Kernel K, LockPolicy L>
 [[gnu::noinline]] bool BasicKmemCache<K, L>::free_trying(Page& p, void* object, const char* call,
                                                          Place where) noexcept {

@@ -140,9 +140,11 @@ void* BasicKmemCache<K, L>::alloc_from_new_slab(const Request& r, SlabRefusal& w
   bool orphan = false;
   {
     auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
-    if (c && sheaf_source_ && pages_->nodes() == 1)
+    if (c && sheaf_source_ && pages_->nodes() == 1) {
+      const MainOut out(*c);
       while (freelist(*p) && c->main->size < c->main->capacity)
         c->main->object()[c->main->size++] = take_object(*p);
+    }
     // While nobody can have these objects yet: who frees one leaves an orphan where it is.
     orphan = freelist(*p) != nullptr;
     on_list(*p) = orphan ? kOrphan : kOff;
@@ -171,6 +173,7 @@ BasicPage<K>* BasicKmemCache<K, L>::new_slab(const Request& r) noexcept {
     p[i].owner = this;
     p[i].kind = kSlab;
   }
+  if (tag_) pages_->set_tags(p, order, tag_);
   inuse(*p) = 0;
   on_list(*p) = kOff;
   objects(*p) = static_cast<std::uint16_t>((kPageSize << order) / stride_);
@@ -222,6 +225,7 @@ void BasicKmemCache<K, L>::discard(Page* chain, bool may_spin) noexcept {
     chain = next_empty(*p);
     const unsigned order = p->order();
     for (unsigned i = 0; i < (1u << order); ++i) p[i].kind = 0;
+    if (tag_) pages_->set_tags(p, order, 0);
     internal::asan_unpoison(pages_->address(p), kPageSize << order);
     internal::bump(counters_.discarded_slabs);
     if (may_spin)

@@ -7,14 +7,13 @@
 namespace nestlock {
 
 template <Kernel K, LockPolicy L>
-bool BasicKmemCache<K, L>::set_up(Slabs& slabs, const char* name, std::size_t size,
-                                  std::size_t align, slab flags, Constructor ctor,
+bool BasicKmemCache<K, L>::set_up(Pages& pages, BasicKmemCache* sheaf_caches, const char* name,
+                                  std::size_t size, std::size_t align, slab flags, Constructor ctor,
                                   unsigned capacity) noexcept {
   constexpr std::size_t kMost = kPageSize << 3 < kMaxKmalloc ? kMaxKmalloc : kPageSize << 3;
   if (size == 0 || size > kMost || (align & (align - 1)) || align > kMaxKmalloc) return false;
   if (align < alignof(void*)) align = alignof(void*);
-  slabs_ = &slabs;
-  pages_ = slabs.pages_;
+  pages_ = &pages;
   if (pages_->nodes() > 1) attention_.fetch_or(kManyNodes, internal::kRelaxed);
   name_ = name;
   ctor_ = ctor;
@@ -33,17 +32,20 @@ bool BasicKmemCache<K, L>::set_up(Slabs& slabs, const char* name, std::size_t si
     attention_.fetch_or(kDebugged, internal::kRelaxed);
   }
   stride_ = static_cast<std::uint32_t>((whole + align - 1) & ~(align - 1));
-  align_mask_ = (stride_ & -stride_) - 1;
-  if (align_mask_ >= kPageSize) align_mask_ = kPageSize - 1;
   min_order_ = 0;
   while ((kPageSize << min_order_) < stride_) ++min_order_;
   order_ = min_order_;
   while (order_ < 3 && (kPageSize << order_) / stride_ < 8) ++order_;
+  // More pages where they waste less: at most a 32nd.
+  while (order_ < 3 && (kPageSize << order_) % stride_ * 32 > kPageSize << order_) ++order_;
   if (flags == slab::none) {
     if (!capacity) capacity = size >= 1024 ? 14 : size >= 256 ? 30 : 62;
     const unsigned which = capacity <= 14 ? 0 : capacity <= 30 ? 1 : 2;
-    sheaf_source_ = &slabs.sheaf_caches_[which];
-    capacity_ = which == 0 ? 14 : which == 1 ? 30 : 62;
+    sheaf_source_ = &sheaf_caches[which];
+    capacity_ = which == 0 ? 14 : which == 1 ? 30 : kMostObjects;
+    const std::uint32_t align_of_all = stride_ & -stride_;
+    if (pages_->nodes() == 1)
+      unfree_bits_ = (align_of_all < kPageSize ? align_of_all : std::uint32_t{kPageSize}) - 1;
   }
   return true;
 }
@@ -54,6 +56,7 @@ void BasicKmemCache<K, L>::flush_cpu() noexcept {
   {
     auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
     if (!c) return;
+    const MainOut out(*c);
     mine[0] = c->main == &internal::no_sheaf ? nullptr : c->main;
     mine[1] = c->spare;
     c->main = &internal::no_sheaf;
@@ -83,6 +86,7 @@ void BasicKmemCache<K, L>::shrink() noexcept {
   {
     auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
     if (c) {
+      const MainOut out(*c);
       add(c->spare), add(c->main);
       c->spare = nullptr;
       c->main = &internal::no_sheaf;
@@ -145,7 +149,7 @@ SlabStats BasicKmemCache<K, L>::stats() const noexcept {
   const auto& c = counters_;
   auto now = [](const auto& counter) { return std::uintptr_t{counter.load(internal::kRelaxed)}; };
   for (unsigned i = 0; i < decltype(cpu_)::size(); ++i)
-    s.fast_allocs += now(cpu_.on(i).allocs), s.fast_frees += now(cpu_.on(i).frees);
+    s.fast_allocs += now(cpu_.on(i).allocs), s.fast_frees += cpu_.on(i).frees();
   s.list_allocs = now(c.list_allocs), s.list_frees = now(c.list_frees);
   s.refill_allocs = now(c.refill_allocs), s.new_slab_allocs = now(c.new_slab_allocs);
   s.refills = now(c.refills), s.flushes = now(c.flushes);
@@ -173,6 +177,7 @@ bool BasicKmemCache<K, L>::consistent(std::uintptr_t* objects_out) noexcept {
     return true;
   };
   for (unsigned i = 0; i < decltype(cpu_)::size(); ++i) {
+    const MainOut out(cpu_.on(i));
     Sheaf* const m = cpu_.on(i).main;
     Sheaf* const s = cpu_.on(i).spare;
     if (m->size > m->capacity || (s && s->size > s->capacity)) return false;

@@ -47,6 +47,7 @@ void BasicKmemCache<K, L>::install_full(Node& n, Sheaf* s) noexcept {
   {
     auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
     if (c) {
+      const MainOut out(*c);
       if (c->main->size == 0) {
         std::swap(c->main, s);
         if (s == &internal::no_sheaf) return;
@@ -75,6 +76,7 @@ bool BasicKmemCache<K, L>::free_to_sheaf(void* object, bool may_spin) noexcept {
   {
     auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
     if (!c) return internal::bump(counters_.local_busy), false;
+    MainOut out(*c);
     Node& n = home(kAnyNode);
     if (c->main->size == c->main->capacity) {
       if (c->spare && c->spare->size < c->spare->capacity) {
@@ -87,11 +89,7 @@ bool BasicKmemCache<K, L>::free_to_sheaf(void* object, bool may_spin) noexcept {
         c->spare = nullptr;
       }
     }
-    if (c->main->size < c->main->capacity) {
-      internal::bump_locked(c->frees);
-      c->main->object()[c->main->size++] = object;
-      return true;
-    }
+    if (c->main->size < c->main->capacity) return out.push(object), true;
   }
   if (!may_spin) return false;
   Node& n = home(kAnyNode);
@@ -102,14 +100,14 @@ bool BasicKmemCache<K, L>::free_to_sheaf(void* object, bool may_spin) noexcept {
   {
     auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
     if (c) {
+      MainOut out(*c);
       if (c->main->size == c->main->capacity && (!c->spare || c->main == &internal::no_sheaf)) {
         if (c->main != &internal::no_sheaf) c->spare = c->main;
         c->main = empty;
         empty = nullptr;
       }
       if (c->main->size < c->main->capacity) {
-        internal::bump_locked(c->frees);
-        c->main->object()[c->main->size++] = object;
+        out.push(object);
         done = true;
       }
     }
@@ -212,8 +210,11 @@ internal::Sheaf* BasicKmemCache<K, L>::prefill_sheaf(gfp flags, unsigned n) noex
   Sheaf* s = nullptr;
   if (sheaf_source_ && n <= capacity_) {
     s = empty_sheaf(node);
-  } else if (void* const memory = slabs_->kmalloc(sizeof(Sheaf) + n * sizeof(void*), flags)) {
-    s = ::new (memory) Sheaf{0, n, nullptr};
+  } else {
+    unsigned order = 0;
+    while (order <= kMaxOrder && (kPageSize << order) < sizeof(Sheaf) + n * sizeof(void*)) ++order;
+    if (Page* const p = pages_->alloc_pages(flags & ~gfp::zero, order))
+      s = ::new (pages_->address(p)) Sheaf{0, n, nullptr};
   }
   if (!s) return nullptr;
   s->size = refill(node, r, s->object(), s->capacity, n);
@@ -238,10 +239,9 @@ void BasicKmemCache<K, L>::return_sheaf(Sheaf* s) noexcept {
   const bool ours = sheaf_source_ && s->capacity == capacity_;
   if (ours && s->size && n.nr_full.load(internal::kRelaxed) < kMaxFull) return put_full(n, s);
   if (s->size) flush(*s);
-  if (ours)
-    put_empty(n, s);
-  else
-    slabs_->kfree(s);
+  if (ours) return put_empty(n, s);
+  Page* const p = pages_->page_of(s);
+  pages_->free_pages(p, p->order());
 }
 
 }  // namespace nestlock

@@ -105,20 +105,5 @@ struct Sheaf {
 // Empty and full at once: where a CPU has no sheaf yet both fast paths leave, without a null test.
 NESTLOCK_ONE_COPY inline constinit Sheaf no_sheaf{0, 0, nullptr};
 
-// The kmalloc class of a size up to 1024 bytes, at index (size - 1) / 8. A table, because a branch on
-// the size is mispredicted where sizes are mixed.
-struct SmallClasses {
-  std::uint8_t of[128]{};
-  constexpr SmallClasses() {
-    constexpr unsigned sizes[] = {8, 16, 32, 64, 96, 128, 192, 256, 512, 1024};
-    std::uint8_t c = 0;
-    for (unsigned i = 0; i < 128; ++i) {
-      if ((i + 1) * 8 > sizes[c]) ++c;
-      of[i] = c;
-    }
-  }
-};
-inline constexpr SmallClasses kSmallClasses{};
-
 }  // namespace internal
 }  // namespace nestlock

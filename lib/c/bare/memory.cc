@@ -7,12 +7,12 @@ namespace nestlock {
 namespace {
 
 constinit PageAllocator pages;
-constinit SlabAllocator slabs;
+constinit SystemSlabAllocator slabs;
 
 }  // namespace
 
 PageAllocator& system_pages() noexcept { return pages; }
-SlabAllocator& system_slab() noexcept { return slabs; }
+SystemSlabAllocator& system_slab() noexcept { return slabs; }
 
 }  // namespace nestlock
 
