@@ -30,6 +30,7 @@
 #include "nestlock/page/gfp.h"
 #include "nestlock/page/lock_free_list.h"
 #include "nestlock/page/lock_policies.h"
+#include "nestlock/page/memory.h"
 #include "nestlock/page/stats.h"
 
 namespace nestlock {
@@ -41,31 +42,8 @@ inline constexpr int kAnyNode = -1;               // the node of this CPU, else 
 inline constexpr unsigned kUnparkedAtOnce = 64;   // parked blocks put back, by a call that may spin
 inline constexpr unsigned kUnparkedByNolock = 4;  // by a nolock call that gets the lock
 
-// Gives memory back before an allocation with gfp::reclaim fails: see add_shrinker().
-struct Shrinker {
-  // Called in task context with no lock of the allocators held, perhaps on several CPUs at a time.
-  // Must not allocate with gfp::reclaim from the same allocator. True: it gave some memory back.
-  bool (*shrink)(Shrinker& self) noexcept = nullptr;
-};
-inline constexpr unsigned kMaxShrinkers = 8;  // of one allocator
-
-// The memory that an allocator manages.
-struct PageMemory {
-  void* start = nullptr;  // whole pages inside [start, start + size) are used
-  std::size_t size = 0;   // bytes
-  // Makes [start, start + size) usable, called in steps of 2 MiB or a larger block, outside all
-  // locks; false: out of memory. Null: all of it is usable from the beginning.
-  bool (*commit)(void* start, std::size_t size) noexcept = nullptr;
-  // Zero-filled memory for the descriptors and the tags (descriptor_bytes()); null: taken from `start`.
-  void* descriptors = nullptr;
-  unsigned nodes = 1;  // the range is split evenly among them
-};
-
 // The floor whose lock the code held that a handler interrupted.
 enum class Floor : std::uint8_t { none, page, slab };
-
-// What set_up() found; anything but `ok` leaves the allocator as it was.
-enum class PageSetup : std::uint8_t { ok, already, too_small, bad_nodes, commit_failed };
 
 template <Kernel K, LockPolicy Locks = policy::PerLockByte<K>>
 class BasicPageAllocator {
@@ -181,6 +159,27 @@ class BasicPageAllocator {
   // shrinker must not remove one. Removing is false for one that was not added.
   bool add_shrinker(Shrinker& s) noexcept;
   bool remove_shrinker(Shrinker& s) noexcept;
+  // Memory goes back to the system, where PageMemory has a `release`. What is given back stays committed,
+  // and is free as before; a later use costs a page fault for each page.
+  // At once, all free pages, this and other CPUs' cached ones. Returns bytes. Task context, no lock held;
+  // one system call a block.
+  std::size_t trim() noexcept;
+  // What was free for half of the decay time and more, in blocks of 2^kDecayOrder pages or larger, down to
+  // kDecayKeeps pages; at most kDecayAtOnce a call. Returns bytes; a load and a look at the clock where
+  // nothing is due. Contexts as trim(); allocations with gfp::reclaim call it while memory waits. So it
+  // is back within the decay time and a half, if something calls now and then.
+  std::size_t decay() noexcept;
+  // 0: what is free goes back at the next call.
+  void set_decay(std::uint32_t milliseconds) noexcept {
+    decay_ms_.store(milliseconds, internal::kRelaxed);
+  }
+  // For a floor above; one. False: there is one already.
+  bool set_decay_hook(DecayHook& hook) noexcept {
+    DecayHook* none = nullptr;
+    return decay_hook_.compare_exchange_strong(none, &hook, std::memory_order_release,
+                                               internal::kRelaxed);
+  }
+
   // Pages of this block (2^kMaxOrder pages around p) are not allocated any more until undone.
   void isolate_block(Page* p, bool isolated) noexcept;
   // No per-CPU caching on this node: each normal free goes to the buddy at once. Nests with enable.
@@ -248,6 +247,7 @@ class BasicPageAllocator {
     internal::LockFreeList<K> failed;  // ranges whose commit failed: grow() tries them again
     Index begin = 0, end = 0;
     std::uint32_t min = 0, low = 0, high = 0;  // watermarks, pages
+    std::uint32_t dirty_low = 0;  // the fewest dirty pages since decay() looked; guarded by lock
     Atomic<std::uint32_t> committed{0};  // the end of the usable pages, which begin at `begin`
     Atomic<std::uint32_t> unusable{0};   // pages below it whose commit failed (see grow())
     Atomic<std::uint32_t> pcp_batch{1}, pcp_high{0};       // pages
@@ -320,6 +320,17 @@ class BasicPageAllocator {
   bool grow(Zone& z, unsigned order) noexcept;
   bool take_failed(Zone& z, Index& begin, Index& end) noexcept;
   bool ask_shrinkers() noexcept;
+  // Free pages that the system may keep memory for.
+  static std::uint32_t dirty_pages(const Zone& z) noexcept {
+    return z.buddy.free_pages() - z.buddy.clean_pages();
+  }
+  bool has_much(const Zone& z) const noexcept {
+    return release_ && now_ &&
+           static_cast<std::int32_t>(dirty_pages(z)) > static_cast<std::int32_t>(kDecayKeeps);
+  }
+  void begin_decay() noexcept;
+  void tell_decay(bool waits) noexcept;
+  std::uint32_t release_some(Zone& z, std::uint32_t most, unsigned order) noexcept;
   void add_memory(Zone& z, Index begin, Index end) noexcept;
   std::uint32_t mark_for(const Zone& z, gfp flags) const noexcept;
   bool fails_now(unsigned order) noexcept;
@@ -345,12 +356,19 @@ class BasicPageAllocator {
   bool (*commit_)(void*, std::size_t) noexcept = nullptr;
   Atomic<Shrinker*> shrinkers_[kMaxShrinkers]{};
   Atomic<std::uint32_t> shrinking_{0};  // calls of shrinkers under way
+  bool (*release_)(void*, std::size_t) noexcept = nullptr;
+  std::uint64_t (*now_)() noexcept = nullptr;
+  Atomic<std::uint32_t> decay_ms_{kDecayMs};
+  Atomic<std::uint32_t> decaying_{0};    // not 0: memory waits for its return
+  Atomic<std::uint64_t> decay_next_{0};  // when decay() has something to do
+  Atomic<DecayHook*> decay_hook_{nullptr};
   Zone zone_[kMaxNodes];
 };
 
 }  // namespace nestlock
 
 #include "nestlock/page/alloc_free_inl.h"
+#include "nestlock/page/decay_inl.h"
 #include "nestlock/page/info_inl.h"
 #include "nestlock/page/page_state_inl.h"
 #include "nestlock/page/pcp_inl.h"

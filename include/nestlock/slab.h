@@ -162,6 +162,9 @@ class BasicSlabAllocator {
   // went back to the page floor. Set up as a shrinker of the pages, so that an allocation with
   // gfp::reclaim asks for it before it fails. What lies in other CPUs' sheaves stays there.
   std::size_t shrink_all() noexcept;
+  // Task context, may spin: shrink_all(), then trim() of the pages: all that is free goes back to the
+  // system, but for what lies in other CPUs' sheaves. Returns bytes.
+  std::size_t trim() noexcept;
   // Any context, never spins: settle() of kmalloc's caches. True: nothing waits to be settled there.
   bool settle() noexcept;
 
@@ -197,6 +200,9 @@ class BasicSlabAllocator {
   struct Reclaim : Shrinker {
     BasicSlabAllocator* slabs = nullptr;
   };
+  struct Decay : DecayHook {
+    BasicSlabAllocator* slabs = nullptr;
+  };
   void* alloc_large(std::size_t size, gfp flags, Place where) noexcept;
   bool resized_in_place(void* p, std::size_t size, gfp flags) noexcept;
 
@@ -206,6 +212,7 @@ class BasicSlabAllocator {
   // a free leaves the fast path without a test of its own.
   Cache* cache_of_tag_[kClasses + 1]{sheaf_caches_};
   Reclaim reclaim_;
+  Decay decay_;
   Cache classes_[kClasses];
   Cache sheaf_caches_[3];          // 128, 256, 512 bytes; have no sheaves themselves
   BasicSpinLock<K> created_lock_;  // outermost; task context only, never tried

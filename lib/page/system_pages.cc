@@ -3,7 +3,9 @@
 #include <sys/mman.h>
 #include <unistd.h>
 
+#include <cerrno>
 #include <cstdlib>
+#include <ctime>
 
 #include "nestlock/port/hosted_once.h"
 
@@ -17,6 +19,20 @@ bool commit(void* start, std::size_t size) noexcept {
   const bool ok = mprotect(start, size, PROT_READ | PROT_WRITE) == 0;
   errno = saved;
   return ok;
+}
+
+bool release(void* start, std::size_t size) noexcept {
+  const int saved = errno;
+  const bool ok = madvise(start, size, MADV_DONTNEED) == 0;
+  errno = saved;
+  return ok;
+}
+
+std::uint64_t now() noexcept {
+  timespec t{};
+  clock_gettime(CLOCK_MONOTONIC_COARSE, &t);
+  return static_cast<std::uint64_t>(t.tv_sec) * 1000 +
+         static_cast<std::uint64_t>(t.tv_nsec) / 1000000;
 }
 
 void* reserve(std::size_t size, int protection) noexcept {
@@ -43,10 +59,12 @@ void set_up() noexcept {
     // Untouched descriptors cost no memory.
     void* const descriptors =
         reserve(PageAllocator::descriptor_bytes(size), PROT_READ | PROT_WRITE);
-    if (descriptors &&
-        pages.set_up(
-            {.start = range, .size = size, .commit = commit, .descriptors = descriptors}) ==
-            PageSetup::ok)
+    if (descriptors && pages.set_up({.start = range,
+                                     .size = size,
+                                     .commit = commit,
+                                     .release = release,
+                                     .now = now,
+                                     .descriptors = descriptors}) == PageSetup::ok)
       break;
     munmap(range, size);
     if (descriptors) munmap(descriptors, PageAllocator::descriptor_bytes(size));

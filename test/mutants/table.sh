@@ -662,6 +662,22 @@ mutant slab_moves_uncounted $classes '*FreesAreCounted*' \
   'what comes into a sheaf and goes in whole sheaves is told from what is freed' \
   "$inside" 's/      internal::bump_locked(c_.moved, now - before_ - pushed_);/      internal::bump_locked(c_.moved, 0 * (now - before_) - pushed_);/'
 
+decay=page_decay_test.up
+sources $decay lib/page/page.cc lib/slab/slab.cc
+kernels $decay 'HostedKernel<configs::up>'
+
+mutant decay_takes_what_is_used $decay '*WhatIsUsedAgainAndAgainStays' \
+  'only what was free all the while goes back' \
+  "$inside" 's/  if (const std::uint32_t dirty = dirty_pages(z); dirty < z.dirty_low) z.dirty_low = dirty;\n//'
+
+mutant clean_spreads $decay '*TrimGivesAll*' \
+  'of two blocks that merge both must be clean' \
+  "$inside" 's/      clean = clean \&\& all_\[b\].clean;/      clean = clean || all_[b].clean;/'
+
+mutant decay_is_not_told $decay '*SmallAllocationsGiveItBackToo' \
+  'a free that leaves much makes small allocations look' \
+  "$inside" 's/  tell_decay(true);\n/  tell_decay(false);\n/'
+
 mutant slab_never_reclaims $limits '*WithNothingLiveAllPagesCanBeHad' \
   'before it fails an allocation that may wait asks what keeps memory' \
   "$inside" 's/    if (round == 1 \&\& !ask_shrinkers()) break;/    if (round == 1) break;/'

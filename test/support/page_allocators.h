@@ -43,6 +43,7 @@ class AnyPages {
 
   virtual void drain_cpu(unsigned cpu) = 0;
   virtual void drain_all() = 0;
+  virtual void trim() = 0;
   virtual void unpark_all() = 0;
   virtual void isolate(void* at, bool isolated) = 0;
   virtual void pcp_disable(unsigned node) = 0;

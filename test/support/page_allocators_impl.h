@@ -75,6 +75,7 @@ class PagesOf final : public AnyPages {
 
   void drain_cpu(unsigned cpu) override { a_->drain_cpu(cpu); }
   void drain_all() override { a_->drain_all_pages(); }
+  void trim() override { a_->trim(); }
   void unpark_all() override { a_->unpark_all(); }
   void isolate(void* at, bool isolated) override { a_->isolate_block(a_->page_of(at), isolated); }
   void pcp_disable(unsigned node) override { a_->pcp_disable(node); }

@@ -53,6 +53,11 @@ class SweptPages {
                  .commit = nullptr,
                  .descriptors = Arena::descriptors(descriptors)};
     if (growing) m.commit = [](void*, std::size_t) noexcept { return true; };
+    // A system that takes what it is given, and writes over it.
+    m.release = [](void* at, std::size_t size) noexcept {
+      std::memset(at, 0xdd, size);
+      return true;
+    };
     ready_ = a.set_up(m) == PageSetup::ok;
     block = {}, small_victim = {}, large_victim = {};
   }
@@ -204,6 +209,8 @@ struct SweptOp {
   bool parked = false;  // begins with a block parked
   bool loops = false;   // over new memory
   bool brief = false;   // short enough where TSan's runtime is stepped, too
+  bool takes_out =
+      false;  // free blocks are out of the zone for a while: a nested call may find none
 };
 
 inline void swept_alloc(SweptPages& p, unsigned order) {
@@ -220,6 +227,7 @@ inline void swept_pair(SweptPages& p, unsigned order) {
   p.a.free(p.block.at, order);
   p.block.at = nullptr;
 }
+inline void swept_trim(SweptPages& p, unsigned) { p.a.trim(); }
 inline void swept_drain(SweptPages& p, unsigned) { p.a.drain_cpu(p.a.cpu_id()); }
 
 inline std::vector<SweptOp> swept_ops() {
@@ -261,6 +269,9 @@ inline std::vector<SweptOp> swept_ops() {
     op.brief = op.name == "alloc 0, cached" || op.name == "free 1, to the cache";
   ops.push_back({"drain_cpu", 0, [](SweptPages& p) { p.set_up(256), p.victims(), p.stock(0, 5); },
                  swept_drain});
+  ops.push_back({"trim", 0, [](SweptPages& p) { p.set_up(256), p.victims(), p.stock(0, 5); },
+                 swept_trim, false, /*loops=*/true});
+  ops.back().takes_out = true;
   ops.push_back({"alloc 9, the zone", 9,
                  [](SweptPages& p) { p.set_up(1024), p.victims(), p.stock(0, 8), p.stock(3, 8); },
                  swept_alloc});

@@ -17,6 +17,7 @@ BasicPage<K>* BasicPageAllocator<K, L>::alloc_slow(gfp flags, unsigned order, in
     flags = flags & (static_cast<gfp>(allowed_.load(internal::kRelaxed)) | kResult);
     if (fails_now(order)) return internal::bump(first_zone(node)->counters.failures), nullptr;
   }
+  if (decaying_.load(internal::kRelaxed) && has(flags, gfp::reclaim)) decay();
   Zone* const home = first_zone(node);
   const unsigned last = has(flags, gfp::thisnode) ? 1 : nodes_;
   auto zone_at = [&](unsigned i) -> Zone& {
@@ -46,9 +47,12 @@ template <Kernel K, LockPolicy L>
 [[gnu::noinline]] bool BasicPageAllocator<K, L>::free_slow(Zone& z, Page* page,
                                                            unsigned order) noexcept {
   const Index p = index(page);
-  Guard g(z.lock, irq_save);
-  unpark_locked(z, kUnparkedAtOnce);
-  give_locked(z, p, order);
+  {
+    Guard g(z.lock, irq_save);
+    unpark_locked(z, kUnparkedAtOnce);
+    give_locked(z, p, order);
+  }
+  if (has_much(z)) begin_decay();
   return true;
 }
 

@@ -1,4 +1,6 @@
 // The buddy allocator of one zone: blocks of 2^order pages, naturally aligned, split and merged.
+// A free block is clean while the system keeps no memory for any of its pages (it was never touched, or
+// was given back); of two that merge both must be. Of one order the others go first.
 // All functions need the zone's lock. At most kMaxOrder splits or merges a call.
 //
 // After D. Knuth, The Art of Computer Programming 1, 2.5, and the kernel's zones.
@@ -29,13 +31,14 @@ class Buddy {
   // A block of exactly 2^order pages, state `used`; kNil if none.
   std::uint32_t take(unsigned order) noexcept {
     unsigned have = order;
-    while (have <= kMaxOrder && area_[have].empty()) ++have;
+    while (have <= kMaxOrder && area_[have].empty() && clean_area_[have].empty()) ++have;
     if (have > kMaxOrder) return kNil;
-    const std::uint32_t p = area_[have].pop(all_);
-    count(have, -1);
+    const std::uint32_t p = (area_[have].empty() ? clean_area_ : area_)[have].first();
+    const bool clean = all_[p].clean;
+    take_off_list(p, have);
     while (have > order) {  // give back the upper halves
       --have;
-      put_on_list(p + (1u << have), have, false);
+      put_on_list(p + (1u << have), have, false, clean);
     }
     all_[p].set(PageState::used, order);
     free_.store(free_.load(kRelaxed) - (1u << order), kRelaxed);
@@ -43,7 +46,7 @@ class Buddy {
   }
 
   // Merges with free neighbours. Blocks of an isolated block of pages are kept apart.
-  void give(std::uint32_t p, unsigned order, bool isolated) noexcept {
+  void give(std::uint32_t p, unsigned order, bool isolated, bool clean = false) noexcept {
     all_[p].set(PageState::absent, 0);  // as a lower neighbour's inside, unless it becomes the head
     (isolated ? isolated_ : free_)
         .store((isolated ? isolated_ : free_).load(kRelaxed) + (1u << order), kRelaxed);
@@ -52,11 +55,26 @@ class Buddy {
       if (b < begin_ || b > end_ - (1u << order) || !all_[b].is(PageState::buddy, order) ||
           all_[b].isolated_free != isolated)
         break;
+      clean = clean && all_[b].clean;
       take_off_list(b, order);
       if (b < p) p = b;
       ++order;
     }
-    put_on_list(p, order, isolated);
+    put_on_list(p, order, isolated, clean && !isolated);
+  }
+
+  // A largest block of at least 2^order pages that is not clean, state `used`; kNil if none. As much of it
+  // as there is: the caller asks the descriptor for its order.
+  std::uint32_t take_dirty(unsigned order) noexcept {
+    for (unsigned have = kMaxOrder + 1; have-- > order;) {
+      const std::uint32_t p = area_[have].first();
+      if (p == kNil) continue;
+      take_off_list(p, have);
+      all_[p].set(PageState::used, have);
+      free_.store(free_.load(kRelaxed) - (1u << have), kRelaxed);
+      return p;
+    }
+    return kNil;
   }
 
   // Moves the free pages of the pages [p, end) to or from the isolated list.
@@ -69,7 +87,7 @@ class Buddy {
             .store((isolated ? free_ : isolated_).load(kRelaxed) - (1u << order), kRelaxed);
         (isolated ? isolated_ : free_)
             .store((isolated ? isolated_ : free_).load(kRelaxed) + (1u << order), kRelaxed);
-        put_on_list(q, order, isolated);
+        put_on_list(q, order, isolated, false);
       }
       q += all_[q].state() == PageState::buddy ? 1u << order : 1u;
     }
@@ -78,24 +96,30 @@ class Buddy {
   // Pages free (isolated ones not counted). Exact under the lock, a snapshot without.
   std::uint32_t free_pages() const noexcept { return free_.load(kRelaxed); }
   std::uint32_t isolated_pages() const noexcept { return isolated_.load(kRelaxed); }
+  std::uint32_t clean_pages() const noexcept { return clean_.load(kRelaxed); }
   std::uint32_t blocks(unsigned order) const noexcept { return blocks_[order].load(kRelaxed); }
 
   // Walks the free lists and compares them with the descriptors and counts.
   bool consistent() const noexcept {
-    std::uint32_t pages[2] = {0, 0};
-    for (unsigned i = 0; i < 2; ++i)
-      for (unsigned order = 0; order <= kMaxOrder; ++order) {
+    std::uint32_t pages[3] = {0, 0, 0};
+    for (unsigned order = 0; order <= kMaxOrder; ++order) {
+      std::uint32_t blocks_here = 0;
+      for (unsigned i = 0; i < 3; ++i) {
         std::uint32_t prev = kNil, n = 0;
         for (std::uint32_t p = lists(i)[order].first(); p != kNil; prev = p, p = all_[p].next) {
           if (p < begin_ || p >= end_ || !all_[p].is(PageState::buddy, order)) return false;
           if (all_[p].prev != prev || all_[p].isolated_free != (i == 1)) return false;
+          if (all_[p].clean != (i == 2)) return false;
           if (((first_pfn_ + p) & ((1u << order) - 1)) != 0) return false;
           if (++n > end_ - begin_) return false;  // a loop
           pages[i] += 1u << order;
         }
-        if (i == 0 && n != blocks(order)) return false;
+        if (i != 1) blocks_here += n;
       }
-    return pages[0] == free_pages() && pages[1] == isolated_pages();
+      if (blocks_here != blocks(order)) return false;
+    }
+    return pages[0] + pages[2] == free_pages() && pages[1] == isolated_pages() &&
+           pages[2] == clean_pages();
   }
 
  private:
@@ -103,20 +127,25 @@ class Buddy {
     return static_cast<std::uint32_t>(((first_pfn_ + p) ^ (std::uintptr_t{1} << order)) -
                                       first_pfn_);
   }
-  const PageList<K>* lists(unsigned isolated) const noexcept {
-    return isolated ? isolated_area_ : area_;
+  const PageList<K>* lists(unsigned i) const noexcept {
+    return i == 1 ? isolated_area_ : i == 2 ? clean_area_ : area_;
   }
-  void put_on_list(std::uint32_t p, unsigned order, bool isolated) noexcept {
+  PageList<K>& list_of(const Page& p, unsigned order) noexcept {
+    return (p.isolated_free ? isolated_area_ : p.clean ? clean_area_ : area_)[order];
+  }
+  void put_on_list(std::uint32_t p, unsigned order, bool isolated, bool clean) noexcept {
     all_[p].set(PageState::buddy, order);
     all_[p].isolated_free = isolated;
-    (isolated ? isolated_area_ : area_)[order].push(all_, p);
+    all_[p].clean = clean;
+    list_of(all_[p], order).push(all_, p);
     if (!isolated) count(order, 1);
+    if (clean) clean_.store(clean_.load(kRelaxed) + (1u << order), kRelaxed);
   }
   void take_off_list(std::uint32_t p, unsigned order) noexcept {
-    const bool isolated = all_[p].isolated_free;
-    (isolated ? isolated_area_ : area_)[order].remove(all_, p);
+    list_of(all_[p], order).remove(all_, p);
     all_[p].set(PageState::absent, 0);
-    if (!isolated) count(order, -1);
+    if (!all_[p].isolated_free) count(order, -1);
+    if (all_[p].clean) clean_.store(clean_.load(kRelaxed) - (1u << order), kRelaxed);
   }
   void count(unsigned order, int by) noexcept {
     blocks_[order].store(blocks_[order].load(kRelaxed) + static_cast<std::uint32_t>(by), kRelaxed);
@@ -125,9 +154,9 @@ class Buddy {
   Page* all_ = nullptr;
   std::uintptr_t first_pfn_ = 0;
   std::uint32_t begin_ = 0, end_ = 0;
-  PageList<K> area_[kMaxOrder + 1], isolated_area_[kMaxOrder + 1];
+  PageList<K> area_[kMaxOrder + 1], isolated_area_[kMaxOrder + 1], clean_area_[kMaxOrder + 1];
   // Written under the lock, read by anyone (statistics): atomic, relaxed.
-  Atomic<std::uint32_t> free_{0}, isolated_{0}, blocks_[kMaxOrder + 1]{};
+  Atomic<std::uint32_t> free_{0}, isolated_{0}, clean_{0}, blocks_[kMaxOrder + 1]{};
 };
 
 }  // namespace internal

@@ -28,6 +28,7 @@ std::size_t BasicPageAllocator<K, L>::zoneinfo(char* out, std::size_t size) cons
     };
     row("present", s.present), row("committed", s.committed), row("free", s.free);
     row("isolated", s.isolated), row("cached", s.cached), row("parked", s.parked);
+    row("clean", s.clean), row("released", s.released);
     row("min", s.min), row("low", s.low), row("high", s.high);
     row("pcp_allocs", s.pcp_allocs), row("pcp_frees", s.pcp_frees);
     row("zone_allocs", s.zone_allocs), row("zone_frees", s.zone_frees);

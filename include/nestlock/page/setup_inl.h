@@ -38,6 +38,8 @@ PageSetup BasicPageAllocator<K, L>::set_up(const PageMemory& m) noexcept {
   tags_ = reinterpret_cast<std::uint8_t*>(all_ + pages_);
   nodes_ = m.nodes;
   commit_ = m.commit;
+  release_ = m.release;
+  now_ = m.now;
   std::uintptr_t at = 0;
   for (unsigned n = 0; n < nodes_; ++n) {
     Zone& z = zone_[n];
@@ -72,7 +74,9 @@ void BasicPageAllocator<K, L>::add_memory(Zone& z, Index begin, Index end) noexc
     unsigned order = kMaxOrder;
     while (((first_pfn_ + p) & ((std::uintptr_t{1} << order) - 1)) || end - p < (1u << order))
       --order;
-    z.buddy.give(p, order, z.isolated_blocks.load(internal::kRelaxed) && block_isolated(z, p));
+    // Clean, if it is committed just now; what was usable from the beginning may have been used.
+    z.buddy.give(p, order, z.isolated_blocks.load(internal::kRelaxed) && block_isolated(z, p),
+                 commit_ != nullptr);
     p += 1u << order;
   }
 }
@@ -287,6 +291,7 @@ PageStats BasicPageAllocator<K, L>::stats(unsigned node) const noexcept {
   s.present = z.end - z.begin, s.committed = now(z.committed) - z.begin - now(z.unusable);
   s.free = z.buddy.free_pages(), s.isolated = z.buddy.isolated_pages();
   s.parked = now(c.parked);
+  s.clean = z.buddy.clean_pages(), s.released = now(c.released);
   s.min = z.min, s.low = z.low, s.high = z.high;
   for (unsigned cpu = 0; cpu < decltype(Zone::pcp)::size(); ++cpu) {
     const Pcp& pcp = z.pcp.on(cpu);

@@ -31,11 +31,13 @@ constexpr const char* name_of(PageRefusal r) noexcept {
 // Counts of one node, since the start unless it says otherwise: a snapshot.
 struct PageStats {
   std::uintptr_t present, committed, free, isolated, cached, parked;  // pages, now
-  std::uintptr_t min, low, high;                                      // watermarks, pages
-  std::uintptr_t pcp_allocs, pcp_frees;                               // pages through a pcp
-  std::uintptr_t zone_allocs, zone_frees;                             // blocks through the zone
-  std::uintptr_t refills, drains;                                     // batches
-  std::uintptr_t parked_total, unparked;                              // blocks
+  std::uintptr_t clean;           // of the free ones those that the system keeps no memory for
+  std::uintptr_t released;        // pages that went back to the system, in all
+  std::uintptr_t min, low, high;  // watermarks, pages
+  std::uintptr_t pcp_allocs, pcp_frees;      // pages through a pcp
+  std::uintptr_t zone_allocs, zone_frees;    // blocks through the zone
+  std::uintptr_t refills, drains;            // batches
+  std::uintptr_t parked_total, unparked;     // blocks
   std::uintptr_t failures;                   // alloc_pages() that returned null
   std::uintptr_t bad_frees;                  // refused frees
   std::uintptr_t refusals[kPageRefusals];    // alloc_pages_nolock() that returned null
@@ -50,7 +52,7 @@ template <Kernel K>
 struct PageCounters {
   using Counter = typename K::Port::template Atomic<std::uintptr_t>;
   Counter zone_allocs{0}, zone_frees{0}, refills{0}, drains{0}, parked{0}, parked_total{0},
-      unparked{0}, failures{0}, bad_frees{0}, refusals[kPageRefusals]{}, pcp_busy[4]{},
+      unparked{0}, released{0}, failures{0}, bad_frees{0}, refusals[kPageRefusals]{}, pcp_busy[4]{},
       zone_busy[4]{};
 };
 

@@ -19,6 +19,7 @@ BasicPage<K>* BasicPageAllocator<K, L>::take_locked(Zone& z, unsigned order,
   const Index p = z.buddy.take(order);
   if (p == kNil) return nullptr;
   internal::bump_locked(z.counters.zone_allocs);
+  if (const std::uint32_t dirty = dirty_pages(z); dirty < z.dirty_low) z.dirty_low = dirty;
   return all_ + p;
 }
 
@@ -30,13 +31,16 @@ void BasicPageAllocator<K, L>::give_locked(Zone& z, Index p, unsigned order) noe
 
 template <Kernel K, LockPolicy L>
 void BasicPageAllocator<K, L>::give_chain(Zone& z, Index chain) noexcept {
-  Guard g(z.lock, irq_save);
-  internal::bump_locked(z.counters.drains);
-  while (chain != kNil) {
-    const Index p = chain;
-    chain = all_[p].next;
-    give_locked(z, p, all_[p].order());
+  {
+    Guard g(z.lock, irq_save);
+    internal::bump_locked(z.counters.drains);
+    while (chain != kNil) {
+      const Index p = chain;
+      chain = all_[p].next;
+      give_locked(z, p, all_[p].order());
+    }
   }
+  if (has_much(z)) begin_decay();
 }
 
 // Puts at most `most` parked blocks back.

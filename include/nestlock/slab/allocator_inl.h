@@ -32,6 +32,13 @@ bool BasicSlabAllocator<K, L, C>::set_up(Pages& pages, slab flags) noexcept {
     return static_cast<Reclaim&>(s).slabs->shrink_all() != 0;
   };
   pages.add_shrinker(reclaim_);
+  decay_.slabs = this;
+  decay_.change = [](DecayHook& h, bool waits) noexcept {
+    for (Cache& c : static_cast<Decay&>(h).slabs->classes_)
+      waits ? c.attention_.fetch_or(Cache::kDecaying, internal::kRelaxed)
+            : c.attention_.fetch_and(~std::uint32_t{Cache::kDecaying}, internal::kRelaxed);
+  };
+  pages.set_decay_hook(decay_);
   return true;
 }
 
@@ -271,6 +278,13 @@ std::size_t BasicSlabAllocator<K, L, C>::shrink_all() noexcept {
   }
   for (Cache& c : sheaf_caches_) shrink(c);
   return slabs;
+}
+
+template <Kernel K, LockPolicy L, class C>
+std::size_t BasicSlabAllocator<K, L, C>::trim() noexcept {
+  if (!pages_) return 0;
+  shrink_all();
+  return pages_->trim();
 }
 
 template <Kernel K, LockPolicy L, class C>

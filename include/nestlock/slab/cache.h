@@ -176,7 +176,13 @@ class BasicKmemCache {
   enum Kind : std::uint8_t { kSlab = 1, kLarge = 2, kCache = 3 };
   enum OnList : std::uintptr_t { kOff = 0, kPartial = 1, kOrphan = 2 };
   // Bits of attention_.
-  enum Attention : std::uint32_t { kUnsettled = 1, kFailing = 2, kDebugged = 4, kManyNodes = 8 };
+  enum Attention : std::uint32_t {
+    kUnsettled = 1,
+    kFailing = 2,
+    kDebugged = 4,
+    kManyNodes = 8,
+    kDecaying = 16  // an allocation that may wait is to call the page floor's decay()
+  };
   static constexpr std::uint32_t kMaxFull = 10, kMaxOrphans = 16, kLinkedAtOnce = 32;
   static constexpr std::ptrdiff_t kMostObjects = 62;  // of a CPU's sheaf
 
@@ -307,7 +313,7 @@ class BasicKmemCache {
   Constructor ctor_ = nullptr;
   BasicKmemCache* sheaf_source_ = nullptr;  // where its sheaves come from; null: it has none
   // Not 0: something was deferred, allocations are made to fail, objects are checked, or must be
-  // kept apart by node. Looked at by the fast path of an allocation.
+  // kept apart by node, or free pages wait for their return to the system. Looked at by the fast path of an allocation.
   Atomic<std::uint32_t> attention_{0};
   Atomic<std::uint32_t> fail_every_{0}, fail_turn_{0};
   Atomic<Object*> deferred_{nullptr};

@@ -74,6 +74,8 @@ template <Kernel K, LockPolicy L>
 template <Kernel K, LockPolicy L>
 [[gnu::noinline]] void* BasicKmemCache<K, L>::alloc_spinning(std::size_t size, gfp flags, int node,
                                                              Place where) noexcept {
+  if ((attention_.load(internal::kRelaxed) & kDecaying) && has(flags, gfp::reclaim))
+    pages_->decay();
   SlabRefusal why{};
   void* const o = given(alloc_slow({flags, SlabAlloc::spinning, node}, &why));
   if (!debugged()) return finish(o, object_size_, flags);

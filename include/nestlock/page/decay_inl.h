@@ -1,0 +1,100 @@
+// Memory goes back to the system. Included by page.h.
+//
+// What is due is told without a time in each block: a zone knows the fewest dirty pages (free, and the
+// system may keep memory for them) that there were since the last look. So many were not needed since then,
+// and so many go back, the largest blocks first. Two looks are half of the decay time apart.
+#pragma once
+
+#include "nestlock/lock/guard.h"
+#include "nestlock/page.h"
+
+namespace nestlock {
+
+// Block by block, each out of the buddy while the system takes it: so that no lock is held meanwhile,
+// and no more than one block is missing.
+template <Kernel K, LockPolicy L>
+std::uint32_t BasicPageAllocator<K, L>::release_some(Zone& z, std::uint32_t most,
+                                                     unsigned order) noexcept {
+  std::uint32_t done = 0;
+  for (bool more = true; more && done < most;) {
+    Index p = kNil;
+    {
+      Guard g(z.lock, irq_save);
+      p = z.buddy.take_dirty(order);
+    }
+    if (p == kNil) break;
+    const unsigned has = all_[p].order();
+    more = release_(address(all_ + p), kPageSize << has);
+    if constexpr (K::kConfig.debug)  // the poison is gone
+      for (Index i = 0; more && i < (Index{1} << has); ++i) all_[p + i].poisoned = false;
+    Guard g(z.lock, irq_save);
+    z.buddy.give(p, has, z.isolated_blocks.load(internal::kRelaxed) && block_isolated(z, p), more);
+    if (!more) break;
+    done += 1u << has;
+    internal::bump_locked(z.counters.released, std::uintptr_t{1} << has);
+  }
+  return done;
+}
+
+template <Kernel K, LockPolicy L>
+std::size_t BasicPageAllocator<K, L>::trim() noexcept {
+  if (!release_) return 0;
+  drain_all_pages();
+  std::size_t pages = 0;
+  for (unsigned n = 0; n < nodes_; ++n) pages += release_some(zone_[n], ~0u, 0);
+  return pages << kPageShift;
+}
+
+template <Kernel K, LockPolicy L>
+void BasicPageAllocator<K, L>::tell_decay(bool waits) noexcept {
+  // acquire: pairs with set_decay_hook(); we see the hook's fields.
+  if (DecayHook* const hook = decay_hook_.load(std::memory_order_acquire))
+    hook->change(*hook, waits);
+}
+
+// Any context that may spin.
+template <Kernel K, LockPolicy L>
+[[gnu::noinline]] void BasicPageAllocator<K, L>::begin_decay() noexcept {
+  if (decaying_.load(internal::kRelaxed) || decaying_.exchange(1, internal::kRelaxed)) return;
+  tell_decay(true);
+}
+
+template <Kernel K, LockPolicy L>
+[[gnu::noinline]] std::size_t BasicPageAllocator<K, L>::decay() noexcept {
+  if (!release_ || !now_) return 0;
+  const std::uint64_t now = now_(), step = decay_ms_.load(internal::kRelaxed) / 2;
+  std::uint64_t next = decay_next_.load(internal::kRelaxed);
+  // One at a time does what is due. relaxed: the zones have their locks.
+  if (now < next || !decay_next_.compare_exchange_strong(next, now + step, internal::kRelaxed,
+                                                         internal::kRelaxed))
+    return 0;
+  std::size_t pages = 0;
+  bool much = false, in_parts = false;
+  for (unsigned n = 0; n < nodes_; ++n) {
+    Zone& z = zone_[n];
+    std::uint32_t due = 0;
+    {
+      Guard g(z.lock, irq_save);
+      due = step ? z.dirty_low : dirty_pages(z);
+    }
+    due = due > kDecayKeeps ? due - kDecayKeeps : 0;
+    const std::uint32_t most = due < kDecayAtOnce ? due : kDecayAtOnce;
+    const std::uint32_t done = release_some(z, most, kDecayOrder);
+    pages += done;
+    Guard g(z.lock, irq_save);
+    const std::uint32_t dirty = dirty_pages(z);
+    // The rest of what is due now stays due; else it is counted anew.
+    const bool rest = done >= kDecayAtOnce && due > done;
+    z.dirty_low =
+        rest ? (z.dirty_low < due + kDecayKeeps - done ? z.dirty_low : due + kDecayKeeps - done)
+             : dirty;
+    in_parts |= rest;
+    much |= has_much(z) && (done || due == 0);
+  }
+  if (in_parts) decay_next_.store(now, internal::kRelaxed);
+  // (A free that comes in between begins anew; one that was told just before stays told.)
+  if (!much && !in_parts && decaying_.exchange(0, internal::kRelaxed)) tell_decay(false);
+  return pages << kPageShift;
+}
+
+}  // namespace nestlock
