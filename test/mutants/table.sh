@@ -161,6 +161,18 @@ mutant probes_taken_for_abandoned port_signals_test.smp_debug 'PortSignalsTest.H
   'a probe on an alternate stack is above the handler that it interrupted' \
   $port 's/  if (!floor \&\& on_alternate_stack()) return false;[^\n]*\n//'
 
+# ---- cores without atomic read-modify-writes (port/masked_atomic.h) -----------------------------
+
+masked=include/nestlock/port/masked_atomic.h
+
+mutant masked_stale_value masked_atomic_test.up 'MaskedAtomicTest.NothingThatCame*' \
+  'what came in between would be overwritten' \
+  $masked 's/    while (!compare_exchange_strong(old, f(old))) {\n    }\n/    word_.store(f(old), std::memory_order_relaxed);\n/'
+
+mutant masked_mask_is_kept masked_atomic_test.up '*' \
+  'irqs would be masked for ever' \
+  $masked 's/    M::irq_restore(before);\n/    (void)before;\n/'
+
 # ---- virtual CPUs -------------------------------------------------------------------------------
 
 mutant claim_by_store port_cpu_test.smp_debug PortCpuTest.AHandlerMayInterruptTheFirstUseAnywhere \

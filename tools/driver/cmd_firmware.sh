@@ -13,18 +13,33 @@ END
   local name
   for name in $(firmware_targets); do
     local -n about="about_$name"
-    printf '  %-10s  %s\n' "$name" "$about"
+    printf '  %-13s  %s\n' "$name" "$about"
   done
 }
 
-# Each is a folder of examples/firmware/. things_TARGET: what it needs as THING=PACKAGE, see cmd_embed.sh.
-firmware_targets() { printf '%s\n' cortex_m3; }
-firmware_programs="storm sweep"
+# For each: about_TARGET; folder_TARGET, below examples/firmware; board_TARGET, what its Makefile wants to know;
+# programs_TARGET, `+` behind those that are built on stateless locks, too; things_TARGET, what it needs as
+# THING=PACKAGE (cmd_embed.sh).
+firmware_targets() { printf '%s\n' cortex_m3 cortex_m0 cortex_m0_nmi riscv32; }
 
-about_cortex_m3="Arm Cortex-M3, QEMU's mps2-an385: timer, irqs pended by software, NMI"
-things_cortex_m3="make=make arm-none-eabi-g++=gcc-arm-none-eabi
-  /usr/include/newlib/c++=libstdc++-arm-none-eabi-dev /usr/include/newlib/stdint.h=libnewlib-dev
-  qemu-system-arm=qemu-system-arm"
+arm_things="make=make arm-none-eabi-g++=gcc-arm-none-eabi qemu-system-arm=qemu-system-arm
+  /usr/include/newlib/c++=libstdc++-arm-none-eabi-dev /usr/include/newlib/stdint.h=libnewlib-dev"
+
+about_cortex_m3="Arm Cortex-M3, QEMU's mps2-an385: timer, irqs pended by software, NMI by software and watchdog"
+folder_cortex_m3=cortex_m3 board_cortex_m3='' programs_cortex_m3="storm+ sweep+" things_cortex_m3=$arm_things
+
+about_cortex_m0="Arm Cortex-M0, QEMU's microbit: as above, but no watchdog; no atomic read-modify-write"
+folder_cortex_m0=cortex_m0 board_cortex_m0='' programs_cortex_m0="storm+ sweep+" things_cortex_m0=$arm_things
+
+about_cortex_m0_nmi="the code for Cortex-M0 on the board that has the watchdog: swept by NMI"
+folder_cortex_m0_nmi=cortex_m0 board_cortex_m0_nmi='BOARD=mps2' programs_cortex_m0_nmi="sweep"
+things_cortex_m0_nmi=$arm_things
+
+about_riscv32="RISC-V 32, QEMU's virt: machine timer, software irq; there is no NMI on it"
+folder_riscv32=riscv32 board_riscv32='' programs_riscv32="storm+ sweep"
+things_riscv32="make=make riscv64-unknown-elf-g++=gcc-riscv64-unknown-elf
+  qemu-system-riscv32=qemu-system-misc
+  /usr/include/newlib/c++=libstdc++-arm-none-eabi-dev /usr/include/newlib/stdint.h=libnewlib-dev"
 
 # Every package that a target asks for: ./nest setup installs them too.
 firmware_packages() {
@@ -33,7 +48,26 @@ firmware_packages() {
 }
 
 firmware_make() { # firmware_make TARGET ARGUMENTS
-  make -s --no-print-directory -C "examples/firmware/$1" "OUT=$state/firmware/$1" "${@:2}"
+  local -n folder="folder_$1" board="board_$1"
+  make -s --no-print-directory -C "examples/firmware/$folder" "OUT=$state/firmware/$1" $board "${@:2}"
+}
+# images TARGET: of each program one, and one on stateless locks where the list says so.
+images() {
+  local -n programs="programs_$1"
+  local program
+  for program in $programs; do
+    printf '%s\n' "$state/firmware/$1/${program%+}.elf"
+    [ "$program" = "${program%+}" ] || printf '%s\n' "$state/firmware/$1/${program%+}_stateless.elf"
+  done
+}
+# The library as one object: what it asks of others is the port, the compiler's own library, and what any
+# compiler asks of C's. (No __atomic_*, no __cxa_*, no malloc.)
+asks_for_nothing() {
+  local names
+  names=$(firmware_make "$1" asked_for) && [ -n "$names" ] || say "no names: $names"
+  grep -vxE -e 'mem(cpy|set|cmp|move)|_ZN13nestlock_bare6report.*|restartable_compare_exchange' \
+    -e '__(aeabi|gnu_thumb1_case)_[a-z0-9_]*|__(u?div|u?mod|mul|clz|ctz|popcount|[al]sh[lr])[sd]i[23]' \
+    <<<"$names" || true
 }
 
 # boots TARGET PROGRAM STATUS: it ends with this status; what it prints is kept.
@@ -74,8 +108,22 @@ firmware_table() {
   ' "$@"
 }
 
+# firmware_boot TARGET PROGRAM PROGRAM-WITH-ITS-PLUS
+firmware_boot() {
+  local outs=("$state/firmware/$1/$2.out")
+  step "$1, $2 ends with 0" boots "$1" "$2" 0
+  if [ "$2" != "$3" ]; then
+    step "$1, $2, stateless locks end with 3" boots "$1" "$2_stateless" 3
+    outs+=("$state/firmware/$1/$2_stateless.out")
+  fi
+  firmware_table "${outs[@]}"
+  step "$1, $2: nothing is corrupted" ended_well "$1" "$2"
+  [ "$2" = "$3" ] ||
+    step "$1, $2: what stateless locks corrupt is found" was_caught "$1" "$2_stateless"
+}
+
 run_firmware() {
-  local targets=("$@") name program out
+  local targets=("$@") name program images
   [ $# -gt 0 ] || read -r -d '' -a targets < <(firmware_targets)
   for name in "${targets[@]}"; do
     firmware_targets | grep -qxF -- "$name" || die "unknown target '$name'; see ./nest firmware --help"
@@ -87,14 +135,12 @@ run_firmware() {
     local -n about="about_$name"
     title "$name: $about"
     have_things "$name" || continue
-    step "$name is built" firmware_make "$name" -j "$(nproc)"
-    for program in $firmware_programs; do
-      out="$state/firmware/$name/$program"
-      step "$name, $program" boots "$name" "$program" 0
-      step "$name, $program, stateless locks" boots "$name" "${program}_stateless" 3
-      firmware_table "$out.out" "${out}_stateless.out"
-      step "$name, $program: nothing is corrupted" ended_well "$name" "$program"
-      step "$name, $program: what stateless locks corrupt is found" was_caught "$name" "${program}_stateless"
+    mapfile -t images < <(images "$name")
+    step "$name is built" firmware_make "$name" -j "$(nproc)" "${images[@]}"
+    step "$name: the library asks for nothing but memcpy, memset and their kin" asks_for_nothing "$name"
+    local -n programs="programs_$name"
+    for program in $programs; do
+      firmware_boot "$name" "${program%+}" "$program"
     done
   done
   steps_end firmware

@@ -1,24 +1,32 @@
 # What each board's Makefile includes after its own variables.
 PROGRAMS = storm sweep
-LIBRARY  = $(ROOT)/lib/page/page.cc $(ROOT)/lib/slab/slab.cc
-SOURCES  = $(START) ../common/memory.cc $(ROOT)/lib/port/config_stamp.cc
-HEADERS  = $(wildcard *.h ../common/*.h) $(shell find $(ROOT)/include -name '*.h')
+LIBRARY  = $(ROOT)/lib/page/page.cc $(ROOT)/lib/slab/slab.cc $(ROOT)/lib/port/config_stamp.cc
+SOURCES  = $(START) ../common/memory.cc
+HEADERS  = $(MAKEFILE_LIST) $(wildcard *.h ../common/*.h) $(shell find $(ROOT)/include -name '*.h')
 IMAGES   = $(PROGRAMS:%=$(OUT)/%.elf) $(PROGRAMS:%=$(OUT)/%_stateless.elf)
 # A board whose code is wrong may run for ever: hence the timeout.
 BOOT     = timeout 60 $(MACHINE) -nographic -semihosting-config enable=on,target=native -kernel
 
 all: $(IMAGES)
 
-$(OUT)/%.elf: ../common/%.cc $(LIBRARY) $(SOURCES) $(HEADERS) $(LAYOUT)
+# The whole library as one object.
+$(OUT)/library.o: $(LIBRARY) $(HEADERS)
 	@mkdir -p $(OUT)
+	$(TARGET)g++ $(FLAGS) -r -nostdlib $(LIBRARY) -o $@
+
+$(OUT)/%.elf: ../common/%.cc $(OUT)/library.o $(SOURCES) $(HEADERS) $(LAYOUT)
 	$(TARGET)g++ $(FLAGS) -DFIRMWARE_LOCKS=nestlock::policy::PerLockByte $(LINK) \
-	  $< $(LIBRARY) $(SOURCES) -lgcc -o $@
+	  $< $(OUT)/library.o $(SOURCES) -lgcc -o $@
 
 # The allocators over other locks than the library's own are compiled with the program.
 $(OUT)/%_stateless.elf: ../common/%.cc $(SOURCES) $(HEADERS) $(LAYOUT)
 	@mkdir -p $(OUT)
 	$(TARGET)g++ $(FLAGS) -DFIRMWARE_LOCKS=nestlock::testing::Stateless $(LINK) \
-	  $< $(SOURCES) -lgcc -o $@
+	  $< $(SOURCES) $(ROOT)/lib/port/config_stamp.cc -lgcc -o $@
+
+# What the library wants from elsewhere.
+asked_for: $(OUT)/library.o
+	@$(TARGET)nm -u $< | sed 's/^ *[UwW] //'
 
 # make -s boot IMAGE=build/storm.elf
 boot:
@@ -28,4 +36,4 @@ run: $(IMAGES)
 clean:
 	rm -rf -- $(OUT)
 
-.PHONY: all boot run clean
+.PHONY: all asked_for boot run clean

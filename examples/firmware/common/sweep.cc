@@ -1,6 +1,6 @@
 // An interrupt after every instruction: each operation below runs again and again from the same state,
-// and each time the interrupt comes one tick later, until it comes behind the end. One instruction takes
-// longer than a tick (-icount), so no instruction is left out; a row of known length shows that. The
+// and each time the interrupt comes a step later, until it comes behind the end. One instruction takes longer
+// than such a step (-icount), so no instruction is left out; a row of known length shows that. The
 // handler tries the lock that the operation takes, allocates, frees, and keeps part of what it gets, since
 // what is balanced would hide an error.
 //
@@ -24,15 +24,35 @@ namespace {
 using Locks = FIRMWARE_LOCKS<nestlock::BuiltKernel>;
 using Pages = nestlock::BasicPageAllocator<nestlock::BuiltKernel, Locks>;
 using Slabs = nestlock::BasicSlabAllocator<nestlock::BuiltKernel, Locks>;
+using Word = nestlock::BuiltPort::Atomic<std::uint32_t>;
+using List = nestlock::internal::LockFreeList<nestlock::BuiltKernel>;
 using machine::Source;
 using nestlock::gfp;
 
-constexpr std::size_t kMemory = 24 * 1024;
-alignas(4096) constinit unsigned char memory[kMemory]{};
+constexpr std::size_t kMost = 16 * 1024;  // so that a run is short
+constexpr std::size_t kMemory = machine::kMemory < kMost ? machine::kMemory : kMost;
+alignas(nestlock::kPageSize) constinit unsigned char memory[kMemory]{};
 constinit Pages pages;
 constinit Slabs slabs;
 constinit typename Locks::Zone lock;
 constinit std::uint32_t one = 0, two = 0;  // guarded by it: equal outside of sections
+
+// What stands behind what interrupting contexts leave behind, without a lock.
+constinit Word sum{0};
+constinit List list;
+constinit std::uint32_t links[2]{};
+constinit bool task_left = false, handler_left = false;
+void leave(std::uint32_t node) {
+  sum.fetch_add(node + 1, std::memory_order_relaxed);
+  list.push(node, [](std::uint32_t n) -> std::uint32_t& { return links[n]; });
+}
+// Both are there, or who did leave something.
+bool all_left() {
+  std::uint32_t found = 0;
+  for (std::uint32_t n = list.take_all(); n != List::kNil; n = links[n]) found += n + 1;
+  const std::uint32_t left = task_left + 2 * handler_left;
+  return found == left && sum.load() == left;
+}
 
 struct Counts {
   std::uint32_t runs, boundaries, inside, refused, granted, served, not_served, corrupted;
@@ -40,8 +60,9 @@ struct Counts {
 constinit Counts counts{};
 constinit volatile std::uint32_t interrupts = 0;  // of this run
 constinit volatile bool running = false;          // the operation
-constinit std::uintptr_t last_pc = 0;
-constinit bool corrupted = false;  // this run
+constinit std::uintptr_t last_pc = 0;             // that was interrupted; 0: none yet
+constinit bool hit = false;                       // the operation, in this run
+constinit bool corrupted = false;                 // this run
 
 [[noreturn]] void finish() {
   machine::timer(0);
@@ -96,6 +117,7 @@ void count_served(const void* p) { ++(p ? counts.served : counts.not_served); }
 
 // What an interrupting context does: see the top.
 void nested() {
+  leave(1), handler_left = true;
   if (lock.is_locked() || slabs.interrupted() != nestlock::Floor::none) ++counts.inside;
   if (lock.try_lock()) {
     ++counts.granted;
@@ -124,6 +146,8 @@ void prepare(bool warm) {
   ::new (&slabs) Slabs;
   ::new (&lock) typename Locks::Zone;
   one = two = 0;
+  sum.store(0);
+  task_left = handler_left = false;
   kept_page = kept_object = {};
   corrupted = false;
   insist(pages.set_up({.start = memory, .size = sizeof memory}) == nestlock::PageSetup::ok);
@@ -154,8 +178,8 @@ void check() {
   if (kept_object.at) insist(kept_object.intact() && slabs.kfree(kept_object.at));
   if (page_for_handler) insist(pages.free_pages(page_for_handler, 0));
   if (object_for_handler) insist(slabs.kfree(object_for_handler));
-  insist(one == two);
-  insist(slabs.consistent() && pages.consistent());
+  insist(one == two && all_left());
+  insist(slabs.kmalloc_cache(Slabs::class_of(asked)).consistent() && pages.consistent());
   slabs.shrink_all();
   pages.drain_all_pages();
   insist(pages.stats(0).free == pages.pages());
@@ -173,13 +197,14 @@ using Operation = void (*)();
 std::uint32_t sweep(const char* name, bool warm, Operation operation) {
   const std::uint32_t before = counts.boundaries;
   last_pc = 0;
-  for (std::uint32_t ticks = machine::kFirstTick, behind = 0; behind < 3; ++ticks) {
+  for (std::uint32_t ticks = machine::kFirstTick, behind = 0; behind < 3;
+       ticks += machine::kTickStep) {
     prepare(warm);
     interrupts = 0;
-    const std::uint32_t inside_before = counts.boundaries;
+    hit = false;
     machine::timer(1'000'000);  // a run that does not end
     machine::inject_after(ticks);
-    row();  // or the first ticks would be gone before the operation begins
+    row(), row();  // or the first ticks would be gone before the operation begins
     running = true;
     operation();
     running = false;
@@ -192,10 +217,7 @@ std::uint32_t sweep(const char* name, bool warm, Operation operation) {
       ++counts.corrupted;
       break;
     }
-    if (counts.boundaries != inside_before || last_pc == 0)
-      behind = 0;
-    else
-      ++behind;
+    behind = hit || last_pc == 0 ? 0 : behind + 1;
   }
   firmware::print(name, counts.boundaries - before);
   return counts.boundaries - before;
@@ -209,6 +231,7 @@ std::uint32_t sweep(const char* name, bool warm, Operation operation) {
     lock.unlock();
   }
 }
+[[gnu::noinline]] void lock_free() { leave(0), task_left = true; }
 [[gnu::noinline]] void lock_masked() {
   nestlock::Guard held(lock, nestlock::irq_save);
   section();
@@ -249,6 +272,7 @@ void machine::interrupt(Source source, std::uintptr_t pc) {
   if (!running) return;
   if (pc != last_pc) ++counts.boundaries;
   last_pc = pc;
+  hit = true;
   nested();
 }
 
@@ -258,6 +282,7 @@ int main() {
     finish("instructions were left out");
   sweep("try_lock, unlock", false, try_lock);
   sweep("lock and unlock, irqs masked", false, lock_masked);
+  sweep("a lock-free count and list", false, lock_free);
   sweep("alloc_pages, free_pages, from the CPU's list", true, alloc_pages<0>);
   handlers_order = 2;  // of which the CPU has none either
   sweep("alloc_pages, free_pages, from the zone", false, alloc_pages<4>);

@@ -60,20 +60,22 @@ extern "C" {
       ".ltorg");
 }
 
-[[gnu::used]] void serve_exception(const Frame* interrupted) {
+[[gnu::used]] void serve_exception(Frame* interrupted) {
+  const std::uintptr_t pc = interrupted->pc;
+  machine::restart(interrupted->pc);
   std::uint32_t number;
   asm volatile("mrs %0, ipsr" : "=r"(number));
   switch (number & 0x1ff) {
     case 2:
-      return machine::interrupt(machine::Source::nmi, interrupted->pc);
+      return machine::interrupt(machine::Source::nmi, pc);
     case 15:
-      return machine::interrupt(machine::Source::timer, interrupted->pc);
+      return machine::interrupt(machine::Source::timer, pc);
     case 16:
-      return machine::interrupt(machine::Source::irq0, interrupted->pc);
+      return machine::interrupt(machine::Source::irq0, pc);
     case 17:
-      return machine::interrupt(machine::Source::irq1, interrupted->pc);
+      return machine::interrupt(machine::Source::irq1, pc);
     default:
-      return machine::interrupt(machine::Source::fault, interrupted->pc);
+      return machine::interrupt(machine::Source::fault, pc);
   }
 }
 
