@@ -14,6 +14,7 @@
 #include "nestlock/lock/lock_concepts.h"
 #include "nestlock/lock/percpu.h"
 #include "nestlock/lock/raw_spinlock.h"
+#include "nestlock/lock/seqlock.h"
 #include "nestlock/lock/shared_try_spinlock.h"
 #include "nestlock/lock/spinlock.h"
 #include "nestlock/lock/try_spinlock.h"
@@ -47,6 +48,11 @@ template <class Class>
 using SharedTrySpinLock = BasicSharedTrySpinLock<BuiltKernel, Class>;
 using LocalLock = BasicLocalLock<BuiltKernel>;
 using LocalTryLock = BasicLocalTryLock<BuiltKernel>;
+using SeqCount = BasicSeqCount<BuiltKernel>;
+template <class T, class Lock = TrySpinLock>
+using SeqLock = BasicSeqLock<BuiltKernel, T, Lock>;
+template <class T, class Lock = TrySpinLock>
+using SeqLatch = BasicSeqLatch<BuiltKernel, T, Lock>;
 template <class T>
 using PerCpu = BasicPerCpu<BuiltKernel, T>;
 

@@ -476,6 +476,27 @@ mutant park_explored_passes_without_bound $explored_park 'ParkWord.ANewcomerPass
   'a hand-over without bound, one step at a time' \
   $park 's/    if (passes >= kPasses) {/    if (false) {/'
 
+# ---- sequence counters (lock/seq_count.h, lock/seqlock.h) -----------------------------------------
+
+readers=explore_readers_test.smp
+seqlock=include/nestlock/lock/seqlock.h
+
+mutant seq_reader_looks_once $readers 'Sequence.*' \
+  'a writer that came between the two looks' \
+  $seqlock 's/    if (!count_.still(before)) return false;\n//'
+
+mutant seq_reader_ignores_the_writer $readers 'Sequence.*' \
+  'a reader on top of a writer: both looks are at the same odd number' \
+  $seqlock 's/    if (kCopies == 1 \&\& count_.writing(before)) return false;\n//'
+
+mutant latch_read_where_it_is_written $readers 'Sequence.*' \
+  'of the two copies the one that nobody changes' \
+  $seqlock 's/copy_\[before % kCopies\]/copy_[(before + 1) % kCopies]/'
+
+mutant seq_refused_writer_writes $readers 'Sequence.*' \
+  'who interrupted a writer may not write' \
+  $seqlock 's/    if (g) put(value);/    put(value);/'
+
 mutant rt_gate_removed lock_contract_test.smp_debug 'Cells/TryLock.*' \
   'on RT a hardirq would own a lock in the name of the task that it interrupted' \
   $sleep 's/return K::Port::context() < Context::hardirq \&\& lock_.try_lock();/return lock_.try_lock();/'

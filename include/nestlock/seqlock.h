@@ -1,0 +1,4 @@
+// The public path of nestlock/lock/seqlock.h.
+#pragma once
+
+#include "nestlock/lock/seqlock.h"
