@@ -10,14 +10,15 @@ namespace nestlock {
 
 // Set up when the program starts (before main, with the first constructors), on a range of
 // NESTLOCK_RESERVE_MIB mebibytes (environment; default: four times the machine's memory) that is
-// committed in steps of 2 MiB as it is needed, and never given back. If even the reservation fails,
-// every allocation is null. Any context. A CPU's cached pages go home when its thread exits.
-PageAllocator& system_pages() noexcept;
+// committed in steps of 2 MiB as it is needed; free memory goes back by trim() and decay(). If even the
+// reservation fails, every allocation is null. Any context. A CPU's cached pages go home when its thread
+// exits.
+PageAllocator& system_pages() noexcept NESTLOCK_INTERNAL_SYMBOL("system_pages");
 
 namespace internal {
 // For a floor whose first call may come before the constructors: sets them up, unless they are. Any
 // context. False: this context interrupted it on its own thread.
-bool set_up_system_pages() noexcept;
+bool set_up_system_pages() noexcept NESTLOCK_INTERNAL_SYMBOL("set_up_system_pages");
 
 [[gnu::used]] inline const char* const system_pages_link_stamp = &NESTLOCK_LINK_STAMP;
 }  // namespace internal

@@ -17,14 +17,16 @@ extern template class BasicSlabAllocator<LibraryKernel, policy::PerLockByte<Libr
                                          std::conditional_t<kHosted, FineClasses, KernelClasses>>;
 // Set up when the program starts, after system_pages(). Any context. What a CPU has in its sheaves
 // goes to the barn when its thread exits.
-SystemSlabAllocator& system_slab() noexcept;
+SystemSlabAllocator& system_slab() noexcept NESTLOCK_INTERNAL_SYMBOL("system_slab");
 
 namespace internal {
 // The same for the floor above: its fast paths compute no address, and its first call may come before
-// the constructors. set_up_system_slab(): any context; the first call asks its `flags`. False: this context
-// interrupted it on its own thread.
-extern constinit SystemSlabAllocator system_slab_object;
-bool set_up_system_slab(slab (*flags)() noexcept) noexcept;
+// the constructors. set_up_system_slab(): any context; the first call asks its `flags`. False: this
+// context interrupted it on its own thread.
+extern constinit SystemSlabAllocator system_slab_object
+    NESTLOCK_INTERNAL_SYMBOL("system_slab_object");
+bool set_up_system_slab(slab (*flags)() noexcept) noexcept
+    NESTLOCK_INTERNAL_SYMBOL("set_up_system_slab");
 }  // namespace internal
 
 }  // namespace nestlock

@@ -6,7 +6,6 @@
 namespace nestlock::signals::internal {
 
 constinit Signal signal_table[kLastSignal + 1]{};
-constinit thread_local Handling handling [[gnu::tls_model("initial-exec")]]{};
 constinit Counts counts{};
 constinit std::atomic<void (*)()> softirq_run[kMaxSoftirqs]{};
 
@@ -25,10 +24,10 @@ void Chained::copy(const Chained& other) noexcept {
 
 void Chained::call(int signo, siginfo_t* info, void* uc) const {
   // So that the trampoline knows this chain if it leads back to it.
-  const void* const was = handling.chained_from.load(kRelaxed);
-  const void* const was_frame = handling.chained_frame.load(kRelaxed);
-  handling.chained_frame.store(__builtin_frame_address(0), kRelaxed);
-  handling.chained_from.store(uc, kRelaxed);
+  const void* const was = self().chained_from.load(kRelaxed);
+  const void* const was_frame = self().chained_frame.load(kRelaxed);
+  self().chained_frame.store(__builtin_frame_address(0), kRelaxed);
+  self().chained_from.store(uc, kRelaxed);
   fence();
   // acquire, both: what is called was complete when it was installed, also if it is a later one.
   if (const Handler f = with_info.load(std::memory_order_acquire))
@@ -36,8 +35,8 @@ void Chained::call(int signo, siginfo_t* info, void* uc) const {
   else if (const auto f_plain = plain.load(std::memory_order_acquire))
     f_plain(signo);
   fence();
-  handling.chained_from.store(was, kRelaxed);
-  handling.chained_frame.store(was_frame, kRelaxed);
+  self().chained_from.store(was, kRelaxed);
+  self().chained_frame.store(was_frame, kRelaxed);
 }
 
 namespace {
@@ -47,8 +46,8 @@ struct Open {
   std::uint32_t preempt, migrate, bh, irq;
 
   static Open now() noexcept {
-    return {self.preempt.load(kRelaxed), self.migrate.load(kRelaxed), self.bh.load(kRelaxed),
-            self.depth.load(kRelaxed)};
+    return {self().preempt.load(kRelaxed), self().migrate.load(kRelaxed), self().bh.load(kRelaxed),
+            self().depth.load(kRelaxed)};
   }
 };
 
@@ -76,10 +75,10 @@ namespace {
     tell(Finding::left_open, "handler", "migration (a sleeping lock?)");
   if (now.bh != before.bh) tell(Finding::left_open, "handler", "bottom halves");
   if (now.irq != before.irq) tell(Finding::left_open, "handler", "irq_save()");
-  self.preempt.store(before.preempt, kRelaxed);
-  self.migrate.store(before.migrate, kRelaxed);
-  self.bh.store(before.bh, kRelaxed);
-  self.depth.store(before.irq, kRelaxed);
+  self().preempt.store(before.preempt, kRelaxed);
+  self().migrate.store(before.migrate, kRelaxed);
+  self().bh.store(before.bh, kRelaxed);
+  self().depth.store(before.irq, kRelaxed);
 }
 
 // One running handler: sets the context word, and records where it runs and what it interrupted
@@ -88,33 +87,33 @@ class LevelScope {
  public:
   LevelScope(std::uint32_t bit, std::uint32_t soft, const void* frame,
              std::uintptr_t floor) noexcept
-      : was_(self.context.load(kRelaxed)), depth_(self.levels.load(kRelaxed)) {
+      : was_(self().context.load(kRelaxed)), depth_(self().levels.load(kRelaxed)) {
     if (depth_ < hosted::kMaxLevels) {
       // Reserve first, or an nmi in here would use the same entry; the frame last, for an entry
       // without one (it was cleared at the last pop) says nothing yet.
-      self.levels.store(depth_ + 1, kRelaxed);
+      self().levels.store(depth_ + 1, kRelaxed);
       fence();
-      hosted::Level& level = self.level[depth_];
+      hosted::Level& level = self().level[depth_];
       level.stack_floor.store(floor, kRelaxed);
       level.context.store(was_, kRelaxed);
       level.soft.store(soft, kRelaxed);
-      level.preempt.store(self.preempt.load(kRelaxed), kRelaxed);
-      level.bh.store(self.bh.load(kRelaxed), kRelaxed);
+      level.preempt.store(self().preempt.load(kRelaxed), kRelaxed);
+      level.bh.store(self().bh.load(kRelaxed), kRelaxed);
       fence();
       level.frame.store(reinterpret_cast<std::uintptr_t>(frame), kRelaxed);
       fence();
     }
-    self.context.store(was_ | bit, kRelaxed);
+    self().context.store(was_ | bit, kRelaxed);
     fence();
     if constexpr (kBuiltConfig.debug) open_ = Open::now();
   }
   ~LevelScope() {
     if constexpr (kBuiltConfig.debug) close_what_is_open(open_);
     fence();
-    self.context.store(was_, kRelaxed);
-    if (depth_ < hosted::kMaxLevels) self.level[depth_].frame.store(0, kRelaxed);
+    self().context.store(was_, kRelaxed);
+    if (depth_ < hosted::kMaxLevels) self().level[depth_].frame.store(0, kRelaxed);
     fence();
-    self.levels.store(depth_, kRelaxed);
+    self().levels.store(depth_, kRelaxed);
     fence();
   }
   LevelScope(const LevelScope&) = delete;
@@ -127,8 +126,8 @@ class LevelScope {
 
 void call_handler(int signo, siginfo_t* info, void* uc) {
   Signal& s = signal_table[signo];
-  const KernelMask outer = handling.signals.load(kRelaxed);
-  handling.signals.store(outer | mask_of(signo), kRelaxed);
+  const KernelMask outer = self().handled.load(kRelaxed);
+  self().handled.store(outer | mask_of(signo), kRelaxed);
   // seq_cst, both: unregister() empties the handler first and then looks who runs. Either it sees
   // this one counted, or this one sees the handler gone.
   s.running.fetch_add(1, std::memory_order_seq_cst);
@@ -137,7 +136,7 @@ void call_handler(int signo, siginfo_t* info, void* uc) {
     s.next.call(signo, info, uc);
   }  // else unregistered meanwhile
   s.running.fetch_sub(1, std::memory_order_release);  // whoever waited sees what the handler did
-  handling.signals.store(outer, kRelaxed);
+  self().handled.store(outer, kRelaxed);
 }
 
 // The same as a level of its own: to ThreadSanitizer what the kernel left on the interrupted stack
@@ -159,7 +158,7 @@ void call_handler_as_level(int signo, siginfo_t* info, ucontext_t* uc) {
 }  // namespace
 
 void nobody_handles() noexcept {
-  const KernelMask left = handling.signals.exchange(0, kRelaxed);
+  const KernelMask left = self().handled.exchange(0, kRelaxed);
   for (int signo = 1; signo <= kLastSignal; ++signo)
     if (left & mask_of(signo)) signal_table[signo].running.fetch_sub(1, std::memory_order_release);
 }
@@ -173,10 +172,10 @@ void run_irq(int signo, siginfo_t* info, ucontext_t* uc, std::uintptr_t floor) {
 }
 
 void run_nmi(int signo, siginfo_t* info, ucontext_t* uc, std::uintptr_t floor) {
-  const std::uint32_t soft = self.soft.load(kRelaxed), held = self.held.load(kRelaxed);
+  const std::uint32_t soft = self().soft.load(kRelaxed), held = self().held.load(kRelaxed);
   // Masked while it is an NMI: no irq_restore() in here ever unmasks (R6). From before it is one
   // until it is none any more, or a probe in between would find irqs on in an NMI.
-  self.soft.store(1, kRelaxed);
+  self().soft.store(1, kRelaxed);
   fence();
   hosted::as_level(hosted::TsanLevel::nmi, [=]() {
     const LevelScope level(hosted::kInNmi, soft, __builtin_frame_address(0), floor);
@@ -184,11 +183,11 @@ void run_nmi(int signo, siginfo_t* info, ucontext_t* uc, std::uintptr_t floor) {
     call_handler_as_level(signo, info, uc);
   });
   fence();
-  self.soft.store(soft, kRelaxed);
+  self().soft.store(soft, kRelaxed);
   fence();  // first enable, then look, as in irq_restore()
   // What it left (an irq held back, a softirq raised) is ours to look for, unless the code that it
   // interrupted will: an irq_restore(), or one already between its store and its look.
-  if (!(soft | held) && self.held.load(kRelaxed)) replay();
+  if (!(soft | held) && self().held.load(kRelaxed)) replay();
 }
 
 // Runs what was raised, with irqs on. On entry the class is really blocked, `open` is what may be
@@ -198,16 +197,16 @@ void run_nmi(int signo, siginfo_t* info, ucontext_t* uc, std::uintptr_t floor) {
 // irq's exit, bh_enable(), raise_softirq() or the thread's end, or the task would never go on.
 void run_softirqs(KernelMask open, bool close) noexcept {
   constexpr unsigned kTurns = 10;
-  for (unsigned turn = 0; turn < kTurns && self.context.load(kRelaxed) == 0 &&
-                          self.bh.load(kRelaxed) == 0 && self.softirqs.load(kRelaxed) != 0;
+  for (unsigned turn = 0; turn < kTurns && self().context.load(kRelaxed) == 0 &&
+                          self().bh.load(kRelaxed) == 0 && self().softirqs.load(kRelaxed) != 0;
        ++turn) {
     hosted::as_level(hosted::TsanLevel::softirq, [=]() noexcept {
       const LevelScope level(hosted::kInSoftirq, 0, __builtin_frame_address(0), 0);
       const NotCancelled whole;
-      self.soft.store(0, kRelaxed);
+      self().soft.store(0, kRelaxed);
       fence();
       if (open) real_mask(SIG_UNBLOCK, open);
-      for (std::uint32_t raised = self.softirqs.exchange(0, kRelaxed); raised;
+      for (std::uint32_t raised = self().softirqs.exchange(0, kRelaxed); raised;
            raised &= raised - 1) {
         const auto run = softirq_run[std::countr_zero(raised)].load(std::memory_order_acquire);
         count(counts.softirqs);
@@ -216,7 +215,7 @@ void run_softirqs(KernelMask open, bool close) noexcept {
       if (close) {
         real_mask(SIG_BLOCK, irq_class.load(kRelaxed));
         fence();
-        self.soft.store(1, kRelaxed);
+        self().soft.store(1, kRelaxed);
       }
     });
   }

@@ -13,24 +13,24 @@ namespace {
 KernelMask before_cpu_is_given_back() noexcept {
   // Nobody returns to what was left by a jump or by pthread_exit(), and a section ends with its
   // thread.
-  if (kBuiltConfig.debug && (self.preempt.load(kRelaxed) | self.migrate.load(kRelaxed)))
+  if (kBuiltConfig.debug && (self().preempt.load(kRelaxed) | self().migrate.load(kRelaxed)))
     tell(Finding::left_open, "thread", "at its end");
-  self.context.store(0, kRelaxed);
-  self.preempt.store(0, kRelaxed);
-  self.migrate.store(0, kRelaxed);
-  self.levels.store(0, kRelaxed);
-  self.bh.store(0, kRelaxed);
+  self().context.store(0, kRelaxed);
+  self().preempt.store(0, kRelaxed);
+  self().migrate.store(0, kRelaxed);
+  self().levels.store(0, kRelaxed);
+  self().bh.store(0, kRelaxed);
   nobody_handles();
-  if (self.softirqs.load(kRelaxed)) self.held.store(1, kRelaxed);
+  if (self().softirqs.load(kRelaxed)) self().held.store(1, kRelaxed);
   const KernelMask all = (irq_class.load(kRelaxed) | nmi_class.load(kRelaxed)) & ~kFaults;
   KernelMask user;
   for (;;) {
-    user = real_mask(SIG_BLOCK, all) & ~self.added.load(kRelaxed);
-    if (!self.held.load(kRelaxed)) break;
+    user = real_mask(SIG_BLOCK, all) & ~self().added.load(kRelaxed);
+    if (!self().held.load(kRelaxed)) break;
     replay();  // unblocks: once more
   }
-  self.soft.store(0, kRelaxed);
-  self.depth.store(0, kRelaxed);
+  self().soft.store(0, kRelaxed);
+  self().depth.store(0, kRelaxed);
   hosted::tsan_end_levels();
   return nestlock::internal::kWithTsan ? 0 : all & ~user;
 }
@@ -52,11 +52,11 @@ void become_the_one() noexcept {
 // unmasks (R10). The child is a thread with another id.
 void in_forked_child() noexcept {
   hosted::tsan_merge_levels(true);
-  if (const std::uint32_t cpu = self.cpu.load(kRelaxed)) empty_slots(cpu - 1);
+  if (const std::uint32_t cpu = self().cpu.load(kRelaxed)) empty_slots(cpu - 1);
   if (only_thread.load(kRelaxed)) become_the_one();
   for (Signal& s : signal_table) s.running.store(0, kRelaxed);
   for (int signo = 1; signo <= kLastSignal; ++signo)
-    if (handling.signals.load(kRelaxed) & mask_of(signo)) signal_table[signo].running.store(1);
+    if (self().handled.load(kRelaxed) & mask_of(signo)) signal_table[signo].running.store(1);
 }
 
 constinit hosted::OfflineHook slots_hook{
@@ -76,10 +76,10 @@ void set_up_once() noexcept {
     hosted::on_cpu_offline(slots_hook);
   }
   // release: pairs with the acquire where they are called.
-  hosted::forked_hook.store(in_forked_child, std::memory_order_release);
-  hosted::thread_over_hook.store(after_cpu_was_given_back, std::memory_order_release);
-  hosted::replay_hook.store(replay, std::memory_order_release);
-  hosted::thread_exit_hook.store(before_cpu_is_given_back, std::memory_order_release);
+  hosted::process().forked_hook.store(in_forked_child, std::memory_order_release);
+  hosted::process().thread_over_hook.store(after_cpu_was_given_back, std::memory_order_release);
+  hosted::process().replay_hook.store(replay, std::memory_order_release);
+  hosted::process().thread_exit_hook.store(before_cpu_is_given_back, std::memory_order_release);
   if (!kBuiltConfig.smp && !only_thread.load(kRelaxed)) become_the_one();
 }
 

@@ -143,8 +143,8 @@ Error remove(int signo, const char* call) noexcept {
 // In a handler it may be the interrupted code that holds it: then this child's registrations are as
 // that left them.
 void internal::lock_registration_to_fork() noexcept {
-  held_over_fork = self.context.load(kRelaxed) ? pthread_mutex_trylock(&registering) == 0
-                                               : pthread_mutex_lock(&registering) == 0;
+  held_over_fork = self().context.load(kRelaxed) ? pthread_mutex_trylock(&registering) == 0
+                                                 : pthread_mutex_lock(&registering) == 0;
 }
 void internal::unlock_registration_after_fork() noexcept {
   if (held_over_fork) pthread_mutex_unlock(&registering);
@@ -168,7 +168,7 @@ Error unregister_nowait(int signo) noexcept { return remove(signo, "unregister_n
 
 void synchronize(int signo) noexcept {
   if (signo < 1 || signo > kLastSignal) return;
-  const std::uint32_t mine = handling.signals.load(kRelaxed) & mask_of(signo) ? 1 : 0;
+  const std::uint32_t mine = self().handled.load(kRelaxed) & mask_of(signo) ? 1 : 0;
   const int saved = errno;
   // acquire: pairs with the end of call_handler().
   for (unsigned turn = 0; signal_table[signo].running.load(std::memory_order_acquire) > mine;
@@ -193,7 +193,7 @@ bool register_softirq(unsigned nr, void (*run)()) noexcept {
 
 void raise_softirq(unsigned nr) noexcept {
   if (nr >= kMaxSoftirqs || !softirq_run[nr].load(kRelaxed)) return;
-  self.softirqs.fetch_or(1u << nr, kRelaxed);
+  self().softirqs.fetch_or(1u << nr, kRelaxed);
   hosted::run_raised_softirqs();
 }
 

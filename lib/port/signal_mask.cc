@@ -16,16 +16,17 @@ using namespace internal;
 void wait_irq() noexcept {
   const KernelMask all = irq_class.load(kRelaxed);
   // Really blocked from here, so nothing slips in between the look and the sleep.
-  const KernelMask user = real_mask(SIG_BLOCK, all) & ~self.added.load(kRelaxed);
+  const KernelMask user = real_mask(SIG_BLOCK, all) & ~self().added.load(kRelaxed);
   hosted::tsan_irqs_on();
-  self.soft.store(0, kRelaxed);
+  self().soft.store(0, kRelaxed);
   fence();
-  if (self.held.load(kRelaxed)) {
+  if (self().held.load(kRelaxed)) {
     replay();
   } else {
-    self.waiting.store(all & ~user, kRelaxed);  // the irq's softirqs run with irqs on all the same
+    // The irq's softirqs run with irqs on all the same.
+    self().waiting.store(all & ~user, kRelaxed);
     syscall(SYS_rt_sigsuspend, &user, sizeof user);
-    self.waiting.store(0, kRelaxed);
+    self().waiting.store(0, kRelaxed);
   }
   real_mask(SIG_SETMASK, user);
   hosted::irq_save();
@@ -35,7 +36,7 @@ int set_signal_mask(int how, const sigset_t* set, sigset_t* old) noexcept {
   if (set && how != SIG_BLOCK && how != SIG_UNBLOCK && how != SIG_SETMASK) return EINVAL;
   const KernelMask everything = ~KernelMask{0};
   const KernelMask real = real_mask(SIG_BLOCK, everything);  // no handler between the steps
-  const KernelMask added = self.added.load(kRelaxed);
+  const KernelMask added = self().added.load(kRelaxed);
   KernelMask logical = real & ~added;
   if (old) {
     *old = {};
@@ -53,7 +54,7 @@ int set_signal_mask(int how, const sigset_t* set, sigset_t* old) noexcept {
   // While something is held back the irq class stays blocked; what of it the program does not want
   // blocked is ours to unblock.
   const KernelMask ours = added ? irq_class.load(kRelaxed) & ~logical : 0;
-  self.added.store(ours, kRelaxed);
+  self().added.store(ours, kRelaxed);
   if (set) hosted::tsan_blocks_change();
   real_mask(SIG_SETMASK, logical | ours);
   return 0;

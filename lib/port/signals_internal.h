@@ -58,18 +58,11 @@ inline KernelMask c_librarys_own() noexcept {
   return mask_of(SIGRTMIN) - mask_of(kKernelsFirst);
 }
 
-// Of this thread.
-struct Handling {
-  std::atomic<KernelMask> signals{0};              // whose handlers run, innermost or interrupted
-  std::atomic<const void*> chained_from{nullptr};  // the context that the chain is called with
-  std::atomic<const void*> chained_frame{nullptr};
-};
-extern constinit thread_local Handling handling;
 // Whether a trampoline with this frame was called by what is chained to us, not by the kernel. (Below
 // the caller's frame: one that was left by a jump says nothing.)
 inline bool came_back(const void* context, const void* frame) noexcept {
-  return context == handling.chained_from.load(kRelaxed) &&
-         frame < handling.chained_frame.load(kRelaxed);
+  return context == self().chained_from.load(kRelaxed) &&
+         frame < self().chained_frame.load(kRelaxed);
 }
 
 // ---- statistics: handlers leave them behind, so they need a read-modify-write ---------------------
@@ -148,8 +141,8 @@ class NotCancelled {
   int was_ = 0;
 };
 inline bool in_section() noexcept {
-  return self.soft.load(kRelaxed) | self.held.load(kRelaxed) | self.context.load(kRelaxed) |
-         self.preempt.load(kRelaxed) | self.migrate.load(kRelaxed) | self.bh.load(kRelaxed);
+  return self().soft.load(kRelaxed) | self().held.load(kRelaxed) | self().context.load(kRelaxed) |
+         self().preempt.load(kRelaxed) | self().migrate.load(kRelaxed) | self().bh.load(kRelaxed);
 }
 
 }  // namespace nestlock::signals::internal

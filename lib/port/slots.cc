@@ -58,20 +58,20 @@ void drain(Ring& ring) noexcept {
 // stack without a signal frame, so errno is ours to keep. Never inside an irq or an nmi, where a
 // wrong restore is all that could lead here.
 void replay() noexcept {
-  if (self.context.load(kRelaxed) & (hosted::kInIrq | hosted::kInNmi)) return;
+  if (self().context.load(kRelaxed) & (hosted::kInIrq | hosted::kInNmi)) return;
   const int saved = errno;
   const NotCancelled whole;
   KernelMask added = 0;
   do {
-    self.soft.store(1, kRelaxed);
+    self().soft.store(1, kRelaxed);
     fence();
-    self.held.store(0, kRelaxed);
+    self().held.store(0, kRelaxed);
     fence();
     if (Ring* const ring = my_ring()) drain(*ring);
-    added |= self.added.exchange(0, kRelaxed);
-    self.soft.store(0, kRelaxed);
+    added |= self().added.exchange(0, kRelaxed);
+    self().soft.store(0, kRelaxed);
     fence();  // first enable, then look, as in irq_restore()
-  } while (self.held.load(kRelaxed));
+  } while (self().held.load(kRelaxed));
   run_softirqs(added, /*close=*/false);
   if (added) real_mask(SIG_UNBLOCK, added);  // what we blocked, never what the user had (R7)
   errno = saved;
@@ -87,7 +87,7 @@ bool send_to(std::uint32_t thread, int signo, const siginfo_t* info) noexcept {
 void hold_back(int signo, siginfo_t* info, ucontext_t* uc) noexcept {
   const KernelMask all = irq_class.load(kRelaxed), user = mask_in(*uc);
   count(counts.held_back);
-  self.added.fetch_or(all & ~user, kRelaxed);
+  self().added.fetch_or(all & ~user, kRelaxed);
   set_mask_in(*uc, user | all);
   Ring* const ring = my_ring();
   const std::uint32_t t = ring ? ring->tail.load(kRelaxed) : 0;
@@ -114,7 +114,7 @@ void hold_back(int signo, siginfo_t* info, ucontext_t* uc) noexcept {
     ring->tail.store(t + 1, kRelaxed);
   }
   fence();
-  self.held.store(1, kRelaxed);  // last: whoever sees it finds the slot
+  self().held.store(1, kRelaxed);  // last: whoever sees it finds the slot
 }
 
 // The program blocked them after they were held back: they wait where blocked signals wait. All

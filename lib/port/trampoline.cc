@@ -43,7 +43,7 @@ bool forward(int signo, siginfo_t* info) noexcept {
 // grew while it ran. What arrived there was held back, and if the handler interrupted an unmasked
 // place no irq_restore() will look: left so, (soft 0, held 1) would mask for ever (R2).
 void look_again() noexcept {
-  if (self.held.load(kRelaxed)) replay();
+  if (self().held.load(kRelaxed)) replay();
 }
 
 // Where the interrupted code's stack ends, or, where that is not known, something below it.
@@ -65,7 +65,7 @@ void drop_left_levels(std::uintptr_t here) noexcept {
   for (; hosted::drop_left_level(here); any = true)
     if (kBuiltConfig.debug) tell(Finding::holder_abandoned, "handler", nullptr);
   if (!any) return;
-  if (!self.levels.load(kRelaxed)) nobody_handles();
+  if (!self().levels.load(kRelaxed)) nobody_handles();
   hosted::look_after_a_jump();
 }
 
@@ -74,7 +74,7 @@ void drop_left_levels(std::uintptr_t here) noexcept {
   auto* const uc = static_cast<ucontext_t*>(context);
   const void* const frame = __builtin_frame_address(0);
   const bool chained = came_back(context, frame);
-  if (!chained && self.levels.load(kRelaxed)) drop_left_levels(interrupted_stack(frame, *uc));
+  if (!chained && self().levels.load(kRelaxed)) drop_left_levels(interrupted_stack(frame, *uc));
   const NotCancelled whole(in_section());
   const KernelMask nmi = nmi_class.load(kRelaxed) & mask_of(signo);
   const Signal& s = signal_table[signo];
@@ -85,15 +85,15 @@ void drop_left_levels(std::uintptr_t here) noexcept {
   } else if (forward(signo, info)) {
   } else if (nmi) {
     run_nmi(signo, info, uc, stack_floor(frame, *uc));
-  } else if (self.soft.load(kRelaxed) | self.held.load(kRelaxed)) {
+  } else if (self().soft.load(kRelaxed) | self().held.load(kRelaxed)) {
     hold_back(signo, info, uc);  // held counts: a direct run would overtake a slot (R6)
   } else {
-    const KernelMask user = mask_in(*uc) & ~self.waiting.load(kRelaxed);
+    const KernelMask user = mask_in(*uc) & ~self().waiting.load(kRelaxed);
     const KernelMask open = irq_class.load(kRelaxed) & ~user;
-    self.soft.store(1, kRelaxed);
+    self().soft.store(1, kRelaxed);
     run_irq(signo, info, uc, stack_floor(frame, *uc));
     run_softirqs(open, /*close=*/true);
-    self.soft.store(0, kRelaxed);
+    self().soft.store(0, kRelaxed);
     fence();
     look_again();
   }

@@ -158,7 +158,7 @@ INSTANTIATE_TEST_SUITE_P(All, Sleeping, ::testing::ValuesIn(locks_where(is_sleep
 class SleepingPair {
  public:
   explicit SleepingPair(AnyLock& lock) : lock_(lock) {
-    const std::uint64_t entries = hosted::pi_lock_entries.load();
+    const std::uint64_t entries = hosted::process().pi_lock_entries.load();
     lock_.lock();
     waiter_ = std::thread([this] {
       waiter_tid_.store(hosted::thread_id());
@@ -167,7 +167,7 @@ class SleepingPair {
       lock_.unlock();
     });
     wait_until([&] { return pi_word(lock_) & FUTEX_WAITERS; });
-    entered_ = hosted::pi_lock_entries.load() - entries;
+    entered_ = hosted::process().pi_lock_entries.load() - entries;
   }
   void release() {
     lock_.unlock();

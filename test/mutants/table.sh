@@ -31,11 +31,11 @@ sweep=PortSweepTest.EveryInstructionOfAReleaseConfiguration
 
 mutant look_before_store port_sweep_test.smp_debug "$sweep" \
   'R1: an irq between the look and the store is left in its slot' \
-  $port 's/  self.soft.store(0, kRelaxed);\n  fence();  \(.[^\n]*\n\)  if (self.held.load(kRelaxed)) /  const bool look = self.held.load(kRelaxed);\n  fence();\n  self.soft.store(0, kRelaxed);\n  if (look) /'
+  $port 's/  me.soft.store(0, kRelaxed);\n  fence();  \(.[^\n]*\n\)  if (me.held.load(kRelaxed)) /  const bool look = me.held.load(kRelaxed);\n  fence();\n  me.soft.store(0, kRelaxed);\n  if (look) /'
 
 mutant save_ignores_held port_sweep_test.smp_debug "$sweep" \
   'R2: a probe in irq_restore() unmasks, its return masks again, for ever' \
-  $port 's/masked = self.soft.load(kRelaxed) | self.held.load(kRelaxed);/masked = self.soft.load(kRelaxed);/'
+  $port 's/masked = me.soft.load(kRelaxed) | me.held.load(kRelaxed);/masked = me.soft.load(kRelaxed);/'
 
 mutant requeue port_mask_test.smp_debug 'All/PortMaskTest.QueuedIrqsKeepTheirOrder*' \
   'R4: back to the kernel means behind those that are queued' \
@@ -55,11 +55,11 @@ mutant replayed_registers port_mask_test.smp_debug 'All/PortMaskTest.AReplayedHa
 
 mutant held_cleared_last port_sweep_test.smp_debug "$sweep" \
   'R5: what arrives after the last look at the slots is forgotten' \
-  "$signals" 's/    self.held.store(0, kRelaxed);\n    fence();\n    if (Ring\* const ring = my_ring()) drain(\*ring);\n/    if (Ring* const ring = my_ring()) drain(*ring);\n    self.held.store(0, kRelaxed);\n/'
+  "$signals" 's/    self().held.store(0, kRelaxed);\n    fence();\n    if (Ring\* const ring = my_ring()) drain(\*ring);\n/    if (Ring* const ring = my_ring()) drain(*ring);\n    self().held.store(0, kRelaxed);\n/'
 
 mutant replay_in_one_pass port_sweep_test.smp_debug "$sweep" \
   'R5: what was held back during replay is not looked for' \
-  "$signals" 's/  } while (self.held.load(kRelaxed));\n  run_softirqs/  } while (false);\n  run_softirqs/'
+  "$signals" 's/  } while (self().held.load(kRelaxed));\n  run_softirqs/  } while (false);\n  run_softirqs/'
 
 mutant replay_loses_errno port_mask_test.smp_debug 'All/PortMaskTest.HandlersAndReplayKeepErrno/*' \
   'R5: nobody but replay keeps errno there' \
@@ -71,21 +71,21 @@ mutant handlers_lose_errno port_mask_test.smp_debug 'All/PortMaskTest.HandlersAn
 
 mutant direct_overtakes_a_slot port_sweep_test.smp_debug "$sweep" \
   'R6: an irq between store and look runs before the one in the slot' \
-  "$signals" 's/} else if (self.soft.load(kRelaxed) | self.held.load(kRelaxed)) {/} else if (self.soft.load(kRelaxed)) {/'
+  "$signals" 's/} else if (self().soft.load(kRelaxed) | self().held.load(kRelaxed)) {/} else if (self().soft.load(kRelaxed)) {/'
 
 mutant nmi_unmasks port_sweep_test.smp_debug "$sweep" \
   'R6: with both belts off the irq handler runs inside the nmi' \
-  $port 's/masked = self.soft.load(kRelaxed) | self.held.load(kRelaxed);/masked = self.soft.load(kRelaxed);/' \
-  "$signals" 's/  self.soft.store(1, kRelaxed);\n  fence();\n  hosted::as_level(hosted::TsanLevel::nmi/  hosted::as_level(hosted::TsanLevel::nmi/' \
+  $port 's/masked = me.soft.load(kRelaxed) | me.held.load(kRelaxed);/masked = me.soft.load(kRelaxed);/' \
+  "$signals" 's/  self().soft.store(1, kRelaxed);\n  fence();\n  hosted::as_level(hosted::TsanLevel::nmi/  hosted::as_level(hosted::TsanLevel::nmi/' \
   "$signals" 's/(hosted::kInIrq | hosted::kInNmi)) return;/hosted::kInIrq) return;/'
 
 mutant nmi_does_not_mask port_mask_test.smp_debug 'All/PortMaskTest.AnNmiOutsideASection*' \
   'R6: an nmi counts as masked' \
-  "$signals" 's/  self.soft.store(1, kRelaxed);\n  fence();\n  hosted::as_level(hosted::TsanLevel::nmi/  hosted::as_level(hosted::TsanLevel::nmi/'
+  "$signals" 's/  self().soft.store(1, kRelaxed);\n  fence();\n  hosted::as_level(hosted::TsanLevel::nmi/  hosted::as_level(hosted::TsanLevel::nmi/'
 
 mutant nmi_masks_late port_sweep_test.smp_debug 'PortSweepTest.EveryInstructionOfADebug*' \
   'R6: a probe between the two finds irqs on in an nmi, and is reported for it' \
-  "$signals" 's/  self.soft.store(1, kRelaxed);\n  fence();\n\(  hosted::as_level(hosted::TsanLevel::nmi[^\n]*\n[^\n]*\n\)/\1    self.soft.store(1, kRelaxed);\n/'
+  "$signals" 's/  self().soft.store(1, kRelaxed);\n  fence();\n\(  hosted::as_level(hosted::TsanLevel::nmi[^\n]*\n[^\n]*\n\)/\1    self().soft.store(1, kRelaxed);\n/'
 
 mutant unblocks_all port_mask_test.smp_debug 'All/PortMaskTest.AnIrqThatTheProgramBlocked*' \
   'R7: what the program blocked gets through' \
@@ -101,8 +101,8 @@ mutant softirq_tail_open port_sweep_test.smp_debug "$sweep" \
 
 mutant softirqs_nest port_mask_test.smp_debug 'All/PortMaskTest.SoftirqsNeverNest/*' \
   'R8: a softirq in a softirq' \
-  "$signals" 's/ self.context.load(kRelaxed) == 0 \&\&\n/\n/' \
-  $port 's/if (self.bh.load(kRelaxed) || context) return;[^\n]*/if (self.bh.load(kRelaxed)) return;/'
+  "$signals" 's/ self().context.load(kRelaxed) == 0 \&\&\n/\n/' \
+  $port 's/if (self().bh.load(kRelaxed) || context) return;[^\n]*/if (self().bh.load(kRelaxed)) return;/'
 
 mutant softirqs_with_irqs_off port_mask_test.smp_debug 'All/PortMaskTest.ASoftirqRunsAtAnIrqsExit*' \
   'R8: softirqs run with irqs on' \
@@ -110,32 +110,32 @@ mutant softirqs_with_irqs_off port_mask_test.smp_debug 'All/PortMaskTest.ASoftir
 
 mutant nobody_looks_after_a_handler port_mask_test.smp_debug 'All/PortMaskTest.AnIrqHeldBackInAHandler*' \
   'R8: held back in a handler, and no irq_restore() comes' \
-  "$signals" 's/  if (self.held.load(kRelaxed)) replay();\n}/}/'
+  "$signals" 's/  if (self().held.load(kRelaxed)) replay();\n}/}/'
 
 mutant nobody_looks_after_a_probe port_sweep_test.smp_debug "$sweep" \
   'R8: a probe raised a softirq in the trampoline' \
-  "$signals" 's/  if (self.held.load(kRelaxed)) replay();\n}/}/'
+  "$signals" 's/  if (self().held.load(kRelaxed)) replay();\n}/}/'
 
 mutant wait_sleeps_on_a_slot port_mask_test.smp_debug 'All/PortMaskTest.WaitIrqRunsWhatWasHeldBack/up' \
   'R9: with the irq in a slot nothing is coming that could wake it' \
-  "$signals" 's/  if (self.held.load(kRelaxed)) {\n    replay();/  if (false) {\n    replay();/'
+  "$signals" 's/  if (self().held.load(kRelaxed)) {\n    replay();/  if (false) {\n    replay();/'
 
 mutant wait_opens_first port_sweep_test.smp_debug 'PortSweepTest.WaitIrqSleepsOnNoIrq*' \
   'R9: the irq comes between the look and the sleep' \
-  lib/port/signal_mask.cc 's/real_mask(SIG_BLOCK, all) & ~self.added/real_mask(SIG_BLOCK, 0) \& ~self.added/'
+  lib/port/signal_mask.cc 's/real_mask(SIG_BLOCK, all) & ~self().added/real_mask(SIG_BLOCK, 0) \& ~self().added/'
 
 mutant softirqs_in_a_wait_with_irqs_off port_mask_test.smp_debug 'All/PortMaskTest.WaitIrqWakes*' \
   'R8: what wait_irq() blocks around its sleep is not the program'"'"'s block' \
-  "$signals" 's/    self.waiting.store(all & ~user, kRelaxed);[^\n]*\n//'
+  "$signals" 's/    self().waiting.store(all & ~user, kRelaxed);[^\n]*\n//'
 
 mutant fork_keeps_the_slots port_mask_test.smp_debug 'All/PortMaskTest.AForkedChild*' \
   "R10: parent and child both run the parent's irq" \
-  "$signals" 's/  if (const std::uint32_t cpu = self.cpu.load(kRelaxed)) empty_slots(cpu - 1);\n//' \
+  "$signals" 's/  if (const std::uint32_t cpu = self().cpu.load(kRelaxed)) empty_slots(cpu - 1);\n//' \
   "$signals" 's/signo \&\& slot.process == getpid() \&\&/signo \&\&/'
 
 mutant fork_forgets_the_block port_mask_test.smp_debug 'All/PortMaskTest.AForkedChild*' \
   'R10: the child never unmasks' \
-  "$signals" 's/ empty_slots(cpu - 1);/ empty_slots(cpu - 1), self.held.store(0);/'
+  "$signals" 's/ empty_slots(cpu - 1);/ empty_slots(cpu - 1), self().held.store(0);/'
 
 mutant not_forwarded port_signals_test.up 'PortSignalsTest.InUniprocessor*' \
   'a second thread would use a uniprocessor library' \
@@ -177,7 +177,7 @@ mutant masked_mask_is_kept masked_atomic_test.up '*' \
 
 mutant claim_by_store port_cpu_test.smp_debug PortCpuTest.AHandlerMayInterruptTheFirstUseAnywhere \
   'a handler in the first use claims one too: two for one thread, one leaks' \
-  $cpu 's/if (!self.cpu.compare_exchange_strong(none, cpu + 1, kRelaxed)) {/if (self.cpu.store(cpu + 1, kRelaxed); false) {/'
+  $cpu 's/if (!self().cpu.compare_exchange_strong(none, cpu + 1, kRelaxed)) {/if (self().cpu.store(cpu + 1, kRelaxed); false) {/'
 
 mutant given_back_in_the_first_pass_only port_cpu_test.smp_debug PortCpuTest.OtherLibrariesExitHooksMayUseIt \
   'what another exit hook claimed in a later pass leaks' \
@@ -189,11 +189,11 @@ mutant given_back_in_the_last_pass_only port_cpu_test.smp_debug PortCpuTest.TheF
 
 mutant claimed_behind_the_last_pass port_cpu_test.smp_debug PortCpuTest.OtherLibrariesExitHooksMayUseIt \
   'nobody gives it back' \
-  $cpu 's/  if (self.exits.load(kRelaxed) >= kExitPasses) return kHostedMaxCpus;\n//'
+  $cpu 's/  if (self().exits.load(kRelaxed) >= kExitPasses) return kHostedMaxCpus;\n//'
 
 mutant no_replay_at_thread_exit port_cpu_test.smp_debug 'PortCpuTest.OfflineHooksRunOnce*' \
   'an irq that was held back dies with its thread' \
-  $cpu 's/  if (auto hook = thread_exit_hook[^\n]*\n//'
+  $cpu 's/  if (auto hook = process().thread_exit_hook[^\n]*\n//'
 
 # ---- the port in a real process ------------------------------------------------------------------
 
@@ -282,11 +282,11 @@ mutant reports_are_cancelled $process 'PortProcessTest.CancellationDoesNotStrike
 
 mutant nobody_looks_after_a_jump $process 'PortProcessTest.JumpsAfterJump*' \
   'what was held back by a level that was left' \
-  $port 's/  if (!self.soft.load(kRelaxed) \&\& self.held.load(kRelaxed))\n *replay_hook.load(std::memory_order_acquire)();//'
+  $port 's/  if (!self().soft.load(kRelaxed) \&\& self().held.load(kRelaxed))\n *process().replay_hook.load(std::memory_order_acquire)();//'
 
 mutant the_next_signal_does_not_see_it $process 'PortProcessTest.JumpsTheNextSignal*' \
   'a handler left by a jump masks irqs for ever' \
-  "$signals" 's/  if (!chained \&\& self.levels.load(kRelaxed)) drop_left_levels([^;]*;//'
+  "$signals" 's/  if (!chained \&\& self().levels.load(kRelaxed)) drop_left_levels([^;]*;//'
 
 mutant left_open_unseen $process 'PortProcessTest.DebugAHandlerThatReturns*' \
   'the interrupted code goes on with counts that are not its own' \
@@ -302,11 +302,11 @@ mutant no_cpu_is_another_cpu $process 'PortProcessTest.DebugALockTakenWithout*' 
 
 mutant softirq_in_an_nmi_forgotten port_mask_test.smp_debug 'All/PortMaskTest.ASoftirqRaisedInAnNmi*' \
   'nobody looks' \
-  $port 's/  if (context >= kInNmi) return self.held.store(1, kRelaxed);\n//'
+  $port 's/  if (context >= kInNmi) return self().held.store(1, kRelaxed);\n//'
 
 mutant softirq_lost_at_a_threads_end $process 'PortProcessTest.LeftOverWork*' \
   'bottom halves were disabled when the thread ended' \
-  "$signals" 's/  if (self.softirqs.load(kRelaxed)) self.held.store(1, kRelaxed);\n//'
+  "$signals" 's/  if (self().softirqs.load(kRelaxed)) self().held.store(1, kRelaxed);\n//'
 
 mutant softirqs_without_end port_mask_test.smp_debug 'All/PortMaskTest.ASoftirqThatRaisesItself*' \
   'the task would never go on' \
@@ -333,7 +333,7 @@ mutant dead_owner_kept pi_lock_test.smp_debug 'PiLockTest.AWaiterInherits*' \
 
 mutant child_keeps_the_tid pi_lock_test.smp_debug 'PiLockTest.AForkedChild*' \
   "P4: the child locks in its parent's name" \
-  $cpu 's/  self.tid.store(0, kRelaxed);\n//'
+  $cpu 's/  self().tid.store(0, kRelaxed);\n//'
 
 mutant handover_unseen_by_tsan pi_lock_test.smp_debug+tsan PiLockTest.AWaiterSleepsInTheKernelAndTheWordSaysSo \
   'P5: TSan does not see what the kernel hands over' \
@@ -346,7 +346,7 @@ mutant pi_unlock_relaxed pi_lock_test.smp_debug+tsan 'PiLockTest.ThreadsExcludeE
 
 mutant irq_save_masks_nothing tsan_interrupts_test.smp_debug+tsan 'TsanInterrupts/*.WhatIsCorrectIsSilent' \
   'TSan: an irq in a section is a race' \
-  $port 's/  self.soft.store(1, kRelaxed);\n  fence();  \/\/ the section/  fence();  \/\/ the section/'
+  $port 's/  me.soft.store(1, kRelaxed);\n  fence();  \/\/ the section/  fence();  \/\/ the section/'
 
 mutant levels_synchronise tsan_interrupts_test.smp_debug+tsan 'TsanInterrupts/*.WhatLacksAMaskIsReported' \
   'TSan: a switch that is an order hides every missing mask' \
@@ -358,7 +358,7 @@ mutant irq_off_in_an_nmi_orders tsan_interrupts_test.smp_debug+tsan 'TsanInterru
 
 mutant no_inheritance pi_lock_test.smp_debug 'PiLockTest.TheOwnerInheritsThePriorityOfTheWaiter' \
   'P6: yielding without end instead of waiting in the kernel' \
-  $pi 's/const std::uint32_t turns = pauses + pi_waiting.yields.load(kRelaxed);/const std::uint32_t turns = ~0u;/'
+  $pi 's/const std::uint32_t turns = pauses + process().pi_waiting.yields.load(kRelaxed);/const std::uint32_t turns = ~0u;/'
 
 # ---- the locks ----------------------------------------------------------------------------------
 

@@ -28,25 +28,26 @@ void set_word(PiLock& lock, std::uint32_t w) {
   std::memcpy(static_cast<void*>(&lock), &w, sizeof w);
 }
 
-std::uint64_t entries() { return hosted::pi_lock_entries.load(); }
+std::uint64_t entries() { return hosted::process().pi_lock_entries.load(); }
 
 class PiLockTest : public ::testing::Test {
  protected:
   void SetUp() override { straight_to_the_kernel(); }
   void TearDown() override {
-    hosted::pi_waiting.pauses = pauses_;
-    hosted::pi_waiting.yields = yields_;
+    hosted::process().pi_waiting.pauses = pauses_;
+    hosted::process().pi_waiting.yields = yields_;
   }
   static void straight_to_the_kernel() {
-    hosted::pi_waiting.pauses = hosted::pi_waiting.yields = 0;
+    hosted::process().pi_waiting.pauses = hosted::process().pi_waiting.yields = 0;
   }
   void wait_as_by_default() {
-    hosted::pi_waiting.pauses = pauses_;
-    hosted::pi_waiting.yields = yields_;
+    hosted::process().pi_waiting.pauses = pauses_;
+    hosted::process().pi_waiting.yields = yields_;
   }
 
  private:
-  const std::uint32_t pauses_ = hosted::pi_waiting.pauses, yields_ = hosted::pi_waiting.yields;
+  const std::uint32_t pauses_ = hosted::process().pi_waiting.pauses,
+                      yields_ = hosted::process().pi_waiting.yields;
 };
 
 // A handler that nobody registered, on the calling thread.

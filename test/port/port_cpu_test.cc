@@ -23,7 +23,7 @@ using Up = HostedPort<configs::up_debug>;
 
 unsigned cpus_in_use() {
   unsigned n = 0;
-  for (const auto& word : hosted::cpus_taken) n += std::popcount(word.load());
+  for (const auto& word : hosted::process().cpus_taken) n += std::popcount(word.load());
   return n;
 }
 
@@ -248,7 +248,7 @@ TEST_F(PortCpuTest, OfflineHooksRunOnceAfterTheLastIrqAndBeforeTheCpuIsGivenBack
       ++h.runs;
       h.cpu = cpu;
       h.irqs_then = irqs.size();
-      h.still_taken = hosted::cpus_taken[cpu / 64].load() >> (cpu % 64) & 1;
+      h.still_taken = hosted::process().cpus_taken[cpu / 64].load() >> (cpu % 64) & 1;
       h.blocked = (real_mask() & (irq_class() | bit(nmi()))) == (irq_class() | bit(nmi()));
     };
     hosted::on_cpu_offline(counting_hook);

@@ -89,13 +89,13 @@ TEST_P(PortMaskTest, WhatInterruptsARestoreLeavesTheUnmaskingToIt) {
   {
     IrqSection section;
     arrive(irq(0), 1);
-    self.soft.store(0, kRelaxed);
+    self().soft.store(0, kRelaxed);
     EXPECT_TRUE(port->irqs_disabled());
     {
       IrqSection of_an_unregistered_handler;
     }
     EXPECT_EQ(irqs.size(), 0u);
-    EXPECT_TRUE(self.held.load(kRelaxed));
+    EXPECT_TRUE(self().held.load(kRelaxed));
   }
   EXPECT_EQ(irqs.size(), 1u);
 }

@@ -33,7 +33,7 @@ class PortProcessTest : public PortTest {
 
 unsigned cpus_in_use() {
   unsigned n = 0;
-  for (const auto& word : hosted::cpus_taken) n += std::popcount(word.load());
+  for (const auto& word : hosted::process().cpus_taken) n += std::popcount(word.load());
   return n;
 }
 
@@ -75,10 +75,10 @@ class Waiting {
 
 TEST_F(PortProcessTest, CpuLifetimeACpuWhoseThreadEndedWithoutAWordIsFound) {
   const unsigned before = cpus_in_use();
-  const std::uint32_t key = hosted::internal::exit_key.exchange(hosted::internal::kNoKey);
+  const std::uint32_t key = hosted::process().exit_key.exchange(hosted::internal::kNoKey);
   unsigned lost = Smp::kMaxCpus;
   std::thread([&] { lost = Smp::cpu_id(); }).join();
-  hosted::internal::exit_key = key;
+  hosted::process().exit_key = key;
   ASSERT_LT(lost, Smp::kMaxCpus);
   EXPECT_EQ(cpus_in_use(), before + 1);
   {

@@ -341,7 +341,7 @@ TEST_F(PortSignalsTest, LeavingAReplayedHandlerIsReported) {
   }
   port->check_abandoned();
   EXPECT_EQ(findings.all(), std::vector{Finding::holder_abandoned});
-  hosted::self.added = 0;
+  hosted::self().added = 0;
 }
 
 #endif

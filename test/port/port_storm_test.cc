@@ -127,7 +127,7 @@ void one_section(std::uint64_t i) {
   {
     const IrqSection section;
     for (unsigned k = 0; k < i % 61; ++k) port->irq_restore(port->irq_save());
-    if (self.held.load(kRelaxed)) add(counts.held_back);
+    if (self().held.load(kRelaxed)) add(counts.held_back);
   }
   locks.each([](auto& l) { l.section(); });
   if (errno != 7) add(counts.errno_lost);
@@ -251,7 +251,7 @@ TEST_F(PortStormTest, SignalsRaisedInSectionsArriveOnceAndNoneWhereItMustNot) {
     {
       const IrqSection section;
       send(i);
-      if (self.held.load(kRelaxed)) add(counts.held_back);
+      if (self().held.load(kRelaxed)) add(counts.held_back);
     }
     locks.each([&](auto& l) {
       l.spin.lock();

@@ -49,7 +49,7 @@ std::atomic<int> irqs_running, softirqs_running, in_trampoline;
 
 void irq_extra(int signo, siginfo_t*, void*) {
   if (irqs_running.fetch_add(1, kRelaxed)) irq_in_irq.store(1, kRelaxed);
-  const std::uint32_t context = self.context.load(kRelaxed);
+  const std::uint32_t context = self().context.load(kRelaxed);
   if (context & hosted::kInNmi) irq_in_nmi.store(1, kRelaxed);
   // An irq on top of the trampoline is right in the softirqs' window and nowhere else (R8).
   if (in_trampoline.load(kRelaxed) > 1 && !(context & hosted::kInSoftirq))

@@ -194,25 +194,25 @@ inline std::string not_quiet() {
   auto zero = [&](const char* what, std::uint64_t v) {
     if (v) why += std::string(what) + " = " + std::to_string(v) + "; ";
   };
-  zero("soft", self.soft.load(kRelaxed));
-  zero("held", self.held.load(kRelaxed));
-  zero("context", self.context.load(kRelaxed));
-  zero("levels", self.levels.load(kRelaxed));
-  zero("depth", self.depth.load(kRelaxed));
-  zero("preempt", self.preempt.load(kRelaxed));
-  zero("bh", self.bh.load(kRelaxed));
-  zero("migrate", self.migrate.load(kRelaxed));
-  zero("softirqs", self.softirqs.load(kRelaxed));
-  zero("added", self.added.load(kRelaxed));
+  zero("soft", self().soft.load(kRelaxed));
+  zero("held", self().held.load(kRelaxed));
+  zero("context", self().context.load(kRelaxed));
+  zero("levels", self().levels.load(kRelaxed));
+  zero("depth", self().depth.load(kRelaxed));
+  zero("preempt", self().preempt.load(kRelaxed));
+  zero("bh", self().bh.load(kRelaxed));
+  zero("migrate", self().migrate.load(kRelaxed));
+  zero("softirqs", self().softirqs.load(kRelaxed));
+  zero("added", self().added.load(kRelaxed));
   zero("irqs really blocked", real_mask() & irq_class());
   return why;
 }
 
 // After a failure, so that the next test does not fail for it.
 inline void quieten() {
-  self.soft = self.held = self.context = self.levels = self.depth = 0;
-  self.preempt = self.bh = self.migrate = self.softirqs = 0;
-  self.added = 0;
+  self().soft = self().held = self().context = self().levels = self().depth = 0;
+  self().preempt = self().bh = self().migrate = self().softirqs = 0;
+  self().added = 0;
   real_mask(SIG_UNBLOCK, irq_class());
 }
 

@@ -26,7 +26,7 @@ using testing::SweepResult;
 
 unsigned cpus_in_use() {
   unsigned n = 0;
-  for (const auto& word : hosted::cpus_taken)
+  for (const auto& word : hosted::process().cpus_taken)
     n += static_cast<unsigned>(std::popcount(word.load()));
   return n;
 }
@@ -88,7 +88,7 @@ struct FirstUse {
     in_code = in_handler = P::kMaxCpus;
   }
   static void interruption() {
-    ++(hosted::self.cpu.load(hosted::kRelaxed) ? claimed_by_code : claimed_by_handler);
+    ++(hosted::self().cpu.load(hosted::kRelaxed) ? claimed_by_code : claimed_by_handler);
     const auto s = P::irq_save();
     P::irq_restore(s);
     if (lock.try_lock())
@@ -119,7 +119,7 @@ struct FirstUse {
     std::thread([&] {
       if (k == 0) {
         r = testing::sweep_through([&] { op.run(); }, [] {}, {.ranges = program});
-        claims = hosted::self.cpu.load(hosted::kRelaxed) != 0;
+        claims = hosted::self().cpu.load(hosted::kRelaxed) != 0;
         return;
       }
       r = testing::run_interrupted_at(

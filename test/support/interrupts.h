@@ -163,19 +163,19 @@ struct ThreadCounts {
 inline ThreadCounts counts() noexcept {
   using hosted::kRelaxed;
   using hosted::self;
-  return {self.soft.load(kRelaxed) | self.held.load(kRelaxed),
-          self.context.load(kRelaxed),
-          self.preempt.load(kRelaxed),
-          self.migrate.load(kRelaxed),
-          self.bh.load(kRelaxed),
-          self.depth.load(kRelaxed),
-          self.levels.load(kRelaxed)};
+  return {self().soft.load(kRelaxed) | self().held.load(kRelaxed),
+          self().context.load(kRelaxed),
+          self().preempt.load(kRelaxed),
+          self().migrate.load(kRelaxed),
+          self().bh.load(kRelaxed),
+          self().depth.load(kRelaxed),
+          self().levels.load(kRelaxed)};
 }
 // After a failure, so that the next test does not fail for it.
 inline void quieten() noexcept {
   using hosted::self;
-  self.soft = self.held = self.context = self.preempt = self.migrate = self.bh = 0;
-  self.depth = self.levels = self.softirqs = 0;
+  self().soft = self().held = self().context = self().preempt = self().migrate = self().bh = 0;
+  self().depth = self().levels = self().softirqs = 0;
 }
 
 // While one of these lives, a test's handlers are threads of their own to ThreadSanitizer, and what

@@ -10,9 +10,7 @@
 // another configuration than the library does not link, and the linker's message names both the
 // function and the configuration it was looked for in. It costs no byte, and --gc-sections does not
 // undo it.
-#define NESTLOCK_SYMBOL(name)                         \
-  NESTLOCK_C_NOEXCEPT __asm__(NESTLOCK_INTERNAL_TEXT( \
-      __USER_LABEL_PREFIX__) "nestlock_" NESTLOCK_INTERNAL_TEXT(NESTLOCK_CONFIG) "_" name)
+#define NESTLOCK_SYMBOL(name) NESTLOCK_C_NOEXCEPT NESTLOCK_INTERNAL_SYMBOL(name)
 
 // In a debug configuration the functions that a report may be about take the place of the call,
 // too: NESTLOCK_PLACE ends the parameters, NESTLOCK_HERE the arguments (which c/places.h adds

@@ -59,6 +59,12 @@
 #define NESTLOCK_INTERNAL_PASTE2(a, b) a##b
 #define NESTLOCK_INTERNAL_PASTE(a, b) NESTLOCK_INTERNAL_PASTE2(a, b)
 
+// Behind a function's declaration: what it is called in the object file, so that two configurations'
+// functions of one name stay apart in one process.
+#define NESTLOCK_INTERNAL_SYMBOL(name)                                                      \
+  __asm__(NESTLOCK_INTERNAL_TEXT(__USER_LABEL_PREFIX__) "nestlock_" NESTLOCK_INTERNAL_TEXT( \
+      NESTLOCK_CONFIG) "_" name)
+
 // The choice as a number: 8, plus 4 on several CPUs, 2 with PREEMPT_RT, 1 with debug; 0 for a name
 // that nobody knows.
 #define NESTLOCK_INTERNAL_NUMBER_up 8

@@ -33,7 +33,7 @@ struct Named {
   Config config;     // what it means
 };
 // All eight.
-inline constexpr Named all[] = {
+[[gnu::visibility("hidden")]] inline constexpr Named all[] = {
     {"up", up},   {"up_debug", up_debug},   {"up_rt", up_rt},   {"up_rt_debug", up_rt_debug},
     {"smp", smp}, {"smp_debug", smp_debug}, {"smp_rt", smp_rt}, {"smp_rt_debug", smp_rt_debug},
 };

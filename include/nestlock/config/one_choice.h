@@ -53,6 +53,7 @@ template <class K>
 
 // To be named in a static_assert of what has a plain name: that brings the reference into the file.
 template <class K>
-[[gnu::used]] inline constexpr void (*one_choice)() = &ask_for_the_choice<K>;
+[[gnu::used,
+  gnu::visibility("hidden")]] inline constexpr void (*one_choice)() = &ask_for_the_choice<K>;
 
 }  // namespace nestlock::internal

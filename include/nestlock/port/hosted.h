@@ -18,6 +18,7 @@
 #include "nestlock/port/hosted_cpu.h"
 #include "nestlock/port/hosted_park.h"
 #include "nestlock/port/hosted_pi.h"
+#include "nestlock/port/hosted_registry.h"
 #include "nestlock/port/hosted_thread.h"
 #include "nestlock/port/hosted_tsan.h"
 #include "nestlock/port/port.h"
@@ -25,8 +26,6 @@
 namespace nestlock {
 
 namespace hosted {
-
-using ReportSink = void (*)(const Report&) noexcept;
 
 // The default sink: text to standard error.
 inline void print_report(const Report& r) noexcept {
@@ -36,15 +35,15 @@ inline void print_report(const Report& r) noexcept {
   syscall(SYS_write, STDERR_FILENO, text, n);  // write() is a cancellation point
   errno = saved;
 }
-NESTLOCK_ONE_COPY inline constinit std::atomic<ReportSink> report_sink{print_report};
 
 // Any context. Returns the sink before. `sink` must be callable from a signal handler.
 inline ReportSink set_report_sink(ReportSink sink) noexcept {
-  return report_sink.exchange(sink ? sink : print_report, std::memory_order_acq_rel);
+  const ReportSink was = process().report_sink.exchange(sink, std::memory_order_acq_rel);
+  return was ? was : print_report;
 }
 
 inline Context context() noexcept {
-  return static_cast<Context>(std::bit_width(self.context.load(kRelaxed)));
+  return static_cast<Context>(std::bit_width(self().context.load(kRelaxed)));
 }
 
 [[gnu::always_inline]] inline void count_up(Word& w) noexcept {
@@ -60,8 +59,9 @@ inline Context context() noexcept {
 // sees it has interrupted that irq_restore() and must leave the unmasking to it: a handler's
 // sigreturn would undo it. So held counts as masked.
 [[gnu::always_inline]] inline std::uint32_t irq_save() noexcept {
-  const std::uint32_t masked = self.soft.load(kRelaxed) | self.held.load(kRelaxed);
-  self.soft.store(1, kRelaxed);
+  ThreadState& me = self();
+  const std::uint32_t masked = me.soft.load(kRelaxed) | me.held.load(kRelaxed);
+  me.soft.store(1, kRelaxed);
   fence();  // the section's accesses stay behind the mask
   tsan_irqs_off();
   return masked;
@@ -71,22 +71,23 @@ inline Context context() noexcept {
   tsan_irqs_on();
   fence();             // the section's accesses stay before the unmasking
   if (masked) return;  // it was 1 and is 1; storing it again would chain through memory
-  self.soft.store(0, kRelaxed);
+  ThreadState& me = self();
+  me.soft.store(0, kRelaxed);
   fence();  // first enable, then look: an arrival in between runs directly, none is overlooked
-  if (self.held.load(kRelaxed)) [[unlikely]]
-    replay_hook.load(std::memory_order_acquire)();
+  if (me.held.load(kRelaxed)) [[unlikely]]
+    process().replay_hook.load(std::memory_order_acquire)();
 }
 
 // Softirqs that were raised and could not run yet. With irqs masked the irq_restore() that unmasks
 // them runs them: marking `held` makes it look. An nmi may have interrupted an irq-off section, too.
 inline void run_raised_softirqs() noexcept {
-  const std::uint32_t context = self.context.load(kRelaxed);
-  if (context >= kInNmi) return self.held.store(1, kRelaxed);
-  if (self.bh.load(kRelaxed) || context) return;  // an outer level will
-  if (self.soft.load(kRelaxed) | self.held.load(kRelaxed))
-    self.held.store(1, kRelaxed);
+  const std::uint32_t context = self().context.load(kRelaxed);
+  if (context >= kInNmi) return self().held.store(1, kRelaxed);
+  if (self().bh.load(kRelaxed) || context) return;  // an outer level will
+  if (self().soft.load(kRelaxed) | self().held.load(kRelaxed))
+    self().held.store(1, kRelaxed);
   else
-    replay_hook.load(std::memory_order_acquire)();
+    process().replay_hook.load(std::memory_order_acquire)();
 }
 
 inline bool on_alternate_stack() noexcept {
@@ -100,9 +101,9 @@ inline bool on_alternate_stack() noexcept {
 // a distance that no stack has it is one that the handler has switched to.)
 inline bool drop_left_level(std::uintptr_t here) noexcept {
   constexpr std::uintptr_t kAStack = std::uintptr_t{64} << 20;
-  const std::uint32_t n = self.levels.load(kRelaxed);
+  const std::uint32_t n = self().levels.load(kRelaxed);
   if (!n) return false;
-  Level& top = self.level[n - 1];
+  Level& top = self().level[n - 1];
   const std::uintptr_t frame = top.frame.load(kRelaxed);
   const std::uintptr_t floor = top.stack_floor.load(kRelaxed);
   if (!frame) return false;  // just being entered or left
@@ -110,18 +111,18 @@ inline bool drop_left_level(std::uintptr_t here) noexcept {
   if (!floor && here - frame > kAStack) return false;
   if (!floor && on_alternate_stack()) return false;  // a probe: above, but elsewhere
   top.frame.store(0, kRelaxed);
-  self.levels.store(n - 1, kRelaxed);
-  self.context.store(top.context.load(kRelaxed), kRelaxed);
-  self.preempt.store(top.preempt.load(kRelaxed), kRelaxed);
-  self.bh.store(top.bh.load(kRelaxed), kRelaxed);
-  self.soft.store(top.soft.load(kRelaxed), kRelaxed);
+  self().levels.store(n - 1, kRelaxed);
+  self().context.store(top.context.load(kRelaxed), kRelaxed);
+  self().preempt.store(top.preempt.load(kRelaxed), kRelaxed);
+  self().bh.store(top.bh.load(kRelaxed), kRelaxed);
+  self().soft.store(top.soft.load(kRelaxed), kRelaxed);
   return true;
 }
 // What came while the stale level masked it was held back, and no irq_restore() will look.
 inline void look_after_a_jump() noexcept {
   fence();
-  if (!self.soft.load(kRelaxed) && self.held.load(kRelaxed))
-    replay_hook.load(std::memory_order_acquire)();
+  if (!self().soft.load(kRelaxed) && self().held.load(kRelaxed))
+    process().replay_hook.load(std::memory_order_acquire)();
 }
 
 }  // namespace hosted
@@ -140,8 +141,8 @@ struct HostedPort : hosted::Parks {
   static IrqState irq_save() noexcept {
     const std::uint32_t masked = hosted::irq_save();
     if constexpr (!kC.debug) return masked;
-    const std::uint32_t depth = hosted::self.depth.load(hosted::kRelaxed);
-    hosted::self.depth.store(depth + 1, hosted::kRelaxed);
+    const std::uint32_t depth = hosted::self().depth.load(hosted::kRelaxed);
+    hosted::self().depth.store(depth + 1, hosted::kRelaxed);
     return depth << 1 | masked;
   }
 
@@ -152,7 +153,7 @@ struct HostedPort : hosted::Parks {
 
   // Masks, whatever it was before; irq_enable() unmasks, also inside a nested section.
   static void irq_disable() noexcept {
-    hosted::self.soft.store(1, hosted::kRelaxed);
+    hosted::self().soft.store(1, hosted::kRelaxed);
     hosted::fence();
     hosted::tsan_irqs_off();
   }
@@ -165,35 +166,35 @@ struct HostedPort : hosted::Parks {
     hosted::irq_restore(0);
   }
   static bool irqs_disabled() noexcept {
-    return hosted::self.soft.load(hosted::kRelaxed) | hosted::self.held.load(hosted::kRelaxed);
+    return hosted::self().soft.load(hosted::kRelaxed) | hosted::self().held.load(hosted::kRelaxed);
   }
 
   // A thread is its CPU: nothing moves it, and no other thread comes between.
   static constexpr bool kTaskIsCpu = true;
 
   // ---- preemption, migration, bottom halves: counts ----
-  static void preempt_disable() noexcept { hosted::count_up(hosted::self.preempt); }
-  static void preempt_enable() noexcept { leave(hosted::self.preempt, "preempt_enable"); }
+  static void preempt_disable() noexcept { hosted::count_up(hosted::self().preempt); }
+  static void preempt_enable() noexcept { leave(hosted::self().preempt, "preempt_enable"); }
   static std::uint32_t preempt_count() noexcept {
-    return hosted::self.preempt.load(hosted::kRelaxed);
+    return hosted::self().preempt.load(hosted::kRelaxed);
   }
-  static void migrate_disable() noexcept { hosted::count_up(hosted::self.migrate); }
-  static void migrate_enable() noexcept { leave(hosted::self.migrate, "migrate_enable"); }
+  static void migrate_disable() noexcept { hosted::count_up(hosted::self().migrate); }
+  static void migrate_enable() noexcept { leave(hosted::self().migrate, "migrate_enable"); }
   static std::uint32_t migrate_count() noexcept {
-    return hosted::self.migrate.load(hosted::kRelaxed);
+    return hosted::self().migrate.load(hosted::kRelaxed);
   }
   static void bh_disable() noexcept {
-    hosted::count_up(hosted::self.bh);
+    hosted::count_up(hosted::self().bh);
     hosted::tsan_bh_off();
   }
   static void bh_enable() noexcept {
     hosted::tsan_bh_on();
-    leave(hosted::self.bh, "bh_enable");
-    if (hosted::self.softirqs.load(hosted::kRelaxed)) [[unlikely]]
+    leave(hosted::self().bh, "bh_enable");
+    if (hosted::self().softirqs.load(hosted::kRelaxed)) [[unlikely]]
       hosted::run_raised_softirqs();
   }
   static bool bh_disabled() noexcept {
-    return hosted::self.bh.load(hosted::kRelaxed) || context() == Context::softirq;
+    return hosted::self().bh.load(hosted::kRelaxed) || context() == Context::softirq;
   }
 
   // ---- who and where ----
@@ -205,16 +206,19 @@ struct HostedPort : hosted::Parks {
   // The same, but kMaxCpus or more for a thread that has claimed none yet: a load, no call.
   static unsigned claimed_cpu() noexcept {
     if constexpr (!kC.smp) return 0;
-    return hosted::self.cpu.load(hosted::kRelaxed) - 1;
+    return hosted::self().cpu.load(hosted::kRelaxed) - 1;
   }
   // One per thread, the same in its handlers.
-  static std::uintptr_t self() noexcept { return reinterpret_cast<std::uintptr_t>(&hosted::self); }
+  static std::uintptr_t self() noexcept {
+    return reinterpret_cast<std::uintptr_t>(&hosted::self());
+  }
   static void pause() noexcept { hosted::pause(); }
   static void yield() noexcept { sched_yield(); }
 
   // ---- findings ----
   static void report(const Report& r) noexcept {
-    hosted::report_sink.load(std::memory_order_acquire)(r);
+    const hosted::ReportSink sink = hosted::process().report_sink.load(std::memory_order_acquire);
+    sink ? sink(r) : hosted::print_report(r);
   }
   [[noreturn]] static void die() noexcept { std::abort(); }
 
@@ -222,7 +226,7 @@ struct HostedPort : hosted::Parks {
   // Each trampoline records its frame and the stack it runs on; a call that comes from outside
   // what lies below that frame cannot be the handler's.
   static void check_abandoned() noexcept {
-    if (!hosted::self.levels.load(hosted::kRelaxed)) [[likely]]
+    if (!hosted::self().levels.load(hosted::kRelaxed)) [[likely]]
       return;
     bool any = false;
     const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
@@ -233,7 +237,7 @@ struct HostedPort : hosted::Parks {
 
  private:
   static void restore_checked(IrqState s) noexcept {
-    const std::uint32_t depth = hosted::self.depth.load(hosted::kRelaxed);
+    const std::uint32_t depth = hosted::self().depth.load(hosted::kRelaxed);
     if (depth == 0 || s >> 1 != depth - 1) {
       misuse(Finding::irq_unbalanced, "irq_restore");
       if (depth == 0) return;
@@ -242,7 +246,7 @@ struct HostedPort : hosted::Parks {
       misuse(Finding::irq_enable_in_nmi, "irq_restore");
       s |= 1;
     }
-    hosted::self.depth.store(s >> 1, hosted::kRelaxed);
+    hosted::self().depth.store(s >> 1, hosted::kRelaxed);
     hosted::irq_restore(s & 1);
   }
 

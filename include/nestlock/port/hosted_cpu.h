@@ -6,6 +6,7 @@
 
 #include <limits.h>
 #include <pthread.h>
+#include <sched.h>
 #include <sys/mman.h>
 
 #include <atomic>
@@ -13,73 +14,43 @@
 #include <cerrno>
 #include <cstdint>
 
+#include "nestlock/port/hosted_process.h"
 #include "nestlock/port/hosted_thread.h"
 
 namespace nestlock::hosted {
 
-inline constexpr unsigned kCpuWords = (kHostedMaxCpus + 63) / 64;
-NESTLOCK_ONE_COPY inline constinit std::atomic<std::uint64_t> cpus_taken[kCpuWords]{};
-
-// Whose each CPU is: the thread's id, 0 = nobody's, or being claimed. Its state, if its exit hook
-// will take it out again.
-struct CpuOwner {
-  Word tid;
-  std::atomic<const ThreadState*> state;
-};
-NESTLOCK_ONE_COPY inline constinit CpuOwner cpu_owner[kHostedMaxCpus]{};
-
-// `run`: with the CPU's number when its thread exits, on that thread, the library's signals blocked,
-// before the CPU is given to another thread; once more if other exit hooks made the thread claim
-// one again. `lost`: the thread is gone without that, and the CPU goes to another, as it was left;
-// in whatever context that one claims it, or in a forked child. Never removed; a hook with more to
-// know derives from it.
-struct OfflineHook {
-  void (*run)(OfflineHook& hook, unsigned cpu) noexcept = nullptr;
-  OfflineHook* next = nullptr;
-  void (*lost)(OfflineHook& hook, unsigned cpu) noexcept = nullptr;
-};
-NESTLOCK_ONE_COPY inline constinit std::atomic<OfflineHook*> offline_hooks{nullptr};
-
 // Task context; `hook` must live for ever; push it once.
 inline void on_cpu_offline(OfflineHook& hook) noexcept {
-  hook.next = offline_hooks.load(kRelaxed);
+  stay_loaded();
+  hook.next = process().offline_hooks.load(kRelaxed);
   // release: a thread that walks the list sees the hook's fields.
-  while (
-      !offline_hooks.compare_exchange_weak(hook.next, &hook, std::memory_order_release, kRelaxed)) {
+  while (!process().offline_hooks.compare_exchange_weak(hook.next, &hook, std::memory_order_release,
+                                                        kRelaxed)) {
   }
 }
-
-// Set by lib/port when it is linked. At a thread's end: block the library's signals and run what was
-// held back; then, when the CPU is another's, unblock what the first blocked.
-NESTLOCK_ONE_COPY inline constinit std::atomic<void (*)() noexcept> replay_hook{nullptr};
-NESTLOCK_ONE_COPY inline constinit std::atomic<std::uint64_t (*)() noexcept> thread_exit_hook{
-    nullptr};
-NESTLOCK_ONE_COPY inline constinit std::atomic<void (*)(std::uint64_t) noexcept> thread_over_hook{
-    nullptr};
-NESTLOCK_ONE_COPY inline constinit std::atomic<void (*)() noexcept> forked_hook{nullptr};
 
 namespace internal {
 
 inline void free_cpu(unsigned cpu) noexcept {
-  cpu_owner[cpu].state.store(nullptr, kRelaxed);
-  cpu_owner[cpu].tid.store(0, kRelaxed);
+  process().cpu_owner[cpu].state.store(nullptr, kRelaxed);
+  process().cpu_owner[cpu].tid.store(0, kRelaxed);
   // release: the CPU's next thread (claim_cpu, acquire) sees all we did with its per-CPU data.
-  cpus_taken[cpu / 64].fetch_and(~(1ull << (cpu % 64)), std::memory_order_release);
+  process().cpus_taken[cpu / 64].fetch_and(~(1ull << (cpu % 64)), std::memory_order_release);
 }
 
 inline void tell_lost(unsigned cpu) noexcept {
-  for (OfflineHook* h = offline_hooks.load(std::memory_order_acquire); h; h = h->next)
+  for (OfflineHook* h = process().offline_hooks.load(std::memory_order_acquire); h; h = h->next)
     if (h->lost) h->lost(*h, cpu);
 }
 
 }  // namespace internal
 
 inline void give_back_cpu() noexcept {
-  const std::uint32_t mine = self.cpu.load(kRelaxed);
+  const std::uint32_t mine = self().cpu.load(kRelaxed);
   if (!mine) return;
-  for (OfflineHook* h = offline_hooks.load(std::memory_order_acquire); h; h = h->next)
+  for (OfflineHook* h = process().offline_hooks.load(std::memory_order_acquire); h; h = h->next)
     if (h->run) h->run(*h, mine - 1);
-  self.cpu.store(0, kRelaxed);
+  self().cpu.store(0, kRelaxed);
   internal::free_cpu(mine - 1);
 }
 
@@ -99,11 +70,9 @@ inline constexpr std::uint32_t kKeysWithoutAllocation = 32;
 inline constexpr std::uint32_t kKeysWithoutAllocation = PTHREAD_KEYS_MAX;
 #endif
 
-// The key + 1. 0 = not made yet; kNoKey = gone with the library, or none to be had.
 inline constexpr std::uint32_t kNoKey = ~std::uint32_t{0};
-NESTLOCK_ONE_COPY inline constinit Word exit_key{0};
 
-inline void on_thread_exit(void*) noexcept;
+[[gnu::visibility("hidden")]] inline void on_thread_exit(void*) noexcept;
 
 // Any thread, also one that is older than the constructors, any context: the C library takes keys
 // by compare-exchange.
@@ -111,41 +80,31 @@ inline std::uint32_t make_exit_key() noexcept {
   pthread_key_t key;
   const std::uint32_t mine = pthread_key_create(&key, on_thread_exit) ? kNoKey : key + 1;
   std::uint32_t none = 0;
-  if (exit_key.compare_exchange_strong(none, mine, kRelaxed)) return mine;
+  if (process().exit_key.compare_exchange_strong(none, mine, kRelaxed)) return mine;
   if (mine != kNoKey) pthread_key_delete(key);
   return none;
 }
 
 // Whether the exit hook of this thread will run.
 inline bool watch_exit() noexcept {
-  std::uint32_t key = exit_key.load(kRelaxed);
+  std::uint32_t key = process().exit_key.load(kRelaxed);
   if (!key) key = make_exit_key();
-  return key <= kKeysWithoutAllocation && pthread_setspecific(key - 1, &self) == 0;
+  return key <= kKeysWithoutAllocation && pthread_setspecific(key - 1, &self()) == 0;
 }
 
 // Other libraries' exit hooks may use a lock or allocate after this. So it asks to be called again
 // in each of the passes that POSIX guarantees, and gives back what was claimed since the last.
 inline void on_thread_exit(void*) noexcept {
-  const std::uint32_t passes = self.exits.load(kRelaxed) + 1;
-  self.exits.store(passes, kRelaxed);
+  process().exiting.fetch_add(1, kRelaxed);
+  const std::uint32_t passes = self().exits.load(kRelaxed) + 1;
+  self().exits.store(passes, kRelaxed);
   if (passes < kExitPasses) watch_exit();
   std::uint64_t blocked = 0;
-  if (auto hook = thread_exit_hook.load(std::memory_order_acquire)) blocked = hook();
+  if (auto hook = process().thread_exit_hook.load(std::memory_order_acquire)) blocked = hook();
   give_back_cpu();
-  if (auto hook = thread_over_hook.load(std::memory_order_acquire)) hook(blocked);
+  if (auto hook = process().thread_over_hook.load(std::memory_order_acquire)) hook(blocked);
+  process().exiting.fetch_sub(1, kRelaxed);
 }
-
-// The key early, while there are few; and gone with the code that it would call.
-struct ExitKey {
-  ExitKey() noexcept {
-    if (!exit_key.load(kRelaxed)) make_exit_key();
-  }
-  ~ExitKey() {
-    const std::uint32_t key = exit_key.exchange(kNoKey, kRelaxed);
-    if (key && key != kNoKey) pthread_key_delete(key - 1);
-  }
-};
-NESTLOCK_ONE_COPY inline const ExitKey exit_key_life;
 
 }  // namespace internal
 
@@ -158,10 +117,10 @@ inline unsigned take_free_cpu() noexcept {
   for (unsigned w = 0; w < kCpuWords; ++w) {
     const unsigned here = kHostedMaxCpus - w * 64 < 64 ? kHostedMaxCpus - w * 64 : 64;
     const std::uint64_t all = here == 64 ? ~0ull : (1ull << here) - 1;
-    for (std::uint64_t free; (free = ~cpus_taken[w].load(kRelaxed) & all) != 0;) {
+    for (std::uint64_t free; (free = ~process().cpus_taken[w].load(kRelaxed) & all) != 0;) {
       const std::uint64_t bit = free & -free;
       // acquire: pairs with the release of free_cpu() by the CPU's former thread.
-      if (!(cpus_taken[w].fetch_or(bit, std::memory_order_acquire) & bit))
+      if (!(process().cpus_taken[w].fetch_or(bit, std::memory_order_acquire) & bit))
         return w * 64 + static_cast<unsigned>(std::countr_zero(bit));
     }
   }
@@ -173,18 +132,19 @@ inline unsigned take_free_cpu() noexcept {
 // at all CPUs, each later one at one of them, so that to be without stays cheap.
 inline unsigned take_lost_cpu() noexcept {
   const int saved = errno;
-  const std::uint32_t search = self.searches.fetch_add(1, kRelaxed);
+  const std::uint32_t search = self().searches.fetch_add(1, kRelaxed);
   unsigned cpu = search ? search % kHostedMaxCpus : 0;
   const unsigned end = search ? cpu + 1 : kHostedMaxCpus;
   for (; cpu < end; ++cpu) {
-    std::uint32_t tid = cpu_owner[cpu].tid.load(kRelaxed);
+    std::uint32_t tid = process().cpu_owner[cpu].tid.load(kRelaxed);
     if (!tid ||
         (tid != thread_id() && (syscall(SYS_tgkill, getpid(), tid, 0) == 0 || errno != ESRCH)))
       continue;
     // 0: to a handler's claim in here it is no longer to be had. acquire: as if it had been given.
-    if (!cpu_owner[cpu].tid.compare_exchange_strong(tid, 0, std::memory_order_acquire, kRelaxed))
+    if (!process().cpu_owner[cpu].tid.compare_exchange_strong(tid, 0, std::memory_order_acquire,
+                                                              kRelaxed))
       continue;
-    cpu_owner[cpu].state.store(nullptr, kRelaxed);
+    process().cpu_owner[cpu].state.store(nullptr, kRelaxed);
     tell_lost(cpu);
     break;
   }
@@ -197,22 +157,22 @@ inline unsigned take_lost_cpu() noexcept {
 // In whatever context: a handler may be the first user, or interrupt the first use. No allocation.
 // kHostedMaxCpus if none is left (the next call asks again), or none would be given back.
 [[gnu::noinline]] inline unsigned claim_cpu() noexcept {
-  if (self.exits.load(kRelaxed) >= kExitPasses) return kHostedMaxCpus;
+  if (self().exits.load(kRelaxed) >= kExitPasses) return kHostedMaxCpus;
   unsigned cpu = internal::take_free_cpu();
   if (cpu == kHostedMaxCpus) cpu = internal::take_lost_cpu();
   if (cpu == kHostedMaxCpus) return cpu;
   std::uint32_t none = 0;
-  if (!self.cpu.compare_exchange_strong(none, cpu + 1, kRelaxed)) {
+  if (!self().cpu.compare_exchange_strong(none, cpu + 1, kRelaxed)) {
     internal::free_cpu(cpu);  // a handler was faster
     return none - 1;
   }
-  cpu_owner[cpu].tid.store(thread_id(), kRelaxed);
-  if (internal::watch_exit()) cpu_owner[cpu].state.store(&self, kRelaxed);
+  process().cpu_owner[cpu].tid.store(thread_id(), kRelaxed);
+  if (internal::watch_exit()) process().cpu_owner[cpu].state.store(&self(), kRelaxed);
   return cpu;
 }
 
 inline unsigned cpu_id() noexcept {
-  const std::uint32_t c = self.cpu.load(kRelaxed);
+  const std::uint32_t c = self().cpu.load(kRelaxed);
   if (c) [[likely]]
     return c - 1;
   return claim_cpu();
@@ -241,29 +201,42 @@ inline bool was_in_section(const ThreadState* t) noexcept {
 // it uses the library. The child is a thread with another id, and has no other: their CPUs are given
 // back. But what one of them had begun with its CPU's data is half done, so that CPU stays out.
 inline void after_fork_in_child() noexcept {
-  self.was_tid.store(self.tid.load(kRelaxed), kRelaxed);
-  self.tid.store(0, kRelaxed);
-  const std::uint32_t mine = self.cpu.load(kRelaxed);
+  self().was_tid.store(self().tid.load(kRelaxed), kRelaxed);
+  self().tid.store(0, kRelaxed);
+  const std::uint32_t mine = self().cpu.load(kRelaxed);
   for (unsigned cpu = 0; cpu < kHostedMaxCpus; ++cpu) {
-    if (!(cpus_taken[cpu / 64].load(kRelaxed) >> (cpu % 64) & 1)) continue;
+    if (!(process().cpus_taken[cpu / 64].load(kRelaxed) >> (cpu % 64) & 1)) continue;
     if (cpu + 1 == mine) {
-      cpu_owner[cpu].tid.store(thread_id(), kRelaxed);
+      process().cpu_owner[cpu].tid.store(thread_id(), kRelaxed);
       continue;
     }
-    const bool half_done = internal::was_in_section(cpu_owner[cpu].state.load(kRelaxed));
-    cpu_owner[cpu].state.store(nullptr, kRelaxed);
-    cpu_owner[cpu].tid.store(0, kRelaxed);
+    const bool half_done = internal::was_in_section(process().cpu_owner[cpu].state.load(kRelaxed));
+    process().cpu_owner[cpu].state.store(nullptr, kRelaxed);
+    process().cpu_owner[cpu].tid.store(0, kRelaxed);
     internal::tell_lost(cpu);
     if (!half_done) internal::free_cpu(cpu);
   }
-  if (auto hook = forked_hook.load(std::memory_order_acquire)) hook();
+  if (auto hook = process().forked_hook.load(std::memory_order_acquire)) hook();
 }
 
 namespace internal {
-struct ForkHandler {
-  ForkHandler() noexcept { pthread_atfork(nullptr, nullptr, after_fork_in_child); }
-};
-NESTLOCK_ONE_COPY inline const ForkHandler fork_handler;
+
+// By the copy that leads, when it is loaded: the key early, while there are few.
+inline void set_up_process() noexcept {
+  if (!process().exit_key.load(kRelaxed)) make_exit_key();
+  pthread_atfork(nullptr, nullptr, after_fork_in_child);  // ends with the library that registers it
+}
+
+// When it goes: the key before the code that it would call. A thread that is in there is waited for (so
+// long as that can take; one that ends the program from in there would wait for itself).
+inline void end_process() noexcept {
+  const std::uint32_t key = process().exit_key.exchange(kNoKey, kRelaxed);
+  if (key && key != kNoKey) pthread_key_delete(key - 1);
+  for (unsigned turn = 0; kMayBeInALibrary && turn < 10'000 && process().exiting.load(kRelaxed);
+       ++turn)
+    sched_yield();
+}
+
 }  // namespace internal
 
 }  // namespace nestlock::hosted

@@ -15,7 +15,7 @@
 #include <climits>
 #include <cstdint>
 
-#include "nestlock/config/annotations.h"
+#include "nestlock/port/hosted_process.h"
 #include "nestlock/port/port.h"
 
 namespace nestlock::hosted {
@@ -35,10 +35,9 @@ inline timespec to_timespec(std::uint64_t ns) noexcept {
 // Who naps does so on one of a few words of the process, chosen by the lock's address: the lock's
 // own changes all the time. Locks may share one, and an end_nap() may come a moment too early; both
 // make a nap too short or too long, no more.
-NESTLOCK_ONE_COPY inline constinit std::uint32_t nap_words[64]{};  // never written
 inline const std::uint32_t* nap_word(const void* word) noexcept {
   const auto a = reinterpret_cast<std::uintptr_t>(word);
-  return &nap_words[(a >> 2 ^ a >> 8 ^ a >> 14) % 64];
+  return &process().nap_words[(a >> 2 ^ a >> 8 ^ a >> 14) % 64];
 }
 
 // The operations of ParkingPort.

@@ -20,16 +20,6 @@
 
 namespace nestlock::hosted {
 
-// System calls FUTEX_LOCK_PI so far, in the process; a statistic.
-NESTLOCK_ONE_COPY inline constinit std::atomic<std::uint64_t> pi_lock_entries{0};
-
-// Waiting before the kernel is entered. Real-time callers may ask for 0 and 0.
-struct PiWaiting {
-  Word pauses{1000};
-  Word yields{100};
-};
-NESTLOCK_ONE_COPY inline constinit PiWaiting pi_waiting;
-
 class PiLock {
  public:
   constexpr PiLock() noexcept = default;
@@ -64,7 +54,8 @@ class PiLock {
     if (word_.compare_exchange_strong(me, 0, std::memory_order_release, kRelaxed)) [[likely]]
       return;
     // In a forked child: what it took as its parent's thread. No waiter came along.
-    if (const std::uint32_t was = self.was_tid.load(kRelaxed); was && (me & FUTEX_TID_MASK) == was)
+    if (const std::uint32_t was = self().was_tid.load(kRelaxed);
+        was && (me & FUTEX_TID_MASK) == was)
       return word_.store(0, std::memory_order_release);
     nestlock::internal::tsan_release(&word_);  // the kernel hands over; TSan cannot see it
     const int saved = errno;
@@ -76,7 +67,7 @@ class PiLock {
   bool is_contended() const noexcept { return word_.load(kRelaxed) & FUTEX_WAITERS; }
   bool held_by_caller() const noexcept {
     const std::uint32_t who = owner();
-    return who == thread_id() || (who && who == self.was_tid.load(kRelaxed));
+    return who == thread_id() || (who && who == self().was_tid.load(kRelaxed));
   }
   // The owner's thread id, 0 = nobody.
   std::uint32_t owner() const noexcept { return word_.load(kRelaxed) & FUTEX_TID_MASK; }
@@ -93,8 +84,8 @@ class PiLock {
   }
 
   [[gnu::noinline]] SleepResult lock_slow(std::uint32_t me) noexcept {
-    const std::uint32_t pauses = pi_waiting.pauses.load(kRelaxed);
-    const std::uint32_t turns = pauses + pi_waiting.yields.load(kRelaxed);
+    const std::uint32_t pauses = process().pi_waiting.pauses.load(kRelaxed);
+    const std::uint32_t turns = pauses + process().pi_waiting.yields.load(kRelaxed);
     for (std::uint32_t i = 0; i < turns; ++i) {  // before any waiter has registered; never past one
       const std::uint32_t w = word_.load(kRelaxed);
       if (!w) {
@@ -110,7 +101,7 @@ class PiLock {
     const int saved = errno;
     for (;;) {
       if (held_by_caller()) return SleepResult::deadlock;  // we, or the context we interrupted
-      pi_lock_entries.fetch_add(1, kRelaxed);
+      process().pi_lock_entries.fetch_add(1, kRelaxed);
       long r = futex(13 /* FUTEX_LOCK_PI2, Linux 5.14; the same without a timeout */);
       if (r == -1 && errno == ENOSYS) r = futex(FUTEX_LOCK_PI);
       const int e = r == -1 ? errno : 0;

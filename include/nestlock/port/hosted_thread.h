@@ -51,20 +51,66 @@ struct ThreadState {
   Word was_tid;   // in a forked child: the id of the thread that forked, in the parent
   std::atomic<std::uint64_t> added;    // signals that a hold-back really blocked, to be unblocked
   std::atomic<std::uint64_t> waiting;  // signals that wait_irq() blocked around its sleep
+  std::atomic<std::uint64_t> handled;  // lib/port: whose handlers run, innermost or interrupted
+  std::atomic<const void*> chained_from;   // ... the context that a chain is called with
+  std::atomic<const void*> chained_frame;  // ... and its frame
   Level level[kMaxLevels];
 };
 
-// initial-exec: a handler's first touch must not allocate, as lazy thread-local storage does.
-NESTLOCK_ONE_COPY inline constinit thread_local ThreadState self
-    [[gnu::tls_model("initial-exec")]]{};
+// Code that may become part of a shared library. What is compiled for a program (-fPIE, or neither) can
+// become no part of one, and the program's state is always the one that is used.
+#if defined(__PIC__) && !defined(__PIE__)
+inline constexpr bool kMayBeInALibrary = true;
+#define NESTLOCK_INTERNAL_TLS_MODEL
+#else
+inline constexpr bool kMayBeInALibrary = false;
+#define NESTLOCK_INTERNAL_TLS_MODEL [[gnu::tls_model("initial-exec")]]
+#endif
+
+// One of each thread in each loaded object that holds the library: the program, a shared library. Only
+// one object's is used, and hosted_registry.h finds out whose. In a library it has no place that is kept
+// free for it in every thread (static TLS): there are few, and what is unloaded may not give them back.
+[[gnu::visibility(
+    "hidden")]] inline constinit thread_local ThreadState own_state NESTLOCK_INTERNAL_TLS_MODEL{};
+
+// Where in each thread the one is, seen from the thread pointer; 0: not at one place, or not known yet.
+[[gnu::visibility("hidden"),
+  gnu::used]] inline constinit std::uintptr_t place_of_the_one asm("nestlock_place_of_the_one") = 0;
+
+[[gnu::visibility("hidden")]] inline ThreadState* own_here() noexcept { return &own_state; }
+// What finds it then: of the object whose state it is.
+[[gnu::visibility("hidden")]] inline constinit auto find_the_one = own_here;
+[[gnu::visibility("hidden")]] inline constinit std::atomic<bool> used_before_it_joined{false};
+
+[[gnu::visibility("hidden"), gnu::cold, gnu::noinline]] inline ThreadState* find_self() noexcept {
+  used_before_it_joined.store(true, kRelaxed);
+  return find_the_one();
+}
+
+// This thread's.
+[[gnu::always_inline]] inline ThreadState& self() noexcept {
+  if constexpr (!kMayBeInALibrary) return own_state;
+  std::uintptr_t place;
+#if defined(__x86_64__)
+  // Not volatile, and no operand in memory: a value that changes once, before the object's first use,
+  // so compilers may keep it in a register.
+  asm("movq nestlock_place_of_the_one(%%rip), %0" : "=r"(place));
+#else
+  place = place_of_the_one;
+#endif
+  if (!place) [[unlikely]]
+    return *find_self();
+  return *reinterpret_cast<ThreadState*>(
+      reinterpret_cast<std::uintptr_t>(__builtin_thread_pointer()) + place);
+}
 
 inline void fence() noexcept { std::atomic_signal_fence(std::memory_order_seq_cst); }
 
 // This thread's id to the kernel.
 inline std::uint32_t thread_id() noexcept {
-  std::uint32_t t = self.tid.load(kRelaxed);
+  std::uint32_t t = self().tid.load(kRelaxed);
   if (!t) [[unlikely]]
-    self.tid.store(t = static_cast<std::uint32_t>(syscall(SYS_gettid)), kRelaxed);
+    self().tid.store(t = static_cast<std::uint32_t>(syscall(SYS_gettid)), kRelaxed);
   return t;
 }
 

@@ -72,14 +72,14 @@ template <class F>
 // Still less in an nmi.
 [[gnu::always_inline]] inline void tsan_irqs_off() noexcept {
 #if NESTLOCK_WITH_TSAN
-  if (self.context.load(kRelaxed) >= kInIrq) return;
+  if (self().context.load(kRelaxed) >= kInIrq) return;
   for (TsanLevel l : {TsanLevel::irq, TsanLevel::softirq})
     __tsan_acquire(&tsan_state.order[static_cast<unsigned>(l)]);
 #endif
 }
 [[gnu::always_inline]] inline void tsan_irqs_on() noexcept {
 #if NESTLOCK_WITH_TSAN
-  if (self.context.load(kRelaxed) >= kInIrq) return;
+  if (self().context.load(kRelaxed) >= kInIrq) return;
   for (TsanLevel l : {TsanLevel::irq, TsanLevel::softirq})
     __tsan_release(&tsan_state.order[static_cast<unsigned>(l)]);
 #endif
@@ -87,13 +87,13 @@ template <class F>
 // The same for bottom halves.
 [[gnu::always_inline]] inline void tsan_bh_off() noexcept {
 #if NESTLOCK_WITH_TSAN
-  if (self.context.load(kRelaxed) < kInIrq)
+  if (self().context.load(kRelaxed) < kInIrq)
     __tsan_acquire(&tsan_state.order[static_cast<unsigned>(TsanLevel::softirq)]);
 #endif
 }
 [[gnu::always_inline]] inline void tsan_bh_on() noexcept {
 #if NESTLOCK_WITH_TSAN
-  if (self.context.load(kRelaxed) < kInIrq)
+  if (self().context.load(kRelaxed) < kInIrq)
     __tsan_release(&tsan_state.order[static_cast<unsigned>(TsanLevel::softirq)]);
 #endif
 }
@@ -101,7 +101,7 @@ template <class F>
 // The program blocks or unblocks signals really. Whichever: a section begins or ends here.
 [[gnu::always_inline]] inline void tsan_blocks_change() noexcept {
 #if NESTLOCK_WITH_TSAN
-  if (self.context.load(kRelaxed) >= kInIrq) return;
+  if (self().context.load(kRelaxed) >= kInIrq) return;
   for (long& order : tsan_state.order) __tsan_acquire(&order), __tsan_release(&order);
 #endif
 }

@@ -42,7 +42,7 @@ template <Kernel K, LockPolicy L>
 // The fast path and nothing behind it.
 template <Kernel K, LockPolicy L>
 [[gnu::always_inline]] inline void* BasicKmemCache<K, L>::alloc_at_hand() noexcept {
-  void* o;
+  void* o = nullptr;
   if (attention_.load(internal::kRelaxed) || !L::may_try() || !pop_here(o)) [[unlikely]]
     return nullptr;
   return given(o);

@@ -1,0 +1,77 @@
+// Hosted port: what all threads of the process share, in one struct, since each loaded object that holds
+// the library has one, and all must use the same (hosted_registry.h).
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+
+#include "nestlock/port/hosted_thread.h"
+
+namespace nestlock {
+struct Report;
+}
+
+namespace nestlock::hosted {
+
+using ReportSink = void (*)(const Report&) noexcept;
+
+// `run`: with the CPU's number when its thread exits, on that thread, the library's signals blocked,
+// before the CPU is given to another thread; once more if other exit hooks made the thread claim
+// one again. `lost`: the thread is gone without that, and the CPU goes to another, as it was left;
+// in whatever context that one claims it, or in a forked child. Never removed; a hook with more to
+// know derives from it.
+struct OfflineHook {
+  void (*run)(OfflineHook& hook, unsigned cpu) noexcept = nullptr;
+  OfflineHook* next = nullptr;
+  void (*lost)(OfflineHook& hook, unsigned cpu) noexcept = nullptr;
+};
+
+// Whose each CPU is: the thread's id, 0 = nobody's, or being claimed. Its state, if its exit hook
+// will take it out again.
+struct CpuOwner {
+  Word tid;
+  std::atomic<const ThreadState*> state;
+};
+
+inline constexpr unsigned kCpuWords = (kHostedMaxCpus + 63) / 64;
+
+// Waiting before the kernel's priority-inheriting lock is entered. Real-time callers may ask for 0 and 0.
+struct PiWaiting {
+  Word pauses{1000};
+  Word yields{100};
+};
+
+struct Process {
+  std::atomic<std::uint64_t> cpus_taken[kCpuWords]{};
+  CpuOwner cpu_owner[kHostedMaxCpus]{};
+  std::atomic<OfflineHook*> offline_hooks{nullptr};
+  // Set by lib/port when it is used. At a thread's end: block the library's signals and run what was
+  // held back; then, when the CPU is another's, unblock what the first blocked.
+  std::atomic<void (*)() noexcept> replay_hook{nullptr};
+  std::atomic<std::uint64_t (*)() noexcept> thread_exit_hook{nullptr};
+  std::atomic<void (*)(std::uint64_t) noexcept> thread_over_hook{nullptr};
+  std::atomic<void (*)() noexcept> forked_hook{nullptr};
+  // The key of the threads' exit hook + 1. 0 = not made yet; kNoKey = gone with the library, or none
+  // to be had.
+  Word exit_key{0};
+  Word exiting{0};  // threads that are in the exit hook
+  // Null: print_report().
+  std::atomic<ReportSink> report_sink{nullptr};
+  // lib/port: the copy of it that handles the process's signals.
+  std::atomic<const void*> engine{nullptr};
+  std::uint32_t nap_words[64]{};                  // hosted_park.h; never written
+  std::atomic<std::uint64_t> pi_lock_entries{0};  // system calls FUTEX_LOCK_PI so far; a statistic
+  PiWaiting pi_waiting;
+};
+
+[[gnu::visibility("hidden")]] inline constinit Process own_process{};
+[[gnu::visibility("hidden")]] inline constinit Process* the_process = &own_process;
+
+// The one that is used.
+inline Process& process() noexcept { return kMayBeInALibrary ? *the_process : own_process; }
+
+// The library that the caller is part of has become part of the process's state, and is never
+// unloaded. Task context.
+[[gnu::visibility("hidden")]] inline void stay_loaded() noexcept;
+
+}  // namespace nestlock::hosted

@@ -1,0 +1,25 @@
+// A library that embeds the headers, of the program's configuration or (OTHER) of another one.
+#include <csignal>
+
+#include "shared.h"
+
+#define IN_THE_LIBRARY extern "C" __attribute__((visibility("default")))
+
+#ifndef OTHER
+IN_THE_LIBRARY long library_count(SharedData& all, long times) { return count_in(all, times); }
+#endif
+
+IN_THE_LIBRARY unsigned long library_self() { return nestlock::BuiltPort::self(); }
+IN_THE_LIBRARY unsigned library_cpu() {
+  return nestlock::HostedPort<nestlock::configs::smp>::cpu_id();
+}
+
+// Whether an irq that comes inside a section of ours waits for its end.
+IN_THE_LIBRARY bool library_masks(long (*irqs)()) {
+  const auto state = nestlock::BuiltPort::irq_save();
+  const long before = irqs();
+  raise(SIGUSR1);
+  const bool waited = irqs() == before;
+  nestlock::BuiltPort::irq_restore(state);
+  return waited && irqs() > before;
+}

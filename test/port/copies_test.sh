@@ -1,0 +1,42 @@
+#!/usr/bin/env bash
+# Libraries that embed the headers share one state of the port with the program, whatever compiled them,
+# and are really unloaded; those that cannot share it end the process with a message.
+#
+# Run in the repository's top folder, or by Bazel. Variables: TIMES (1000), FLAGS (-fsanitize=address, say).
+set -u -o pipefail
+
+work=$(mktemp -d) || exit 2
+trap 'rm -rf "$work"' EXIT
+failures=0
+read -ra flags <<<"-std=c++20 -O1 -w -Iinclude -Itest/port/copies ${FLAGS:-}"
+
+fail() {
+  echo "FAILED: $*"
+  failures=$((failures + 1))
+}
+library() { # NAME COMPILER FLAGS...
+  "$2" "${flags[@]}" -shared -fPIC "${@:3}" test/port/copies/library.cc -o "$work/$1.so" || exit 1
+}
+refused() { # LIBRARY TEXT: by the program, when it is loaded
+  local text
+  text=$("$work/program" "$work/$1.so" "$work/other.so" 1 2>&1) && fail "$1 was loaded"
+  case $text in *"$work/$1.so"*"$2"*) ;; *) fail "$1: no word of '$2': $text" ;; esac
+}
+
+# In no way made so that others could see its symbols.
+g++ "${flags[@]}" -DNESTLOCK_CONFIG=smp test/port/copies/program.cc lib/port/*.cc -pthread -ldl -o "$work/program" || exit 1
+for compiler in 'g++ -fno-gnu-unique' 'g++ -fvisibility=hidden' 'clang++-19'; do
+  read -ra command <<<"$compiler"
+  command -v "${command[0]}" >/dev/null || continue
+  library same "${command[@]}" -DNESTLOCK_CONFIG=smp
+  library other "${command[@]}" -DNESTLOCK_CONFIG=up_debug -DOTHER
+  "$work/program" "$work/same.so" "$work/other.so" "${TIMES:-1000}" || fail "$compiler"
+done
+
+library cpus g++ -DNESTLOCK_CONFIG=smp -DNESTLOCK_MAX_CPUS=32
+refused cpus "another NESTLOCK_MAX_CPUS"
+library shift g++ -DNESTLOCK_CONFIG=smp -DNESTLOCK_PAGE_SHIFT=14
+refused shift "another NESTLOCK_PAGE_SHIFT"
+
+echo "$failures failed"
+[ "$failures" = 0 ]
