@@ -49,6 +49,14 @@ void* from_slabs(std::size_t size, bool nolock) noexcept {
   return nolock ? slabs.kmalloc_nolock(size, gfp::nowarn) : slabs.kmalloc(size, kFlags);
 }
 
+// With a look whether free memory is to go back to the system. (The slab floor's own is for gfp::reclaim.)
+void* from_slabs_in_time(std::size_t size) noexcept {
+  const int saved = errno;
+  slabs.pages().decay();
+  errno = saved;
+  return from_slabs(size, false);
+}
+
 // By the nolock rules, then from the reserve, then the kernel: that one holds no lock of ours.
 void* in_emergency(std::size_t size, std::size_t align, bool ready) noexcept {
   if (align > kAlign) size = std::bit_ceil(size < align ? align : size);
@@ -69,7 +77,7 @@ void* allocate_slow(std::size_t size) noexcept {
     if (!ready || must_not_wait())
       p = in_emergency(size, kAlign, ready);
     else
-      p = from_slabs(size, false);
+      p = from_slabs_in_time(size);
   }
   if (!p) p = mapped::allocate(size, kAlign);
   return p ? p : no_memory();
@@ -166,7 +174,7 @@ void* allocate_pages(std::size_t size) noexcept {
 
 bool trim() noexcept {
   if (!set_up() || must_not_wait()) return false;
-  return slabs.shrink_all() != 0;
+  return slabs.trim() != 0;
 }
 
 Counts counts() noexcept {
