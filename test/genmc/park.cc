@@ -1,4 +1,5 @@
-// The SMP word that parks its waiters, between threads: THREADS of them, TRIES of which try once. The
+// The SMP word that parks its waiters, between threads: THREADS of them, TRIES of which try, and one
+// ROUNDS times. The
 // kernel's part is a model: a lock, and a queue of who sleeps. What the section does is plain, so an
 // order that is too weak is a race; and nobody may sleep for ever.
 #include "nestlock/nestlock.h"
@@ -68,16 +69,19 @@ constinit BasicTrySpinLock<KernelOf<configs::smp, ParkPort>> lock;
 unsigned inside, granted[THREADS];
 
 void body(unsigned i) {
-  if (TRIES < THREADS && i >= TRIES) {
-    lock.lock();
-  } else if (!lock.try_lock()) {
-    return;
+  const unsigned rounds = i == THREADS - 1 ? ROUNDS : 1;
+  for (unsigned round = 0; round < rounds; ++round) {
+    if (TRIES < THREADS && i >= TRIES) {
+      lock.lock();
+    } else if (!lock.try_lock()) {
+      return;
+    }
+    granted[i] = 1;
+    inside = inside + 1;
+    assert(inside == 1);
+    inside = inside - 1;
+    lock.unlock();
   }
-  granted[i] = 1;
-  inside = inside + 1;
-  assert(inside == 1);
-  inside = inside - 1;
-  lock.unlock();
 }
 
 }  // namespace
