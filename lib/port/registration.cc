@@ -8,8 +8,7 @@
 
 #include "signals_internal.h"
 
-namespace nestlock::signals {
-using namespace internal;
+namespace nestlock::signals::internal {
 
 namespace {
 
@@ -96,9 +95,12 @@ bool put_back(int signo) noexcept {
   return restore(signo, was);
 }
 
-Error add(int signo, Handler handler, std::atomic<KernelMask>& to, const char* call) noexcept {
-  if (const Error e = check(signo, handler, &to == &irq_class); e != Error::none)
-    return refuse(e, call);
+}  // namespace
+
+Error add(int signo, Handler handler, bool irq) noexcept {
+  const char* const call = irq ? "register_irq" : "register_nmi";
+  std::atomic<KernelMask>& to = irq ? irq_class : nmi_class;
+  if (const Error e = check(signo, handler, irq); e != Error::none) return refuse(e, call);
   pthread_mutex_lock(&registering);
   set_up_once();
   Error e = Error::none;
@@ -138,35 +140,17 @@ Error remove(int signo, const char* call) noexcept {
   return e == Error::none ? e : refuse(e, call);
 }
 
-}  // namespace
-
 // In a handler it may be the interrupted code that holds it: then this child's registrations are as
 // that left them.
-void internal::lock_registration_to_fork() noexcept {
+void lock_registration_to_fork() noexcept {
   held_over_fork = self().context.load(kRelaxed) ? pthread_mutex_trylock(&registering) == 0
                                                  : pthread_mutex_lock(&registering) == 0;
 }
-void internal::unlock_registration_after_fork() noexcept {
+void unlock_registration_after_fork() noexcept {
   if (held_over_fork) pthread_mutex_unlock(&registering);
 }
 
-Error register_irq(int signo, Handler handler) noexcept {
-  return add(signo, handler, irq_class, "register_irq");
-}
-
-Error register_nmi(int signo, Handler handler) noexcept {
-  return add(signo, handler, nmi_class, "register_nmi");
-}
-
-Error unregister(int signo) noexcept {
-  const Error e = remove(signo, "unregister");
-  if (e == Error::none) synchronize(signo);
-  return e;
-}
-
-Error unregister_nowait(int signo) noexcept { return remove(signo, "unregister_nowait"); }
-
-void synchronize(int signo) noexcept {
+void wait_for_handlers(int signo) noexcept {
   if (signo < 1 || signo > kLastSignal) return;
   const std::uint32_t mine = self().handled.load(kRelaxed) & mask_of(signo) ? 1 : 0;
   const int saved = errno;
@@ -182,7 +166,7 @@ void synchronize(int signo) noexcept {
   errno = saved;
 }
 
-bool register_softirq(unsigned nr, void (*run)()) noexcept {
+bool add_softirq(unsigned nr, void (*run)()) noexcept {
   if (nr >= kMaxSoftirqs) return false;
   pthread_mutex_lock(&registering);
   set_up_once();
@@ -191,17 +175,31 @@ bool register_softirq(unsigned nr, void (*run)()) noexcept {
   return true;
 }
 
-void raise_softirq(unsigned nr) noexcept {
+void raise(unsigned nr) noexcept {
   if (nr >= kMaxSoftirqs || !softirq_run[nr].load(kRelaxed)) return;
   self().softirqs.fetch_or(1u << nr, kRelaxed);
   hosted::run_raised_softirqs();
 }
 
-Stats stats() noexcept {
+Stats count_up_to_now() noexcept {
   const Counts& c = counts;
   return {c.irqs.load(kRelaxed),      c.nmis.load(kRelaxed),     c.softirqs.load(kRelaxed),
           c.held_back.load(kRelaxed), c.requeued.load(kRelaxed), c.lost.load(kRelaxed),
           c.forwarded.load(kRelaxed)};
 }
 
-}  // namespace nestlock::signals
+// A library goes, with all functions that `of_it` knows.
+void forget(bool (*of_it)(const void*) noexcept) noexcept {
+  for (int signo = 1; signo <= kLastSignal; ++signo) {
+    const Handler handler = signal_table[signo].handler.load(kRelaxed);
+    if (handler && of_it(reinterpret_cast<const void*>(handler)) &&
+        remove(signo, "dlclose") == Error::none)
+      wait_for_handlers(signo);
+  }
+  for (auto& softirq : softirq_run) {
+    const auto run = softirq.load(kRelaxed);
+    if (run && of_it(reinterpret_cast<const void*>(run))) softirq.store(nullptr, kRelaxed);
+  }
+}
+
+}  // namespace nestlock::signals::internal

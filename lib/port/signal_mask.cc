@@ -6,14 +6,9 @@
 
 #include "signals_internal.h"
 
-namespace nestlock::signals {
-using namespace internal;
+namespace nestlock::signals::internal {
 
-[[gnu::noinline]] void after_jump() noexcept {
-  drop_left_levels(reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0)));
-}
-
-void wait_irq() noexcept {
+void wait_for_irq() noexcept {
   const KernelMask all = irq_class.load(kRelaxed);
   // Really blocked from here, so nothing slips in between the look and the sleep.
   const KernelMask user = real_mask(SIG_BLOCK, all) & ~self().added.load(kRelaxed);
@@ -32,7 +27,7 @@ void wait_irq() noexcept {
   hosted::irq_save();
 }
 
-int set_signal_mask(int how, const sigset_t* set, sigset_t* old) noexcept {
+int change_mask(int how, const sigset_t* set, sigset_t* old) noexcept {
   if (set && how != SIG_BLOCK && how != SIG_UNBLOCK && how != SIG_SETMASK) return EINVAL;
   const KernelMask everything = ~KernelMask{0};
   const KernelMask real = real_mask(SIG_BLOCK, everything);  // no handler between the steps
@@ -60,4 +55,4 @@ int set_signal_mask(int how, const sigset_t* set, sigset_t* old) noexcept {
   return 0;
 }
 
-}  // namespace nestlock::signals
+}  // namespace nestlock::signals::internal

@@ -10,6 +10,8 @@
 #include "kernel_sigaction.h"
 #include "nestlock/signals.h"
 
+// Hidden: of several copies in a process each must call its own.
+#pragma GCC visibility push(hidden)
 namespace nestlock::signals::internal {
 
 using hosted::fence;
@@ -115,10 +117,35 @@ void trampoline(int signo, siginfo_t* info, void* context);
 void drop_left_levels(std::uintptr_t here) noexcept;      // which were left by a jump
 extern constinit std::atomic<std::uint32_t> only_thread;  // uniprocessor: its thread id; 0: any
 
+// signal_mask.cc: see nestlock/signals.h.
+void wait_for_irq() noexcept;
+int change_mask(int how, const sigset_t* set, sigset_t* old) noexcept;
+
+// engine.cc: what a copy of this library can do for all others of the process.
+struct Engine {
+  Error (*add)(int signo, Handler handler, bool irq) noexcept;
+  Error (*remove)(int signo, const char* call) noexcept;
+  void (*wait_for_handlers)(int signo) noexcept;
+  bool (*add_softirq)(unsigned nr, void (*run)()) noexcept;
+  void (*raise)(unsigned nr) noexcept;
+  void (*wait_for_irq)() noexcept;
+  void (*drop_left_levels)(std::uintptr_t here) noexcept;
+  int (*change_mask)(int how, const sigset_t* set, sigset_t* old) noexcept;
+  Stats (*stats)() noexcept;
+  void (*forget)(bool (*of_it)(const void*) noexcept) noexcept;
+};
+
 // life_cycle.cc: task context, under the registration's mutex.
 void set_up_once() noexcept;
 
-// registration.cc
+// registration.cc: see nestlock/signals.h.
+Error add(int signo, Handler handler, bool irq) noexcept;
+Error remove(int signo, const char* call) noexcept;
+void wait_for_handlers(int signo) noexcept;
+bool add_softirq(unsigned nr, void (*run)()) noexcept;
+void raise(unsigned nr) noexcept;
+Stats count_up_to_now() noexcept;
+void forget(bool (*of_it)(const void*) noexcept) noexcept;
 void lock_registration_to_fork() noexcept;
 void unlock_registration_after_fork() noexcept;
 
@@ -146,3 +173,4 @@ inline bool in_section() noexcept {
 }
 
 }  // namespace nestlock::signals::internal
+#pragma GCC visibility pop

@@ -1,5 +1,5 @@
 // The levels of nestlock/port/hosted_tsan.h as fibres, and on stacks of their own. Empty without the tool.
-#include "nestlock/port/hosted_tsan.h"
+#include "nestlock/port/hosted.h"
 
 #if NESTLOCK_WITH_TSAN
 

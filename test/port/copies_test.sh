@@ -33,6 +33,10 @@ for compiler in 'g++ -fno-gnu-unique' 'g++ -fvisibility=hidden' 'clang++-19'; do
   "$work/program" "$work/same.so" "$work/other.so" "${TIMES:-1000}" || fail "$compiler"
 done
 
+# One with a lib/port of its own, which registers handlers.
+library same g++ -fvisibility=hidden -DNESTLOCK_CONFIG=smp -DSIGNALS lib/port/*.cc
+"$work/program" "$work/same.so" "$work/other.so" "${TIMES:-1000}" || fail "a library with handlers"
+
 library cpus g++ -DNESTLOCK_CONFIG=smp -DNESTLOCK_MAX_CPUS=32
 refused cpus "another NESTLOCK_MAX_CPUS"
 library shift g++ -DNESTLOCK_CONFIG=smp -DNESTLOCK_PAGE_SHIFT=14

@@ -55,8 +55,6 @@ struct Record {
   void (*join)() noexcept;
 };
 
-NESTLOCK_INTERNAL_HIDDEN inline void join() noexcept;
-
 NESTLOCK_INTERNAL_HIDDEN inline constinit Record record
     [[gnu::used]] asm("nestlock_record"){{}, 0, 0, own_here, &own_process, join};
 // In no section group, or --gc-sections may drop it. One a file, all the same.
@@ -181,15 +179,14 @@ NESTLOCK_INTERNAL_HIDDEN inline void lead() noexcept {
 
 NESTLOCK_INTERNAL_HIDDEN inline void follow(const Search& s, const Record& leader) noexcept {
   compare(s, leader.layout);
-  if (used_before_it_joined.load(kRelaxed))
-    refuse_to_load(s.name, "was used before its constructors ran");
   the_process = leader.process;
   find_the_one = leader.own;
   place_of_the_one = place_in_all_threads(leader.own());
   if (&leader != s.program) keep(s.leader_name);
 }
 
-// Before the constructors of ordinary priority, and when another copy needs this one to lead.
+// Before the constructors of ordinary priority, at the first use if that is earlier, and when another
+// copy needs this one to lead.
 [[gnu::constructor(101), gnu::used]] inline void join() noexcept {
   if (joined.exchange(true)) return;
   if constexpr (!kMayBeInALibrary) return lead();

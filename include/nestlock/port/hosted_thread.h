@@ -80,10 +80,11 @@ inline constexpr bool kMayBeInALibrary = false;
 [[gnu::visibility("hidden")]] inline ThreadState* own_here() noexcept { return &own_state; }
 // What finds it then: of the object whose state it is.
 [[gnu::visibility("hidden")]] inline constinit auto find_the_one = own_here;
-[[gnu::visibility("hidden")]] inline constinit std::atomic<bool> used_before_it_joined{false};
+[[gnu::visibility("hidden")]] inline void join() noexcept;  // hosted_registry.h
 
+// The first use of all may come before the constructors: a malloc() that is preloaded.
 [[gnu::visibility("hidden"), gnu::cold, gnu::noinline]] inline ThreadState* find_self() noexcept {
-  used_before_it_joined.store(true, kRelaxed);
+  join();
   return find_the_one();
 }
 

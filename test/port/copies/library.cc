@@ -23,3 +23,15 @@ IN_THE_LIBRARY bool library_masks(long (*irqs)()) {
   nestlock::BuiltPort::irq_restore(state);
   return waited && irqs() > before;
 }
+
+#ifdef SIGNALS
+#include "nestlock/signals.h"
+
+// Registered with the program's copy of lib/port, and left to the end of this library.
+namespace {
+void on_irq(int, siginfo_t*, void* context) { static_cast<void>(context); }
+}  // namespace
+IN_THE_LIBRARY bool library_registers(int signo) {
+  return nestlock::signals::register_irq(signo, on_irq) == nestlock::signals::Error::none;
+}
+#endif

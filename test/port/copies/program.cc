@@ -71,7 +71,11 @@ void use(const char* same_path, const char* other_path, bool forks) {
   void* const same = load(same_path);
   void* const other = load(other_path);
   auto* const count = get<long(SharedData&, long)>(same, "library_count");
+  // Nobody may find its handler when it is gone.
+  auto* const registers = get<bool(int)>(same, "library_registers");
+  if (registers) check(registers(SIGUSR2), "a handler is still registered");
   const auto task = [&] {
+    if (registers) raise(SIGUSR2);
     look_at_one_state(same);
     look_at_one_state(other);
     entered += count(all, 20);
@@ -88,6 +92,11 @@ void use(const char* same_path, const char* other_path, bool forks) {
   dlclose(same);
   dlclose(other);
   check(!mapped(same_path), "the library is still there");
+  if (registers) {
+    struct sigaction now;
+    sigaction(SIGUSR2, nullptr, &now);
+    check(now.sa_handler == SIG_DFL, "its handler is still there");
+  }
   check(!mapped(other_path), "the other library is still there");
 }
 
