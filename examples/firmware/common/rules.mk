@@ -2,7 +2,7 @@
 PROGRAMS = storm sweep
 LIBRARY  = $(ROOT)/lib/page/page.cc $(ROOT)/lib/slab/slab.cc $(ROOT)/lib/port/config_stamp.cc
 SOURCES  = $(START) ../common/memory.cc
-HEADERS  = $(MAKEFILE_LIST) $(wildcard *.h ../common/*.h) $(shell find $(ROOT)/include -name '*.h')
+HEADERS  = $(MAKEFILE_LIST) $(wildcard ../*/*.h ../*/*/*.h) $(shell find $(ROOT)/include -name '*.h')
 IMAGES   = $(PROGRAMS:%=$(OUT)/%.elf) $(PROGRAMS:%=$(OUT)/%_stateless.elf)
 # A board whose code is wrong may run for ever: hence the timeout.
 BOOT     = timeout 60 $(MACHINE) -nographic -semihosting-config enable=on,target=native -kernel

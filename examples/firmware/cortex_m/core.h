@@ -47,6 +47,7 @@ inline void pend_nmi() {
 // One interrupt after each `ticks` of the core's clock; 0: none any more.
 inline void timer(std::uint32_t ticks) {
   reg(kTimerControl) = 0;
+  reg(kPend) = 1u << 25;  // one that came meanwhile is none any more
   reg(kTimerReload) = ticks;
   reg(kTimerNow) = 0;
   if (ticks) reg(kTimerControl) = 7;  // the core's clock, with its interrupt, on
