@@ -70,6 +70,28 @@ asks_for_nothing() {
     <<<"$names" || true
 }
 
+# Of a Cortex-M: a lock's bytes and instructions, from the compiled functions of common/locks.cc. A return is not
+# counted: inlined there is none.
+lock_costs() {
+  firmware_make "$1" locks | awk '
+    /^[0-9a-f]+ <[a-z_]+>:$/ { name = $2; gsub(/[<>:]/, "", name) }
+    /^ *[0-9a-f]+:\t/ && !/\tbx\tlr$/ { count[name]++; text[name] = text[name] $2 $3 $4 "\n" }
+    /<_Z/ && /:\tb/ { print name " calls: " $0 }
+    NF == 4 { bytes[$4] = $2 + 0 }
+    function most(what, is, limit) {
+      if (is == "" || is + 0 > limit) printf "%s: %s, and not at most %s\n", what, is, limit
+    }
+    END {
+      most("RawSpinLock as a member, bytes", bytes["raw_spin_lock_member"] - 1, 0)
+      most("TrySpinLock, bytes", bytes["try_spin_lock"], 1)
+      most("try_lock and unlock, instructions", count["try_lock"] + count["unlock"], 8)
+      most("try_lock and unlock, bytes of text", bytes["try_lock"] + bytes["unlock"], 39)
+      if (!count["no_lock_section"] || text["raw_spin_lock_section"] != text["no_lock_section"])
+        print "a RawSpinLock costs instructions:\n" text["raw_spin_lock_section"]
+      if (!count["try_lock"] || !count["unlock"] || !bytes["unlock"]) print "no functions were found"
+    }'
+}
+
 # boots TARGET PROGRAM STATUS: it ends with this status; what it prints is kept.
 boots() {
   local out="$state/firmware/$1/$2.out" status
@@ -139,6 +161,8 @@ run_firmware() {
     step "$name is built" firmware_make "$name" -j "$(nproc)" "${images[@]}"
     step "$name: the library asks for nothing but memcpy, memset and their kin" asks_for_nothing "$name"
     local -n programs="programs_$name"
+    [ "$name" != cortex_m3 ] ||
+      step "$name: TrySpinLock is 1 byte and 8 instructions, RawSpinLock is nothing" lock_costs "$name"
     for program in $programs; do
       firmware_boot "$name" "${program%+}" "$program"
     done

@@ -71,7 +71,8 @@ class FlagWord {
  public:
   static constexpr bool kSleeps = false;
 
-  bool try_acquire() noexcept {
+  // Inline also where a compiler goes for size: a call is longer than these.
+  [[gnu::always_inline]] bool try_acquire() noexcept {
     if (held()) return false;
     flag_.store(1, kRelaxed);
     std::atomic_signal_fence(std::memory_order_acquire);
@@ -83,7 +84,7 @@ class FlagWord {
   SleepResult acquire() noexcept {
     return try_acquire() ? SleepResult::acquired : SleepResult::deadlock;
   }
-  void release() noexcept {
+  [[gnu::always_inline]] void release() noexcept {
     tsan_release(&flag_);
     std::atomic_signal_fence(std::memory_order_release);
     flag_.store(0, kRelaxed);
