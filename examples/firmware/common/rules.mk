@@ -32,6 +32,12 @@ $(OUT)/locks.o: ../common/locks.cc $(HEADERS)
 	@mkdir -p $(OUT)
 	$(TARGET)g++ $(FLAGS) -c $< -o $@
 
+# make size PART="files": text, data and bss of these as one object.
+size:
+	@mkdir -p $(OUT)
+	@$(TARGET)g++ $(FLAGS) -I$(ROOT) -r -nostdlib $(PART:%=$(ROOT)/%) -o $(OUT)/part.o
+	@$(TARGET)size $(OUT)/part.o | awk 'NR == 2 { print $$1, $$2, $$3 }'
+
 # What the library wants from elsewhere.
 asked_for: $(OUT)/library.o
 	@$(TARGET)nm -u $< | sed 's/^ *[UwW] //'
@@ -44,4 +50,4 @@ run: $(IMAGES)
 clean:
 	rm -rf -- $(OUT)
 
-.PHONY: all locks asked_for boot run clean
+.PHONY: all locks size asked_for boot run clean
