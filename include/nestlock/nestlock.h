@@ -14,6 +14,7 @@
 #include "nestlock/lock/lock_concepts.h"
 #include "nestlock/lock/percpu.h"
 #include "nestlock/lock/raw_spinlock.h"
+#include "nestlock/lock/rw_spinlock.h"
 #include "nestlock/lock/seqlock.h"
 #include "nestlock/lock/shared_try_spinlock.h"
 #include "nestlock/lock/spinlock.h"
@@ -48,6 +49,7 @@ template <class Class>
 using SharedTrySpinLock = BasicSharedTrySpinLock<BuiltKernel, Class>;
 using LocalLock = BasicLocalLock<BuiltKernel>;
 using LocalTryLock = BasicLocalTryLock<BuiltKernel>;
+using RwSpinLock = BasicRwSpinLock<BuiltKernel>;
 using SeqCount = BasicSeqCount<BuiltKernel>;
 template <class T, class Lock = TrySpinLock>
 using SeqLock = BasicSeqLock<BuiltKernel, T, Lock>;

@@ -1,10 +1,12 @@
 // What readers see of a writer at each of its steps, on the simulator, and after each of its machine
-// instructions: SeqLock and SeqLatch.
+// instructions: SeqLock, SeqLatch, and RwSpinLock's readers.
 #include <cstdint>
 #include <initializer_list>
 #include <string>
 
 #include "gtest/gtest.h"
+#include "nestlock/lock/guard.h"
+#include "nestlock/lock/rw_spinlock.h"
 #include "nestlock/lock/seqlock.h"
 #include "nestlock/port/hosted.h"
 #include "nestlock/testing/explorer.h"
@@ -171,6 +173,150 @@ TEST(SequenceSweep, AWholeValueOrARefusalAfterEachInstructionOfAWriter) {
   nmi_after_each_instruction<configs::smp, 1>("SeqLock");
   nmi_after_each_instruction<configs::smp, 2>("SeqLatch");
   nmi_after_each_instruction<configs::smp_rt, 2>("SeqLatch");
+}
+
+// ---- RwSpinLock's readers -----------------------------------------------------------------------
+
+// Who is in, and who may be: between the call and its answer both are possible.
+template <class L>
+struct RwScene {
+  explicit RwScene(Sim& s) : sim(s) {}
+
+  void enter_shared() {
+    sim.check(writers == 0, "a reader beside a writer");
+    ++readers;
+  }
+  void enter() { sim.check(writers++ == 0 && readers == 0, "a writer is not alone"); }
+  void reads() {
+    SharedGuard g(lock);
+    enter_shared();
+    step();
+    --readers;
+  }
+  void writes() {
+    ++may_write, ++writes_begun;
+    {
+      Guard g(lock);
+      enter();
+      step();
+      --writers;
+    }
+    --may_write;
+  }
+  // A refusal when nobody has, or may have had, the lock for writing is a lie.
+  void tries_to_read() NESTLOCK_NO_TSA {
+    const bool in_use = may_write != 0;
+    const unsigned begun = writes_begun;
+    const bool got = lock.try_lock_shared();
+    sim.check(got || in_use || writes_begun != begun, "refused a reader, and nobody wrote");
+    sim.count(got ? "reader granted" : "reader refused");
+    if (!got) return;
+    if (readers) sim.count("reader beside a reader");
+    enter_shared();
+    sim.check(!lock.try_lock(), "a writer beside this reader");
+    step();
+    --readers;
+    lock.unlock_shared();
+  }
+
+  Sim& sim;
+  L lock;
+  unsigned readers = 0, writers = 0, may_write = 0, writes_begun = 0;
+};
+
+// On one CPU: a task that reads, then writes, and an nmi that tries to read.
+template <Config kC>
+void rw_on_one_cpu() {
+  using L = BasicRwSpinLock<SimKernel<kC>>;
+  const auto r = show("RwSpinLock", kC, "reader then writer, nmi that reads", [](Sim& sim) {
+    auto& scene = sim.make<RwScene<L>>(sim);
+    sim.task(0, [&] {
+      scene.reads();
+      scene.writes();
+    });
+    sim.nmi(0, [&] { scene.tries_to_read(); });
+    sim.at_end([&] { sim.check(!scene.lock.is_locked(), "it is free"); });
+  });
+  EXPECT_TRUE(r.ok() && r.complete) << r.text();
+  expect_met(r, {"reader granted", "reader refused", "reader beside a reader"});
+}
+
+TEST(RwSpinLock, AnNmiOnAReaderOrAWriterIsToldTheTruth) {
+  rw_on_one_cpu<configs::up>();
+  rw_on_one_cpu<configs::up_debug>();
+  rw_on_one_cpu<configs::up_rt>();
+  rw_on_one_cpu<configs::smp>();
+  rw_on_one_cpu<configs::smp_rt>();
+}
+
+// A writer and readers on `cpus` CPUs, and an nmi on top of one of each.
+ExploreResult rw_between_cpus(unsigned cpus, const ExploreOptions& options) {
+  using L = BasicRwSpinLock<SimKernel<configs::smp>>;
+  const auto r = show(
+      "RwSpinLock", configs::smp, std::to_string(cpus) + " CPUs, a writer, 2 nmis that read",
+      [cpus](Sim& sim) {
+        auto& scene = sim.make<RwScene<L>>(sim);
+        sim.task(0, [&] { scene.writes(); });
+        for (unsigned cpu = 1; cpu < cpus; ++cpu) sim.task(cpu, [&] { scene.reads(); });
+        for (unsigned cpu : {0u, 1u}) sim.nmi(cpu, [&] { scene.tries_to_read(); });
+        sim.at_end([&] { sim.check(!scene.lock.is_locked(), "it is free"); });
+      },
+      options);
+  EXPECT_TRUE(r.ok()) << r.text();
+  expect_met(r, {"reader granted", "reader refused", "reader beside a reader"});
+  return r;
+}
+
+TEST(RwSpinLock, BetweenCpus) {
+  EXPECT_TRUE(rw_between_cpus(2, {.interruptions = 3}).complete);
+  rw_between_cpus(3, {.random = 5'000});
+}
+
+// After each instruction of a reader, then of a writer: the interruption tries both sides.
+template <Config kC>
+void rw_after_each_instruction() NESTLOCK_NO_TSA {
+  BasicRwSpinLock<KernelOf<kC, HostedPort<kC>>> lock;
+  std::uint64_t read = 0, read_refused = 0, wrote = 0, write_refused = 0;
+  unsigned inside = 0;  // 1: reads, 2: writes
+  bool wrong = false;
+  static const CodeRanges program = CodeRanges::whole_program();
+  const SweepResult r = sweep_each(
+      [&] { wrong = false, inside = 0; },
+      [&]() NESTLOCK_NO_TSA {
+        lock.lock_shared();
+        inside = 1;
+        asm volatile("" ::: "memory");
+        inside = 0;
+        lock.unlock_shared();
+        lock.lock();
+        inside = 2;
+        asm volatile("" ::: "memory");
+        inside = 0;
+        lock.unlock();
+      },
+      [&]() NESTLOCK_NO_TSA {
+        const bool shared = lock.try_lock_shared();
+        ++(shared ? read : read_refused);
+        if (shared) lock.unlock_shared();
+        const bool alone = lock.try_lock();
+        ++(alone ? wrote : write_refused);
+        if (alone) lock.unlock();
+        wrong |= (inside == 1 && !shared) || (inside == 2 && shared) || (inside && alone);
+      },
+      [&] { return !wrong && !lock.is_locked(); }, {.ranges = program});
+  if (!r.supported) GTEST_SKIP() << r.text();
+  EXPECT_TRUE(r.ok()) << r.text();
+  swept("RwSpinLock", name_of(kC), "both tries in a reader and a writer", r, true)
+      .put("hits", read_refused + write_refused);
+  EXPECT_GT(wrote, 0u);
+  EXPECT_GT(read, wrote) << "granted beside a reader, too";
+  EXPECT_GT(read_refused, 0u);
+}
+
+TEST(RwSpinLock, TheTruthAfterEachInstructionOfAReaderAndAWriter) {
+  rw_after_each_instruction<configs::up>();
+  rw_after_each_instruction<configs::smp>();
+  rw_after_each_instruction<configs::smp_rt_debug>();
 }
 
 }  // namespace

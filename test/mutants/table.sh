@@ -497,6 +497,30 @@ mutant seq_refused_writer_writes $readers 'Sequence.*' \
   'who interrupted a writer may not write' \
   $seqlock 's/    if (g) put(value);/    put(value);/'
 
+# ---- readers and writers (lock/rw_word.h) ---------------------------------------------------------
+
+rw=include/nestlock/lock/rw_word.h
+
+mutant rw_reader_beside_a_writer $readers 'RwSpinLock.*' \
+  'on several CPUs a reader must not see a writer at work' \
+  $rw 's/    while (!(now \& kWriter))\n/    while (true)\n/'
+
+mutant rw_up_reader_on_a_writer $readers 'RwSpinLock.*' \
+  'nor on one CPU, on top of it' \
+  $rw 's/return take_if(now != kWriter, now + 1);/return take_if(true, now == kWriter ? now : now + 1);/'
+
+mutant rw_try_refused_for_a_waiter $readers 'RwSpinLock.*' \
+  'a writer that only waits does not refuse a reader' \
+  $rw 's/    while (!(now \& kWriter))\n/    while (!(now \& (kWriter | kWaits)))\n/'
+
+mutant rw_waiting_writer_for_ever rw_spinlock_test.smp 'RwSpinLockThreads.AWaiting*' \
+  'a task that reads inside its own reading' \
+  $rw 's/  bool patient() const noexcept { return turns_ < kLooks + kNaps; }/  bool patient() const noexcept { return true; }/'
+
+mutant rw_unlock_relaxed rw_spinlock_test.smp+tsan 'RwSpinLockThreads.ReadersTogether*' \
+  'what a writer wrote is seen by the readers behind it' \
+  $rw 's/fetch_and(~kWriter, std::memory_order_release)/fetch_and(~kWriter, kRelaxed)/'
+
 mutant rt_gate_removed lock_contract_test.smp_debug 'Cells/TryLock.*' \
   'on RT a hardirq would own a lock in the name of the task that it interrupted' \
   $sleep 's/return K::Port::context() < Context::hardirq \&\& lock_.try_lock();/return lock_.try_lock();/'

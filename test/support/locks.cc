@@ -7,6 +7,7 @@
 #include "nestlock/lock/local_lock.h"
 #include "nestlock/lock/local_trylock.h"
 #include "nestlock/lock/raw_spinlock.h"
+#include "nestlock/lock/rw_spinlock.h"
 #include "nestlock/lock/shared_try_spinlock.h"
 #include "nestlock/lock/spinlock.h"
 #include "nestlock/lock/try_spinlock.h"
@@ -40,6 +41,10 @@ struct LockOf<K, LockType::local> {
 template <class K>
 struct LockOf<K, LockType::local_try> {
   using type = BasicLocalTryLock<K>;
+};
+template <class K>
+struct LockOf<K, LockType::rw_spin> {
+  using type = BasicRwSpinLock<K>;
 };
 
 template <class L, const auto& kTag>
@@ -117,7 +122,8 @@ constexpr auto all_locks(::testing::Types<K...>) {
   return std::array{
       calls_of<K, LockType::raw_spin>()..., calls_of<K, LockType::spin>()...,
       calls_of<K, LockType::try_spin>()..., calls_of<K, LockType::shared_try_spin>()...,
-      calls_of<K, LockType::local>()...,    calls_of<K, LockType::local_try>()...};
+      calls_of<K, LockType::local>()...,    calls_of<K, LockType::local_try>()...,
+      calls_of<K, LockType::rw_spin>()...};
 }
 
 constexpr auto kCalls = all_locks(AllKernels{});

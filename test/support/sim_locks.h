@@ -141,6 +141,7 @@ void each_lock(F f) {
   one.template operator()<BasicSpinLock<K>>();
   one.template operator()<BasicTrySpinLock<K>>();
   one.template operator()<BasicSharedTrySpinLock<K, struct ExploredClass>>();
+  one.template operator()<BasicRwSpinLock<K>>();
   one.template operator()<BasicLocalTryLock<K>>();
   one.template operator()<BasicLocalLock<K>>();
 }

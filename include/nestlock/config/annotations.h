@@ -19,6 +19,11 @@
 #define NESTLOCK_ACQUIRE(...) NESTLOCK_INTERNAL_TSA(acquire_capability(__VA_ARGS__))
 #define NESTLOCK_RELEASE(...) NESTLOCK_INTERNAL_TSA(release_capability(__VA_ARGS__))
 #define NESTLOCK_TRY_ACQUIRE(...) NESTLOCK_INTERNAL_TSA(try_acquire_capability(__VA_ARGS__))
+#define NESTLOCK_ACQUIRE_SHARED(...) NESTLOCK_INTERNAL_TSA(acquire_shared_capability(__VA_ARGS__))
+#define NESTLOCK_RELEASE_SHARED(...) NESTLOCK_INTERNAL_TSA(release_shared_capability(__VA_ARGS__))
+#define NESTLOCK_RELEASE_GENERIC(...) NESTLOCK_INTERNAL_TSA(release_generic_capability(__VA_ARGS__))
+#define NESTLOCK_TRY_ACQUIRE_SHARED(...) \
+  NESTLOCK_INTERNAL_TSA(try_acquire_shared_capability(__VA_ARGS__))
 #define NESTLOCK_REQUIRES(...) NESTLOCK_INTERNAL_TSA(requires_capability(__VA_ARGS__))
 #define NESTLOCK_ASSERT_HELD(...) NESTLOCK_INTERNAL_TSA(assert_capability(__VA_ARGS__))
 #define NESTLOCK_NO_TSA NESTLOCK_INTERNAL_TSA(no_thread_safety_analysis)

@@ -112,6 +112,11 @@ inline constexpr Row kTable[] = {
     {LockType::local_try,        Call::try_lock,       When::rt,           When::any,       {kTruth, kTruth, kGate,  kGate}},
     {LockType::local_try,        Call::unlock,         When::not_rt,       When::any,       {kYes,   kYes,   kYes,   kYes}},
     {LockType::local_try,        Call::unlock,         When::rt,           When::any,       {kYes,   kYes,   kNo,    kNo}},
+
+    // The writer; a reader's calls stand where the writer's do.
+    {LockType::rw_spin,          Call::lock,           When::any,          When::any,       {kYes,   kYes,   kYes,   kNo}},
+    {LockType::rw_spin,          Call::try_lock,       When::any,          When::any,       {kTruth, kTruth, kTruth, kTruth}},
+    {LockType::rw_spin,          Call::unlock,         When::any,          When::any,       {kYes,   kYes,   kYes,   kYes}},
     // clang-format on
 };
 

@@ -122,17 +122,19 @@ class NESTLOCK_CAPABILITY("lock") LockCore {
 
   void check_nested_bh(PlaceOf<K> where) const noexcept { checks_.before_nested_bh(this, where); }
 
+  // For what a lock has beside these: a reader's side.
   const Word& word() const noexcept { return word_; }
-
- private:
-  friend struct PinnedBefore;
-  using Observer = typename K::Observer;
-
+  Word& word() noexcept { return word_; }
+  auto& checks() noexcept { return checks_; }
   LockRef ref(PlaceOf<K> where) const noexcept {
     LockRef r{this, kType, {}, checks_.born()};
     if constexpr (K::kConfig.debug) r.where = where;
     return r;
   }
+
+ private:
+  friend struct PinnedBefore;
+  using Observer = typename K::Observer;
 
   [[no_unique_address]] Word word_;
   [[no_unique_address]] ChecksFor<K, kType> checks_;

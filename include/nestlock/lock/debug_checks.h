@@ -53,8 +53,8 @@ struct NoChecks {
   static constexpr Finding finding_of(SleepResult why) noexcept {
     if (why == SleepResult::owner_gone) return Finding::owner_gone;
     if (why == SleepResult::owner_died) return Finding::owner_died;
-    return K::kConfig.preempt_rt && kType != LockType::raw_spin ? Finding::deadlock
-                                                                : Finding::never_returns;
+    const bool spins = kType == LockType::raw_spin || kType == LockType::rw_spin;
+    return K::kConfig.preempt_rt && !spins ? Finding::deadlock : Finding::never_returns;
   }
 };
 

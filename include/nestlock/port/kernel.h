@@ -8,15 +8,24 @@
 namespace nestlock {
 
 // Which lock it is, for reports and for the contexts table.
-enum class LockType : std::uint8_t { raw_spin, spin, try_spin, shared_try_spin, local, local_try };
-inline constexpr LockType kLockTypes[] = {LockType::raw_spin, LockType::spin,
-                                          LockType::try_spin, LockType::shared_try_spin,
-                                          LockType::local,    LockType::local_try};
+enum class LockType : std::uint8_t {
+  raw_spin,
+  spin,
+  try_spin,
+  shared_try_spin,
+  local,
+  local_try,
+  rw_spin
+};
+inline constexpr LockType kLockTypes[] = {
+    LockType::raw_spin, LockType::spin,      LockType::try_spin, LockType::shared_try_spin,
+    LockType::local,    LockType::local_try, LockType::rw_spin};
 
 // As users write it.
 constexpr const char* name_of(LockType t) noexcept {
   constexpr const char* names[] = {"RawSpinLock",       "SpinLock",  "TrySpinLock",
-                                   "SharedTrySpinLock", "LocalLock", "LocalTryLock"};
+                                   "SharedTrySpinLock", "LocalLock", "LocalTryLock",
+                                   "RwSpinLock"};
   return names[static_cast<unsigned>(t)];
 }
 

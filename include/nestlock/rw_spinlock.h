@@ -1,0 +1,4 @@
+// The public path of nestlock/lock/rw_spinlock.h.
+#pragma once
+
+#include "nestlock/lock/rw_spinlock.h"
