@@ -7,6 +7,7 @@
 #include "nestlock/config/annotations.h"
 #include "nestlock/config/config.h"
 #include "nestlock/lock/contexts.h"
+#include "nestlock/lock/event.h"
 #include "nestlock/lock/guard.h"
 #include "nestlock/lock/irq.h"
 #include "nestlock/lock/local_lock.h"
@@ -50,6 +51,7 @@ using SharedTrySpinLock = BasicSharedTrySpinLock<BuiltKernel, Class>;
 using LocalLock = BasicLocalLock<BuiltKernel>;
 using LocalTryLock = BasicLocalTryLock<BuiltKernel>;
 using RwSpinLock = BasicRwSpinLock<BuiltKernel>;
+using Event = BasicEvent<BuiltKernel>;
 using SeqCount = BasicSeqCount<BuiltKernel>;
 template <class T, class Lock = TrySpinLock>
 using SeqLock = BasicSeqLock<BuiltKernel, T, Lock>;

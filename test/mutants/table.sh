@@ -513,6 +513,8 @@ mutant rw_try_refused_for_a_waiter $readers 'RwSpinLock.*' \
   'a writer that only waits does not refuse a reader' \
   $rw 's/    while (!(now \& kWriter))\n/    while (!(now \& (kWriter | kWaits)))\n/'
 
+kernels rw_spinlock_test.smp 'HostedKernel<configs::smp>'
+kernels rw_spinlock_test.smp+tsan 'HostedKernel<configs::smp>'
 mutant rw_waiting_writer_for_ever rw_spinlock_test.smp 'RwSpinLockThreads.AWaiting*' \
   'a task that reads inside its own reading' \
   $rw 's/  bool patient() const noexcept { return turns_ < kLooks + kNaps; }/  bool patient() const noexcept { return true; }/'
@@ -520,6 +522,28 @@ mutant rw_waiting_writer_for_ever rw_spinlock_test.smp 'RwSpinLockThreads.AWaiti
 mutant rw_unlock_relaxed rw_spinlock_test.smp+tsan 'RwSpinLockThreads.ReadersTogether*' \
   'what a writer wrote is seen by the readers behind it' \
   $rw 's/fetch_and(~kWriter, std::memory_order_release)/fetch_and(~kWriter, kRelaxed)/'
+
+# ---- Event (lock/event.h) -------------------------------------------------------------------------
+
+event=include/nestlock/lock/event.h
+
+mutant event_wakes_nobody $readers 'Event.NoSignalIsLost' \
+  'a signal from another CPU finds a waiter asleep' \
+  $event 's/    return was > kSet \&\& !(was \& kSet);/    return false;/'
+
+mutant event_waiter_uncounted $readers 'Event.NoSignalIsLost' \
+  'the signaller is to know of the waiter before he sleeps' \
+  $event 's/    word_.comes();\n//' \
+  $event 's/(waits ? kWaiter : 0)/0/'
+
+mutant event_up_clears_what_it_did_not_see $readers 'Event.NoSignalIsLost' \
+  'a handler that signals between the look and the store' \
+  $event 's/    if (now) word_.store(0, kRelaxed);/    word_.store(0, kRelaxed);/'
+
+kernels event_test.smp+tsan 'HostedKernel<configs::smp>'
+mutant event_signal_relaxed event_test.smp+tsan 'EventThreads.NoSignalIsLost' \
+  'what was done before the signal is seen behind the wait' \
+  $event 's/fetch_or(kSet, std::memory_order_release)/fetch_or(kSet, kRelaxed)/'
 
 mutant rt_gate_removed lock_contract_test.smp_debug 'Cells/TryLock.*' \
   'on RT a hardirq would own a lock in the name of the task that it interrupted' \

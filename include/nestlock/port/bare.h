@@ -10,7 +10,8 @@
 //   void preempt_enable();               the reverse; nests
 //   nestlock::Context context();         e.g. from IPSR: 0 task, 2 nmi, else hardirq
 //   unsigned cpu_id();                   0 on one CPU
-//   void pause();                        one turn of a spin loop; may be empty
+//   void pause();                        one turn of a spin loop; may be empty. On one Cortex-M a
+//                                        `wfe` lets Event::wait() sleep, and nothing else spins there
 //   void report(const nestlock::Report&) a finding; may stop the machine, may return
 //   inline constexpr unsigned kMaxCpus
 //
