@@ -9,6 +9,9 @@
 //   -DNESTLOCK_PORT=hosted|bare|custom   default: hosted where the compiler says so, else bare
 //   -DNESTLOCK_MAX_CPUS=<n>              how many CPUs a several-CPU build has at most, default 64
 //   -DNESTLOCK_PAGE_SHIFT=<n>            log2 of the page size, default 12 (4 KiB)
+//   -DNESTLOCK_OWN_STATE                 a shared library that shares no state of the hosted port with the
+//                                        program and other libraries: it handles no signals, and what
+//                                        masks irqs elsewhere masks none for it (the preloaded malloc())
 //
 // Nothing but preprocessor lines stands here and in version.h, so that c.h can include it.
 #pragma once

@@ -57,6 +57,9 @@ struct Record {
 
 NESTLOCK_INTERNAL_HIDDEN inline constinit Record record
     [[gnu::used]] asm("nestlock_record"){{}, 0, 0, own_here, &own_process, join};
+// A library that keeps a state of its own (choice.h) has no note, so no other joins it.
+#if !defined(NESTLOCK_OWN_STATE)
+inline constexpr bool kOwnState = false;
 // In no section group, or --gc-sections may drop it. One a file, all the same.
 asm(".pushsection .note.nestlock,\"a\",%note\n"
     ".balign 4\n"
@@ -66,6 +69,9 @@ asm(".pushsection .note.nestlock,\"a\",%note\n"
     ".hidden nestlock_record\n"
     ".long nestlock_record - .\n"
     ".popsection\n");
+#else
+inline constexpr bool kOwnState = true;
+#endif
 
 // What a walk through the loaded objects finds.
 struct Search {
@@ -189,7 +195,7 @@ NESTLOCK_INTERNAL_HIDDEN inline void follow(const Search& s, const Record& leade
 // copy needs this one to lead.
 [[gnu::constructor(101), gnu::used]] inline void join() noexcept {
   if (joined.exchange(true)) return;
-  if constexpr (!kMayBeInALibrary) return lead();
+  if constexpr (!kMayBeInALibrary || kOwnState) return lead();
   for (;;) {  // musl runs constructors without its lock
     const Search s = search();
     if (!s.program_seen)
