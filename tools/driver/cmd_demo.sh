@@ -3,10 +3,13 @@ help_demo() {
 builds and runs the demonstration; needs a C++20 compiler and nothing else
 
 usage: ./nest demo [--config NAME] [--all] [--json]
+       ./nest demo malloc
 
   --config NAME   one configuration only
   --all           a row for each configuration, even where they answer alike
   --json          the figures for programs
+  malloc          what handlers of real programs do, on each malloc() that is here (glibc, jemalloc,
+                  mimalloc, tcmalloc, Nestlock's): ok, hang, crash or corrupt; a minute
 
 The compiler is $CXX, or the first found of g++, clang++, clang++-19; if there is none, on Debian, as
 root or where sudo asks no password, g++ is installed. The compile line is printed
@@ -15,6 +18,11 @@ END
 }
 
 run_demo() {
+  if [ "${1:-}" = malloc ]; then
+    . "$driver/demo_malloc.sh"
+    run_demo_malloc "${@:2}"
+    exit
+  fi
   local cxx line out="$state/demo" newer
   compgen -G "$top/tools/demo/*.cc" >/dev/null || die "tools/demo has no sources"
   mkdir -p "$state" || die "cannot write to $state"
