@@ -64,6 +64,7 @@ elif sys.argv[1] == "after":
 END
 says() { # says MESSAGE SETTINGS WHAT
   checks=$((checks + 1))
+  # shellcheck disable=SC2086  # settings, or none
   (ulimit -c 0; env $2 LD_PRELOAD="$library" python3 misuse.py "$3") >out 2>log
   grep -q -- "$1" log || fail "'$3' with '$2' does not say: $1"
 }
