@@ -4,6 +4,7 @@ builds a benchmark optimised, and runs it
 
 usage: ./nest bench [NAME] [ARGUMENTS OF THE BENCHMARK]
 
+  malloc  workloads on each malloc() that is installed; ./nest bench malloc --help
   NAME   a program of bench/, with or without its `_bench`; lock by default
 
 Compare figures of one run only: machines drift. ./nest bench NAME --help shows its arguments.
@@ -12,6 +13,11 @@ END
 
 run_bench() {
   local name=lock root
+  if [ "${1:-}" = malloc ]; then
+    . "$driver/bench_malloc.sh"
+    run_bench_malloc "${@:2}"
+    return
+  fi
   case "${1:-}" in
     '' | -*) ;;
     *) name=$1 && shift ;;

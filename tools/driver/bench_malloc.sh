@@ -1,0 +1,87 @@
+# ./nest bench malloc: workloads on each malloc() that is here. Sourced by cmd_bench.sh.
+
+help_bench_malloc() {
+  cat <<'END'
+usage: ./nest bench malloc [--rounds N] [--peer=NAME=LIBRARY]...
+
+Workloads in a process each, on every malloc() that is here in turn, N rounds (5). Prints the median of
+the processor time of an operation in nanoseconds, so that other load on the machine counts little, and
+beside ours the ratio to the best of the others in that row; the peak resident memory; and the spread of
+each row, (largest - least) / median of ours. Every single figure is in .nest/demo_malloc/bench.csv.
+
+What handlers may do on each of them is another table: ./nest demo malloc.
+END
+}
+
+run_bench_malloc() {
+  local out="$state/demo_malloc" rounds=5 peers=() round name library workload cxx
+  while [ $# -gt 0 ]; do
+    case $1 in
+      --help | -h) help_bench_malloc; return ;;
+      --rounds) rounds=${2:?a number}; shift ;;
+      --peer=*=*) peers+=("${1#--peer=}") ;;
+      *) die "unknown argument '$1'; ./nest bench malloc --help" ;;
+    esac
+    shift
+  done
+  . "$driver/demo_malloc.sh"
+  cd "$top" || exit 2
+  build_the_demo_of_malloc
+  cxx=$(find_cxx) || exit 2
+  $cxx -std=c++20 -O2 tools/bench_malloc/workloads.cc -pthread -o "$out/workloads" || exit 1
+  {
+    mallocs
+    for name in ${peers[@]+"${peers[@]}"}; do printf '%s %s\n' "${name%%=*}" "${name#*=}"; done
+  } >"$out/mallocs"
+  printf 'round,malloc,workload,cpu_ns,wall_ns,peak_kib\n' >"$out/bench.csv"
+  for ((round = 1; round <= rounds; ++round)); do
+    for workload in pair-64 pair-4096 batch-64 random larson xmalloc cache-scratch threads; do
+      while read -r name library; do
+        [ "$library" != - ] || library=
+        LD_PRELOAD=$library timeout 120 "$out/workloads" "$workload" </dev/null |
+          awk -v r="$round" -v m="$name" '{ printf "%s,%s,%s,%s,%s,%s\n", r, m, $1, $2, $3, $4; n = 1 }
+            END { if (!n) printf "%s,%s,%s,,,\n", r, m, "'"$workload"'" }' >>"$out/bench.csv"
+      done <"$out/mallocs"
+    done
+  done
+  say "processor time of a malloc() and its free(), ns; ours / best of the others; spread of ours"
+  table_of 4 "$out/bench.csv"
+  say
+  say "peak resident memory, KiB"
+  table_of 6 "$out/bench.csv"
+}
+
+# table_of COLUMN CSV: medians, a row for each workload; an empty figure is a failure.
+table_of() {
+  awk -F, -v column="$1" '
+    NR == 1 { next }
+    !($2 in known) { known[$2] = 1; malloc[++mallocs] = $2 }
+    !($3 in seen) { seen[$3] = 1; workload[++workloads] = $3 }
+    { n = ++count[$2, $3]; figure[$2, $3, n] = $column; if ($column == "") failed[$2, $3] = 1 }
+    function sort_of(m, w, n, i, j, x) {
+      n = count[m, w]
+      for (i = 1; i <= n; ++i) sorted[i] = figure[m, w, i] + 0
+      for (i = 2; i <= n; ++i)
+        for (j = i; j > 1 && sorted[j - 1] > sorted[j]; --j) { x = sorted[j]; sorted[j] = sorted[j - 1]; sorted[j - 1] = x }
+      return n
+    }
+    END {
+      printf "%-15s", ""
+      for (m = 1; m <= mallocs; ++m) printf "%12s", malloc[m]
+      printf "%8s%9s\n", "ratio", "spread"
+      for (w = 1; w <= workloads; ++w) {
+        best = ours = 0
+        printf "%-15s", workload[w]
+        for (m = 1; m <= mallocs; ++m) {
+          if ((malloc[m], workload[w]) in failed) { printf "%12s", "failed"; continue }
+          n = sort_of(malloc[m], workload[w])
+          median = sorted[int((n + 1) / 2)]
+          printf "%12.1f", median
+          if (malloc[m] == "nestlock") { ours = median; spread = median ? (sorted[n] - sorted[1]) / median : 0 }
+          else if (!best || median < best) best = median
+        }
+        if (ours && best) printf "%8.2f%8.0f%%\n", ours / best, 100 * spread
+        else printf "%8s\n", "-"
+      }
+    }' "$2"
+}
