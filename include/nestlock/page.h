@@ -359,8 +359,8 @@ class BasicPageAllocator {
   bool (*release_)(void*, std::size_t) noexcept = nullptr;
   std::uint64_t (*now_)() noexcept = nullptr;
   Atomic<std::uint32_t> decay_ms_{kDecayMs};
-  Atomic<std::uint32_t> decaying_{0};    // not 0: memory waits for its return
-  Atomic<std::uint64_t> decay_next_{0};  // when decay() has something to do
+  Atomic<std::uint32_t> decaying_{0};     // not 0: memory waits for its return
+  Atomic<std::uintptr_t> decay_next_{0};  // when decay() has something to do; may have wrapped
   Atomic<DecayHook*> decay_hook_{nullptr};
   Zone zone_[kMaxNodes];
 };

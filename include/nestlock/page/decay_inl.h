@@ -62,11 +62,14 @@ template <Kernel K, LockPolicy L>
 template <Kernel K, LockPolicy L>
 [[gnu::noinline]] std::size_t BasicPageAllocator<K, L>::decay() noexcept {
   if (!release_ || !now_) return 0;
-  const std::uint64_t now = now_(), step = decay_ms_.load(internal::kRelaxed) / 2;
-  std::uint64_t next = decay_next_.load(internal::kRelaxed);
+  // As wide as a word, so that a 32-bit core has it in one access; only differences count.
+  const auto now = static_cast<std::uintptr_t>(now_());
+  const std::uintptr_t step = decay_ms_.load(internal::kRelaxed) / 2;
+  std::uintptr_t next = decay_next_.load(internal::kRelaxed);
   // One at a time does what is due. relaxed: the zones have their locks.
-  if (now < next || !decay_next_.compare_exchange_strong(next, now + step, internal::kRelaxed,
-                                                         internal::kRelaxed))
+  if (static_cast<std::intptr_t>(now - next) < 0 ||
+      !decay_next_.compare_exchange_strong(next, now + step, internal::kRelaxed,
+                                           internal::kRelaxed))
     return 0;
   std::size_t pages = 0;
   bool much = false, in_parts = false;

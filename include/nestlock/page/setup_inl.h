@@ -40,6 +40,7 @@ PageSetup BasicPageAllocator<K, L>::set_up(const PageMemory& m) noexcept {
   commit_ = m.commit;
   release_ = m.release;
   now_ = m.now;
+  if (now_) decay_next_.store(static_cast<std::uintptr_t>(now_()), internal::kRelaxed);
   std::uintptr_t at = 0;
   for (unsigned n = 0; n < nodes_; ++n) {
     Zone& z = zone_[n];
