@@ -1,22 +1,36 @@
 // The bare-metal port: the embedder's functions, nothing else.
 //
-// Put a header `nestlock_bare.h` on the include path that declares, in namespace nestlock_bare,
-// these inline functions (state before and after in brackets); test/embed/bare has the smallest.
+// Put a header `nestlock_bare.h` on the include path that declares, in namespace nestlock_bare, what
+// follows; test/embed/bare has the smallest, examples/firmware those of Cortex-M and RISC-V. Costs are
+// those of these two. In brackets: the state before, and after.
 //
-//   using IrqState = ...;                what irq_save() returns, e.g. the PRIMASK register
-//   IrqState irq_save();                 [any] -> [irqs masked]; NMIs are not maskable
-//   void irq_restore(IrqState);          [masked] -> [as before the matching irq_save()]
-//   void preempt_disable();              [any] -> [no other task runs here]; empty without an RTOS
-//   void preempt_enable();               the reverse; nests
-//   nestlock::Context context();         e.g. from IPSR: 0 task, 2 nmi, else hardirq
-//   unsigned cpu_id();                   0 on one CPU
-//   void pause();                        one turn of a spin loop; may be empty. On one Cortex-M a
-//                                        `wfe` lets Event::wait() sleep, and nothing else spins there
-//   void report(const nestlock::Report&) a finding; may stop the machine, may return
 //   inline constexpr unsigned kMaxCpus
+//       How many CPUs run this image; 1 in a uniprocessor configuration.
+//   using IrqState = ...;
+//       What irq_save() returns; an integer, if the C face is used. PRIMASK; mstatus & 8.
+//   IrqState irq_save();            [any] -> [irqs masked on this CPU]
+//       Calls nest. NMIs are not maskable, and it must work inside one. A compiler barrier.
+//       Arm: mrs, cpsid i. RISC-V: csrrci, andi. No access to memory.
+//   void irq_restore(IrqState);     [masked] -> [as before the matching irq_save()]
+//       What became pending runs before it returns, if irqs are on now. A compiler barrier.
+//       Arm: msr primask, isb. RISC-V: csrs.
+//   void preempt_disable();         [any] -> [no other task runs on this CPU]
+//       Calls nest; interrupts still come. A compiler barrier. Without an RTOS no instruction; with one
+//       its count of suspensions.
+//   void preempt_enable();          the reverse; a switch of tasks that was due happens in the last one
+//   nestlock::Context context();    [any] -> the same
+//       The innermost context. Arm: mrs ipsr and two comparisons: 0 task, 2 nmi, 3 to 6 faults (nmi,
+//       for they come where an NMI may), else hardirq. RISC-V: one load of a count kept by the trap entry.
+//   unsigned cpu_id();              [pinned] -> the same
+//       Below kMaxCpus. On one CPU 0 and no instruction; mhartid elsewhere.
+//   void pause();                   one turn of a spin loop; may be empty. RISC-V: pause. On one Cortex-M
+//                                   a `wfe` lets Event::wait() sleep, and nothing else spins there
+//   void report(const nestlock::Report&)
+//       A finding, in any context, NMI included. May return; may stop the machine. What cannot go on
+//       ends in a trap instruction afterwards. to_text() makes lines of it.
 //
-// A compiler barrier in irq_save(), irq_restore() and both preempt functions is the embedder's
-// duty: asm volatile("" ::: "memory") at least.
+// asm volatile("" ::: "memory") is the least that a compiler barrier is. On one CPU it is the whole of a
+// lock without state.
 //
 // The lock-free words are std::atomic. On one CPU the locks use loads and stores of them alone. The
 // allocators' lists and counters exchange and add, too; where the compiler has no instructions for that
