@@ -26,17 +26,17 @@ arm_things="make=make arm-none-eabi-g++=gcc-arm-none-eabi qemu-system-arm=qemu-s
   /usr/include/newlib/c++=libstdc++-arm-none-eabi-dev /usr/include/newlib/stdint.h=libnewlib-dev"
 
 about_cortex_m3="Arm Cortex-M3, QEMU's mps2-an385: timer, irqs pended by software, NMI by software and watchdog"
-folder_cortex_m3=cortex_m3 board_cortex_m3='' programs_cortex_m3="storm+ sweep+" things_cortex_m3=$arm_things
+folder_cortex_m3=cortex_m3 board_cortex_m3='' programs_cortex_m3="storm+ sweep+ heap" things_cortex_m3=$arm_things
 
 about_cortex_m0="Arm Cortex-M0, QEMU's microbit: as above, but no watchdog; no atomic read-modify-write"
-folder_cortex_m0=cortex_m0 board_cortex_m0='' programs_cortex_m0="storm+ sweep+" things_cortex_m0=$arm_things
+folder_cortex_m0=cortex_m0 board_cortex_m0='' programs_cortex_m0="storm+ sweep+ heap" things_cortex_m0=$arm_things
 
 about_cortex_m0_nmi="the code for Cortex-M0 on the board that has the watchdog: swept by NMI"
 folder_cortex_m0_nmi=cortex_m0 board_cortex_m0_nmi='BOARD=mps2' programs_cortex_m0_nmi="sweep"
 things_cortex_m0_nmi=$arm_things
 
 about_riscv32="RISC-V 32, QEMU's virt: machine timer, software irq; there is no NMI on it"
-folder_riscv32=riscv32 board_riscv32='' programs_riscv32="storm+ sweep"
+folder_riscv32=riscv32 board_riscv32='' programs_riscv32="storm+ sweep heap"
 things_riscv32="make=make riscv64-unknown-elf-g++=gcc-riscv64-unknown-elf
   qemu-system-riscv32=qemu-system-misc
   /usr/include/newlib/c++=libstdc++-arm-none-eabi-dev /usr/include/newlib/stdint.h=libnewlib-dev"

@@ -3,7 +3,7 @@ PROGRAMS = storm sweep
 LIBRARY  = $(ROOT)/lib/page/page.cc $(ROOT)/lib/slab/slab.cc $(ROOT)/lib/port/config_stamp.cc
 SOURCES  = $(START) ../common/memory.cc
 HEADERS  = $(MAKEFILE_LIST) $(wildcard ../*/*.h ../*/*/*.h) $(shell find $(ROOT)/include -name '*.h')
-IMAGES   = $(PROGRAMS:%=$(OUT)/%.elf) $(PROGRAMS:%=$(OUT)/%_stateless.elf)
+IMAGES   = $(PROGRAMS:%=$(OUT)/%.elf) $(PROGRAMS:%=$(OUT)/%_stateless.elf) $(OUT)/heap.elf
 # A board whose code is wrong may run for ever: hence the timeout.
 BOOT     = timeout 60 $(MACHINE) -nographic -semihosting-config enable=on,target=native -kernel
 
@@ -41,6 +41,14 @@ size:
 # What the library wants from elsewhere.
 asked_for: $(OUT)/library.o
 	@$(TARGET)nm -u $< | sed 's/^ *[UwW] //'
+
+# The program in C: compiled as C99, with the C face's bodies that it calls.
+C_FLAGS = $(filter-out -std=% -fno-exceptions -fno-rtti,$(FLAGS)) -std=c99
+C_FACE  = $(addprefix $(ROOT)/lib/c/,c_locks.cc c_slab.cc bare/memory.cc)
+$(OUT)/heap.elf: $(addprefix ../common/,heap.c freertos_port.c c_machine.cc) $(C_FACE) $(OUT)/library.o $(SOURCES) $(HEADERS) $(LAYOUT)
+	$(TARGET)gcc $(C_FLAGS) -r -nostdlib ../common/heap.c ../common/freertos_port.c -o $(OUT)/heap.o
+	$(TARGET)g++ $(FLAGS) -I$(ROOT) $(LINK) $(OUT)/heap.o ../common/c_machine.cc $(C_FACE) \
+	  $(OUT)/library.o $(SOURCES) -lgcc -o $@
 
 # make -s boot IMAGE=build/storm.elf
 boot:
