@@ -5,7 +5,7 @@ SOURCES  = $(START) ../common/memory.cc
 HEADERS  = $(MAKEFILE_LIST) $(wildcard ../*/*.h ../*/*/*.h) $(shell find $(ROOT)/include -name '*.h')
 IMAGES   = $(PROGRAMS:%=$(OUT)/%.elf) $(PROGRAMS:%=$(OUT)/%_stateless.elf) $(OUT)/heap.elf
 # A board whose code is wrong may run for ever: hence the timeout.
-BOOT     = timeout 60 $(MACHINE) -nographic -semihosting-config enable=on,target=native -kernel
+BOOT     = timeout 300 $(MACHINE) -nographic -semihosting-config enable=on,target=native -kernel
 
 all: $(IMAGES)
 
