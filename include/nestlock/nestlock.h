@@ -15,6 +15,7 @@
 #include "nestlock/lock/lock_concepts.h"
 #include "nestlock/lock/percpu.h"
 #include "nestlock/lock/raw_spinlock.h"
+#include "nestlock/lock/recursive_lock.h"
 #include "nestlock/lock/rw_spinlock.h"
 #include "nestlock/lock/seqlock.h"
 #include "nestlock/lock/shared_try_spinlock.h"
@@ -52,6 +53,8 @@ using LocalLock = BasicLocalLock<BuiltKernel>;
 using LocalTryLock = BasicLocalTryLock<BuiltKernel>;
 using RwSpinLock = BasicRwSpinLock<BuiltKernel>;
 using Event = BasicEvent<BuiltKernel>;
+template <class Lock = TrySpinLock>
+using RecursiveLock = BasicRecursiveLock<Lock>;
 using SeqCount = BasicSeqCount<BuiltKernel>;
 template <class T, class Lock = TrySpinLock>
 using SeqLock = BasicSeqLock<BuiltKernel, T, Lock>;

@@ -12,12 +12,11 @@
 
 #include "nestlock/nestlock.h"
 #include "nestlock/system_slab.h"
-#include "recursive_lock.h"
 
 // SQLite declares it and leaves it to the methods below.
 struct sqlite3_mutex {
   explicit sqlite3_mutex(int k) : kind(k) {}
-  RecursiveLock<nestlock::CLIENT_LOCK> lock;
+  nestlock::RecursiveLock<nestlock::CLIENT_LOCK> lock;
   int kind;
 };
 
@@ -85,7 +84,8 @@ void mutex_free(sqlite3_mutex* m) {
   mem_free(m);
 }
 void check_not_twice(sqlite3_mutex* m) {
-  if (m->kind != SQLITE_MUTEX_RECURSIVE && m->lock.mine()) fail("a plain mutex was entered twice");
+  if (m->kind != SQLITE_MUTEX_RECURSIVE && m->lock.held_by_caller())
+    fail("a plain mutex was entered twice");
 }
 void mutex_enter(sqlite3_mutex* m) {
   count(taken);
@@ -100,12 +100,12 @@ int mutex_try(sqlite3_mutex* m) {
   return m->lock.try_lock() ? SQLITE_OK : SQLITE_BUSY;
 }
 void mutex_leave(sqlite3_mutex* m) {
-  if (!m->lock.mine()) fail("a mutex was left by a thread that had not entered it");
+  if (!m->lock.held_by_caller()) fail("a mutex was left by a thread that had not entered it");
   m->lock.unlock();
 }
 // SQLite's own assertions (SQLITE_DEBUG) ask these.
-int mutex_held(sqlite3_mutex* m) { return m->lock.mine(); }
-int mutex_notheld(sqlite3_mutex* m) { return !m->lock.mine(); }
+int mutex_held(sqlite3_mutex* m) { return m->lock.held_by_caller(); }
+int mutex_notheld(sqlite3_mutex* m) { return !m->lock.held_by_caller(); }
 
 // ---- in and out -------------------------------------------------------------------------------
 

@@ -545,6 +545,18 @@ mutant event_signal_relaxed event_test.smp+tsan 'EventThreads.NoSignalIsLost' \
   'what was done before the signal is seen behind the wait' \
   $event 's/fetch_or(kSet, std::memory_order_release)/fetch_or(kSet, kRelaxed)/'
 
+# ---- RecursiveLock (lock/recursive_lock.h) --------------------------------------------------------
+
+recursive=include/nestlock/lock/recursive_lock.h
+
+mutant recursive_owner_in_any_context $readers 'RecursiveLock.*' \
+  'a handler is the task that it interrupted, but not the owner' \
+  $recursive 's/ \&\&\n           context_.load(internal::kRelaxed) == static_cast<std::uint32_t>(Port::context());/;/'
+
+mutant recursive_owner_stays $readers 'RecursiveLock.*' \
+  'who gave it back has it no more, while another CPU has' \
+  $recursive 's/    owner_.store(0, internal::kRelaxed);\n//'
+
 mutant rt_gate_removed lock_contract_test.smp_debug 'Cells/TryLock.*' \
   'on RT a hardirq would own a lock in the name of the task that it interrupted' \
   $sleep 's/return K::Port::context() < Context::hardirq \&\& lock_.try_lock();/return lock_.try_lock();/'
