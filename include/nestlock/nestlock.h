@@ -16,6 +16,7 @@
 #include "nestlock/lock/percpu.h"
 #include "nestlock/lock/raw_spinlock.h"
 #include "nestlock/lock/recursive_lock.h"
+#include "nestlock/lock/resilient_spinlock.h"
 #include "nestlock/lock/rw_spinlock.h"
 #include "nestlock/lock/seqlock.h"
 #include "nestlock/lock/shared_try_spinlock.h"
@@ -49,6 +50,7 @@ using SpinLock = BasicSpinLock<BuiltKernel>;
 using TrySpinLock = BasicTrySpinLock<BuiltKernel>;
 template <class Class>
 using SharedTrySpinLock = BasicSharedTrySpinLock<BuiltKernel, Class>;
+using ResilientSpinLock = BasicResilientSpinLock<BuiltKernel>;
 using LocalLock = BasicLocalLock<BuiltKernel>;
 using LocalTryLock = BasicLocalTryLock<BuiltKernel>;
 using RwSpinLock = BasicRwSpinLock<BuiltKernel>;

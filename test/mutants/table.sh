@@ -20,6 +20,8 @@ signals='lib/port/*.cc' # whichever has it
 words=include/nestlock/lock/words.h
 fifo=include/nestlock/lock/fifo_word.h
 park=include/nestlock/lock/park_word.h
+resilient=include/nestlock/lock/resilient_word.h
+held_here=include/nestlock/lock/held_here.h
 sleep=include/nestlock/lock/sleep_word.h
 core=include/nestlock/lock/core.h
 guard=include/nestlock/lock/guard.h
@@ -417,6 +419,23 @@ mutant fifo_take_relaxed fifo_lock_test.smp_debug+tsan Fifo.OneAtATime \
 mutant fifo_newcomer_overtakes fifo_lock_test.smp_debug 'Fifo.*' \
   'first come, first served' \
   $fifo 's/return !queued() \&\& take();/return take();/'
+
+# ---- the owner in the word (lock/resilient_word.h) -----------------------------------------------
+
+resilients=resilient_lock_test.smp_debug
+kernels $resilients 'HostedKernel<configs::smp>'
+
+mutant resilient_waits_for_itself $resilients 'ResilientContexts*' \
+  'AA: a holder that waits for itself waits for ever' \
+  $resilient 's/    if (held_by_caller()) return Refusal::deadlock;\n//'
+
+mutant resilient_leaver_abandons $resilients Resilient.AbbaIsFoundByOneOfTheTwo \
+  'who gave the lock back and ended has abandoned nothing' \
+  $resilient 's/ \&\&\n *owner_.load(std::memory_order_acquire) == owner;/;/'
+
+mutant resilient_entry_stays $resilients Resilient.NoDeadlockIsFoundWhereThereIsNone \
+  'an entry of a lock that was given back is one that others wait for in vain' \
+  $held_here 's/    held_\[n - 1\].store(nullptr, kRelaxed);\n    std::atomic/    std::atomic/'
 
 # ---- the parking of the SMP word (lock/park_word.h) ---------------------------------------------
 

@@ -117,6 +117,11 @@ inline constexpr Row kTable[] = {
     {LockType::rw_spin,          Call::lock,           When::any,          When::any,       {kYes,   kYes,   kYes,   kNo}},
     {LockType::rw_spin,          Call::try_lock,       When::any,          When::any,       {kTruth, kTruth, kTruth, kTruth}},
     {LockType::rw_spin,          Call::unlock,         When::any,          When::any,       {kYes,   kYes,   kYes,   kYes}},
+
+    // lock() is bounded, and answers why it has not got it.
+    {LockType::resilient_spin,   Call::lock,           When::any,          When::any,       {kYes,   kYes,   kYes,   kYes}},
+    {LockType::resilient_spin,   Call::try_lock,       When::any,          When::any,       {kTruth, kTruth, kTruth, kTruth}},
+    {LockType::resilient_spin,   Call::unlock,         When::any,          When::any,       {kYes,   kYes,   kYes,   kYes}},
     // clang-format on
 };
 

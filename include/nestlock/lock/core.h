@@ -48,6 +48,11 @@ struct PinnedBefore {
   }
 };
 
+// One attempt, as try_lock() makes it; try_lock_for() and ResilientSpinLock make more.
+struct TryOnce {
+  bool operator()(auto& word) const noexcept { return word.try_acquire(); }
+};
+
 template <Kernel K, LockType kType, TryLockWord Word>
 class NESTLOCK_CAPABILITY("lock") LockCore {
   static_assert(linked_once<K>());
@@ -95,14 +100,14 @@ class NESTLOCK_CAPABILITY("lock") LockCore {
     Observer::acquired(ref(where), false);
   }
 
-  template <class Pinning = Pin<K, kSleeps>>
-  bool try_with(PlaceOf<K> where) noexcept NESTLOCK_NO_TSA {
+  template <class Pinning = Pin<K, kSleeps>, class Attempt = TryOnce>
+  bool try_with(PlaceOf<K> where, Attempt attempt = {}) noexcept NESTLOCK_NO_TSA {
     if (!checks_.before_try(this, word_, where)) {
       Observer::refused(ref(where));
       return false;
     }
     Pinning::enter();
-    if (!word_.try_acquire()) {
+    if (!attempt(word_)) {
       Pinning::leave();
       Observer::refused(ref(where));
       return false;

@@ -212,6 +212,24 @@ struct HostedPort : hosted::Parks {
   static std::uintptr_t self() noexcept {
     return reinterpret_cast<std::uintptr_t>(&hosted::self());
   }
+  // The kernel's thread id, which is below 2^22. A forked child still has what its thread held as
+  // the parent's.
+  static std::uint32_t owner_id() noexcept { return hosted::thread_id(); }
+  static bool owner_is_caller(std::uint32_t id) noexcept {
+    return id == hosted::thread_id() || (id && id == hosted::self().was_tid.load(hosted::kRelaxed));
+  }
+  static bool owner_is_gone(std::uint32_t id) noexcept {
+    const int saved = errno;
+    const bool gone = syscall(SYS_tgkill, getpid(), id, 0) == -1 && errno == ESRCH;
+    errno = saved;
+    return gone;
+  }
+  static std::uint64_t now_ns() noexcept {
+    timespec t{};
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return static_cast<std::uint64_t>(t.tv_sec) * 1'000'000'000 +
+           static_cast<std::uint64_t>(t.tv_nsec);
+  }
   static void pause() noexcept { hosted::pause(); }
   static void yield() noexcept { sched_yield(); }
 
@@ -271,7 +289,8 @@ struct HostedPort : hosted::Parks {
 static_assert(SelfPort<HostedPort<configs::smp>> && ClaimingPort<HostedPort<configs::smp>> &&
               TaskCpuPort<HostedPort<configs::smp>> && YieldingPort<HostedPort<configs::smp>> &&
               ParkingPort<HostedPort<configs::smp>> && AbandonmentPort<HostedPort<configs::smp>> &&
-              PreemptCountPort<HostedPort<configs::smp>>);
+              PreemptCountPort<HostedPort<configs::smp>> && ClockPort<HostedPort<configs::smp>> &&
+              OwnerPort<HostedPort<configs::smp>>);
 
 template <Config kC>
 using DefaultPort = HostedPort<kC>;

@@ -15,17 +15,18 @@ enum class LockType : std::uint8_t {
   shared_try_spin,
   local,
   local_try,
-  rw_spin
+  rw_spin,
+  resilient_spin
 };
 inline constexpr LockType kLockTypes[] = {
     LockType::raw_spin, LockType::spin,      LockType::try_spin, LockType::shared_try_spin,
-    LockType::local,    LockType::local_try, LockType::rw_spin};
+    LockType::local,    LockType::local_try, LockType::rw_spin,  LockType::resilient_spin};
 
 // As users write it.
 constexpr const char* name_of(LockType t) noexcept {
-  constexpr const char* names[] = {"RawSpinLock",       "SpinLock",  "TrySpinLock",
-                                   "SharedTrySpinLock", "LocalLock", "LocalTryLock",
-                                   "RwSpinLock"};
+  constexpr const char* names[] = {"RawSpinLock",       "SpinLock",         "TrySpinLock",
+                                   "SharedTrySpinLock", "LocalLock",        "LocalTryLock",
+                                   "RwSpinLock",        "ResilientSpinLock"};
   return names[static_cast<unsigned>(t)];
 }
 

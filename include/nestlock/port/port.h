@@ -119,6 +119,22 @@ concept PreemptCountPort = Port<P> && requires {
   { P::preempt_count() } noexcept -> std::same_as<std::uint32_t>;
 };
 
+// A clock that never goes back, for waiting so long and no longer; any context. Else: waiting is counted
+// in looks at the lock.
+template <class P>
+concept ClockPort = Port<P> && requires {
+  { P::now_ns() } noexcept -> std::same_as<std::uint64_t>;
+};
+// Names the owner of a lock by a number that no other living task has, 1 .. 2^22 - 1, the same in what
+// interrupts the task; any context. Else: the owner is the CPU, which is never gone.
+template <class P>
+concept OwnerPort = Port<P> && requires(std::uint32_t id) {
+  { P::owner_id() } noexcept -> std::same_as<std::uint32_t>;
+  { P::owner_is_caller(id) } noexcept -> std::same_as<bool>;
+  // Whether no task has it: who held a lock by that name can never give it back.
+  { P::owner_is_gone(id) } noexcept -> std::same_as<bool>;
+};
+
 // How a lock's waiters wait where they can sleep (lock/park_word.h). A look is a turn of a spin loop.
 struct Parking {
   unsigned looks = 200;                       // before a waiter registers, and between two naps
