@@ -478,13 +478,13 @@ void nmi_tries_after_each_instruction() NESTLOCK_NO_TSA {
         lock.unlock();
       },
       [&]() NESTLOCK_NO_TSA {
-        const auto before = hosted::self.context.load(std::memory_order_relaxed);
-        hosted::self.context.store(before | hosted::kInNmi, std::memory_order_relaxed);
+        const auto before = hosted::self().context.load(std::memory_order_relaxed);
+        hosted::self().context.store(before | hosted::kInNmi, std::memory_order_relaxed);
         const bool got = lock.try_lock();
         wrong |= got && (inside || lock.depth() != 1);
         ++(got ? granted : refused);
         if (got) lock.unlock();
-        hosted::self.context.store(before, std::memory_order_relaxed);
+        hosted::self().context.store(before, std::memory_order_relaxed);
       },
       [&] { return !wrong && !lock.is_locked() && lock.depth() == 0; }, {.ranges = program});
   if (!r.supported) GTEST_SKIP() << r.text();
