@@ -190,6 +190,13 @@ class BasicPageAllocator {
   // Every k-th allocation of the orders in the bit set fails (k = 0: none).
   void fail_every(std::uint32_t k, std::uint32_t orders = ~0u) noexcept;
 
+  // Around a fork() of a process with other threads, on the thread that forks, in whatever context:
+  // before_fork() takes every lock, so that no other thread is in the middle of a change; after_fork() gives
+  // them back. `bounded`: not for ever, where the code that was interrupted may hold one; that one is left
+  // to it. Of a configuration with one CPU: nothing.
+  void before_fork(bool bounded = internal::may_have_interrupted_a_holder<K>()) noexcept;
+  void after_fork(bool child) noexcept;
+
   // ---- to look at: any context, a snapshot ----
   unsigned nodes() const noexcept { return nodes_; }
   Stats stats(unsigned node) const noexcept;
@@ -232,6 +239,7 @@ class BasicPageAllocator {
     // count to change, not two. Written under the lock, read by anyone.
     Atomic<std::uintptr_t> in{0}, out{0}, refilled{0}, drained{0};
     // Pages here now; without the lock a snapshot, which two reads may put below zero.
+    bool kept = false;  // over fork(): see before_fork()
     std::uint32_t count() const noexcept {
       const std::uintptr_t gone = out.load(internal::kRelaxed);
       const auto n = static_cast<std::intptr_t>(in.load(internal::kRelaxed) - gone);
@@ -247,6 +255,7 @@ class BasicPageAllocator {
     internal::LockFreeList<K> failed;  // ranges whose commit failed: grow() tries them again
     Index begin = 0, end = 0;
     std::uint32_t min = 0, low = 0, high = 0;  // watermarks, pages
+    bool kept = false;                         // over fork(): see before_fork()
     std::uint32_t dirty_low = 0;  // the fewest dirty pages since decay() looked; guarded by lock
     Atomic<std::uint32_t> committed{0};  // the end of the usable pages, which begin at `begin`
     Atomic<std::uint32_t> unusable{0};   // pages below it whose commit failed (see grow())
@@ -320,6 +329,7 @@ class BasicPageAllocator {
   bool grow(Zone& z, unsigned order) noexcept;
   bool take_failed(Zone& z, Index& begin, Index& end) noexcept;
   bool ask_shrinkers() noexcept;
+  using ZoneIrq = internal::TagFor<typename Locks::Zone, IrqSave>;
   // Free pages that the system may keep memory for.
   static std::uint32_t dirty_pages(const Zone& z) noexcept {
     return z.buddy.free_pages() - z.buddy.clean_pages();
@@ -362,6 +372,7 @@ class BasicPageAllocator {
   Atomic<std::uint32_t> decaying_{0};     // not 0: memory waits for its return
   Atomic<std::uintptr_t> decay_next_{0};  // when decay() has something to do; may have wrapped
   Atomic<DecayHook*> decay_hook_{nullptr};
+  typename ZoneIrq::template State<typename K::Port> fork_state_{};
   Zone zone_[kMaxNodes];
 };
 
@@ -369,6 +380,7 @@ class BasicPageAllocator {
 
 #include "nestlock/page/alloc_free_inl.h"
 #include "nestlock/page/decay_inl.h"
+#include "nestlock/page/fork_inl.h"
 #include "nestlock/page/info_inl.h"
 #include "nestlock/page/page_state_inl.h"
 #include "nestlock/page/pcp_inl.h"

@@ -168,6 +168,15 @@ class BasicSlabAllocator {
   // Any context, never spins: settle() of kmalloc's caches. True: nothing waits to be settled there.
   bool settle() noexcept;
 
+  // ---- fork(), and threads that are gone ----
+  // Around a fork(): as BasicPageAllocator's, with the pages'. The child gets back what lay in other CPUs'
+  // sheaves. system_slab() does it by itself (not for _Fork() and clone()).
+  void before_fork() noexcept;
+  void after_fork(bool child) noexcept;
+  // Any context: the thread of this CPU is gone, and nobody has it yet. What it was in the middle of is
+  // abandoned.
+  void cpu_lost(unsigned cpu) noexcept;
+
   // Which floor this context interrupted, the innermost: kmalloc's caches and the pages below (of a
   // cache of create()'s ask that cache). Any context; see BasicPageAllocator::interrupted(). Some
   // four loads a class.
@@ -196,6 +205,9 @@ class BasicSlabAllocator {
   bool free_other(Page* page, void* p, bool may_spin, Place where) noexcept;
   void check_size(void* p, std::size_t size, Place where) noexcept;
   void enlist(Cache& c) noexcept;
+  template <class F>
+  void each_cache(bool created, F f) noexcept;
+  using ListIrq = internal::TagFor<typename L::List, IrqSave>;
   void delist(Cache& c) noexcept;
   struct Reclaim : Shrinker {
     BasicSlabAllocator* slabs = nullptr;
@@ -217,6 +229,8 @@ class BasicSlabAllocator {
   Cache sheaf_caches_[3];          // 128, 256, 512 bytes; have no sheaves themselves
   BasicSpinLock<K> created_lock_;  // outermost; task context only, never tried
   Cache* created_ NESTLOCK_GUARDED_BY(created_lock_) = nullptr;
+  bool kept_created_ = false;  // over fork()
+  typename ListIrq::template State<typename K::Port> fork_state_{};
 };
 
 }  // namespace nestlock
@@ -227,6 +241,7 @@ class BasicSlabAllocator {
 #include "nestlock/slab/cache_list_inl.h"
 #include "nestlock/slab/cache_setup_inl.h"
 #include "nestlock/slab/cache_sheaves_inl.h"
+#include "nestlock/slab/fork_inl.h"
 
 namespace nestlock {
 

@@ -1,5 +1,7 @@
 #include "nestlock/system_slab.h"
 
+#include <pthread.h>
+
 #include "nestlock/port/hosted_once.h"
 
 namespace nestlock {
@@ -24,8 +26,12 @@ bool internal::set_up_system_slab(slab (*flags)() noexcept) noexcept {
   return once.run([flags]() noexcept {
     system_slab_object.set_up(system_pages(), flags());
     static constinit hosted::OfflineHook hook{
-        [](hosted::OfflineHook&, unsigned) noexcept { system_slab_object.flush_cpu(); }, nullptr};
+        [](hosted::OfflineHook&, unsigned) noexcept { system_slab_object.flush_cpu(); }, nullptr,
+        [](hosted::OfflineHook&, unsigned cpu) noexcept { system_slab_object.cpu_lost(cpu); }};
     hosted::on_cpu_offline(hook);
+    pthread_atfork([] { system_slab_object.before_fork(); },
+                   [] { system_slab_object.after_fork(false); },
+                   [] { system_slab_object.after_fork(true); });
   });
 }
 

@@ -790,6 +790,18 @@ mutant decay_is_not_told $decay '*SmallAllocationsGiveItBackToo' \
   'a free that leaves much makes small allocations look' \
   "$inside" 's/  tell_decay(true);\n/  tell_decay(false);\n/'
 
+forking=slab_fork_test.smp
+sources $forking lib/page/page.cc lib/slab/slab.cc
+kernels $forking 'HostedKernel<configs::smp>'
+
+mutant fork_strands_sheaves $forking '*WhatOtherCpusCached*' \
+  'what lies in the sheaves of threads that a child lacks comes back there' \
+  "$inside" 's/\[\&\](Cache\& c) { c.take_back(cpu); }/[](Cache\&) {}/'
+
+mutant fork_in_the_middle_of_a_list $forking '*AChildOfBusyThreads*' \
+  'no other thread is in the middle of a list at a fork, nor has its lock' \
+  "$inside" 's/    node_\[i\].kept_list = internal::take_over_fork<P>(node_\[i\].list_lock, bounded);\n//'
+
 mutant slab_never_reclaims $limits '*WithNothingLiveAllPagesCanBeHad' \
   'before it fails an allocation that may wait asks what keeps memory' \
   "$inside" 's/    if (round == 1 \&\& !ask_shrinkers()) break;/    if (round == 1) break;/'

@@ -50,6 +50,13 @@ class NESTLOCK_CAPABILITY("TrySpinLock") BasicTrySpinLock
   [[nodiscard]] bool try_lock(Place where = Place::here()) noexcept NESTLOCK_TRY_ACQUIRE(true) {
     return this->try_with(where);
   }
+
+  // Only where it sleeps (RT), for elsewhere its word has no owner: whether this task holds it.
+  bool is_locked_here() const noexcept
+    requires(K::kConfig.preempt_rt)
+  {
+    return this->word().held_by_caller();
+  }
 };
 
 }  // namespace nestlock

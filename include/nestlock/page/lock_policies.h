@@ -42,6 +42,13 @@ struct PerLockByte {
 }  // namespace policy
 
 namespace internal {
+// Whether this context may have interrupted one that holds a zone's, a list's or a barn's lock: these are
+// held with irqs masked. (Where spinlocks sleep they know their owner; an interrupt gets none of them.)
+template <Kernel K>
+bool may_have_interrupted_a_holder() noexcept {
+  return K::Port::context() != Context::task || K::Port::irqs_disabled();
+}
+
 template <class... Locks>
 concept FullyLockable = (BasicLockable<Locks> && ...) && (TryLockable<Locks> && ...);
 template <class... Locks>

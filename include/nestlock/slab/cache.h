@@ -157,6 +157,7 @@ class BasicKmemCache {
     std::uint32_t nr_partial = 0;
     internal::LockFreeList<K> orphans;  // new slabs that found the list busy
     Atomic<std::uint32_t> nr_orphans{0};
+    bool kept_barn = false, kept_list = false;  // over fork(), by the forking thread
   };
 
   struct Request {  // the kernel's slab_alloc_context
@@ -242,6 +243,11 @@ class BasicKmemCache {
   bool defer(void* object) noexcept;
   void settle_some(unsigned most, bool may_spin) noexcept;
   void settle_all() noexcept;
+  // Over fork(): see BasicSlabAllocator::before_fork(). And of a CPU whose thread is gone.
+  void before_fork(bool bounded) noexcept;
+  void after_fork(bool child) noexcept;
+  void abandon_if_held(unsigned cpu) noexcept;
+  void take_back(unsigned cpu) noexcept;
   void unsettle() noexcept;
   template <class F>
   bool with_list(Node& n, bool may_spin, F f) noexcept;
@@ -320,6 +326,7 @@ class BasicKmemCache {
   // Whose turn it is to settle; whoever finds it taken leaves it at that. Its holder has `backlog_`: what
   // was taken off `deferred_` and is not settled yet.
   Atomic<std::uint32_t> settling_{0};
+  bool kept_settling_ = false;  // over fork()
   Object* backlog_ = nullptr;
   internal::SlabCounters<K> counters_;
   BasicPerCpu<K, CpuSheaves> cpu_;

@@ -1,0 +1,205 @@
+// Kind 3: fork(). The allocators work in the child of a process whose other threads were in the middle of
+// calls, in a child of a child, and after a fork in a handler; what other threads' CPUs cached comes back.
+#include <pthread.h>
+#include <signal.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
+#include <cstdint>
+#include <cstring>
+#include <memory>
+#include <semaphore>
+#include <thread>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "nestlock/slab.h"
+#include "test/support/kernels.h"
+#include "test/support/slab_floors.h"
+
+namespace nestlock {
+namespace {
+
+using test_support::HostedKernel;
+using test_support::KernelName;
+
+constexpr std::size_t kSizes[] = {16, 64, 200, 1024, 4000, 9000, 40000};
+
+template <class K>
+struct SlabFork : ::testing::Test {
+  using Pages = BasicPageAllocator<K>;
+  using Slabs = BasicSlabAllocator<K>;
+  static inline Pages* pages;
+  static inline Slabs* slabs;
+  void SetUp() override {
+    pages = new Pages;
+    slabs = new Slabs;
+    ASSERT_EQ(pages->set_up({.start = test_support::memory(), .size = test_support::kMemory}),
+              PageSetup::ok);
+    ASSERT_TRUE(slabs->set_up(*pages));
+  }
+  void TearDown() override {
+    delete slabs;
+    delete pages;
+  }
+  // As system_slab() does by pthread_atfork().
+  static pid_t fork_now() {
+    slabs->before_fork();
+    const pid_t pid = ::fork();
+    if (pid == 0) alarm(60);  // a hang is a death by SIGALRM
+    slabs->after_fork(pid == 0);
+    return pid;
+  }
+  // Objects of all floors: each full of its tag while it is out. False: trouble. No library of the
+  // program's is called: another thread may have had its locks.
+  static bool use() {
+    unsigned char* at[96];
+    unsigned n = 0;
+    bool right = true;
+    for (int round = 0; round < 4; ++round) {
+      for (n = 0; n < 96; ++n) {
+        const std::size_t size = kSizes[n % 7];
+        at[n] = static_cast<unsigned char*>(slabs->kmalloc(size, gfp::nowait));
+        if (!at[n]) break;
+        std::memset(at[n], static_cast<int>(n + 1), size);
+      }
+      right = right && n == 96;
+      while (n-- > 0) {
+        const std::size_t size = kSizes[n % 7];
+        right = right && at[n][0] == n + 1 && at[n][size - 1] == n + 1;
+        right = slabs->kfree(at[n]) && right;
+      }
+      void* const p = slabs->kmalloc_nolock(64, gfp::none);
+      right = right && p && slabs->kfree_nolock(p);
+    }
+    return right;
+  }
+  static void expect_end(pid_t pid) {
+    int status = 0;
+    ASSERT_EQ(waitpid(pid, &status, 0), pid);
+    EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0)
+        << (WIFSIGNALED(status) ? strsignal(WTERMSIG(status)) : "wrong objects");
+  }
+};
+#ifdef NESTLOCK_TEST_KERNELS
+using ForkKernels = ::testing::Types<NESTLOCK_TEST_KERNELS>;
+#else
+using ForkKernels = ::testing::Types<HostedKernel<configs::smp>, HostedKernel<configs::smp_debug>,
+                                     HostedKernel<configs::smp_rt>>;
+#endif
+TYPED_TEST_SUITE(SlabFork, ForkKernels, KernelName);
+
+TYPED_TEST(SlabFork, AChildOfBusyThreadsAllocates) {
+  std::atomic<bool> stop{false};
+  std::atomic<unsigned> rounds{0};
+  std::vector<std::thread> threads;
+  for (unsigned t = 0; t < 3; ++t)
+    threads.emplace_back([&, t] {
+      auto& s = *this->slabs;
+      for (unsigned i = t; !stop.load(); ++i) {
+        void* all[40];
+        for (void*& p : all) p = s.kmalloc(kSizes[i % 7], gfp::nowait);
+        for (void* p : all) s.kfree(p);
+        rounds.fetch_add(1);
+      }
+    });
+  for (int i = 0; i < 40; ++i) {
+    for (const unsigned before = rounds.load(); rounds.load() - before < 4;)
+      std::this_thread::yield();
+    const pid_t pid = this->fork_now();
+    if (pid == 0) {
+      bool right = this->use();
+      if (i % 4 == 0) {  // and a child of the child
+        const pid_t next = this->fork_now();
+        if (next == 0) _exit(this->use() ? 0 : 1);
+        int status = 0;
+        right = waitpid(next, &status, 0) == next && status == 0 && right;
+      }
+      _exit(right ? 0 : 1);
+    }
+    this->expect_end(pid);
+  }
+  stop.store(true);
+  for (auto& t : threads) t.join();
+  EXPECT_TRUE(this->use());
+  EXPECT_TRUE(this->slabs->consistent());
+  EXPECT_TRUE(this->pages->consistent());
+}
+
+// A thread that the child lacks had all that is free in its sheaves.
+TYPED_TEST(SlabFork, WhatOtherCpusCachedComesBack) {
+  auto& s = *this->slabs;
+  auto* const cache = s.create("theirs", 64);
+  std::binary_semaphore cached(0), over(0);
+  std::thread other([&] {
+    void* all[50];
+    for (void*& p : all) p = cache->alloc(gfp::kernel);
+    for (void* p : all) cache->free(p);
+    cached.release();
+    over.acquire();
+  });
+  cached.acquire();
+  const pid_t pid = this->fork_now();
+  if (pid == 0) {
+    cache->shrink();  // what this CPU, the barn and the lists have
+    std::uintptr_t out = 1;
+    const bool right = cache->consistent(&out) && out == 0 && cache->stats().slabs == 0;
+    _exit(right && this->pages->consistent() && s.destroy(cache) ? 0 : 1);
+  }
+  this->expect_end(pid);
+  cache->shrink();
+  EXPECT_GT(cache->stats().slabs, 0u) << "in the parent they are the other thread's";
+  over.release();
+  other.join();
+  EXPECT_TRUE(s.destroy(cache));
+}
+
+// The child of a fork in a handler goes on where the parent was interrupted.
+TYPED_TEST(SlabFork, AHandlerForksInTheMiddleOfACall) {
+  static std::atomic<unsigned> asked, forks, in_sections;
+  static volatile bool child;
+  static pid_t pids[32];
+  asked = forks = in_sections = 0;
+  child = false;
+  struct sigaction act{};
+  act.sa_handler = [](int) {
+    if (forks.load() == 32 || child) return;
+    if (TestFixture::slabs->interrupted() != Floor::none) in_sections.fetch_add(1);
+    const pid_t pid = SlabFork<TypeParam>::fork_now();
+    if (pid == 0)
+      child = true;
+    else
+      pids[forks.fetch_add(1)] = pid;
+  };
+  struct sigaction before;
+  ASSERT_EQ(sigaction(SIGUSR1, &act, &before), 0);
+  std::atomic<bool> stop{false};
+  std::thread busy([&] {
+    while (!stop.load()) this->slabs->kfree(this->slabs->kmalloc(4000, gfp::nowait));
+  });
+  const pthread_t self = pthread_self();
+  std::thread sender([&] {
+    for (unsigned seen = 0; seen < 32; ++seen) {
+      pthread_kill(self, SIGUSR1);
+      while (forks.load() <= seen) std::this_thread::yield();
+    }
+  });
+  bool right = true;
+  while (forks.load() < 32 && !child) {
+    void* all[30];
+    for (void*& p : all) p = this->slabs->kmalloc(1024, gfp::nowait);
+    for (void* p : all) right = this->slabs->kfree(p) && right;
+  }
+  if (child) _exit(this->use() && right ? 0 : 1);
+  EXPECT_TRUE(right);
+  stop.store(true);
+  sender.join();
+  busy.join();
+  for (const pid_t pid : pids) this->expect_end(pid);
+  EXPECT_EQ(sigaction(SIGUSR1, &before, nullptr), 0);
+  EXPECT_TRUE(this->use());
+}
+
+}  // namespace
+}  // namespace nestlock
