@@ -162,6 +162,7 @@ TEST(RwSpinLockThreads, AWaitingWriterBlocksNoReaderForEver) {
     {
       SharedGuard inner(lock);
     }
+    while (!lock.is_contended()) std::this_thread::yield();  // the inner one cleared the bit
     const bool tried = [&]() NESTLOCK_NO_TSA { return lock.try_lock_shared(); }();
     EXPECT_TRUE(tried);
     if (tried) [&]() NESTLOCK_NO_TSA { lock.unlock_shared(); }();

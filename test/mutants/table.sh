@@ -528,7 +528,7 @@ mutant rw_up_reader_on_a_writer $readers 'RwSpinLock.*' \
   'nor on one CPU, on top of it' \
   $rw 's/return take_if(now != kWriter, now + 1);/return take_if(true, now == kWriter ? now : now + 1);/'
 
-mutant rw_try_refused_for_a_waiter $readers 'RwSpinLock.*' \
+mutant rw_try_refused_for_a_waiter rw_spinlock_test.smp 'RwSpinLockThreads.AWaiting*' \
   'a writer that only waits does not refuse a reader' \
   $rw 's/    while (!(now \& kWriter))\n/    while (!(now \& (kWriter | kWaits)))\n/'
 
