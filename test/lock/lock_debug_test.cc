@@ -1,14 +1,17 @@
 // What debug configurations say of a misuse: what it is, of which lock, where it was called, where
 // the lock was taken and where it was initialised; and what becomes of the lock.
+#include <atomic>
 #include <cstring>
 #include <string>
 #include <thread>
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "nestlock/lock/core.h"
 #include "nestlock/lock/guard.h"
 #include "nestlock/lock/local_trylock.h"
 #include "nestlock/lock/percpu.h"
+#include "nestlock/lock/raw_spinlock.h"
 #include "nestlock/lock/try_spinlock.h"
 #include "test/support/findings.h"
 #include "test/support/interrupts.h"
@@ -282,6 +285,84 @@ TYPED_TEST(Places, BornIsTheConstructorsCaller) {
   Findings findings;
   lock.assert_held();
   expect_place(findings[0].born_at, born);
+}
+
+// ---- contexts, not only threads -----------------------------------------------------------------
+
+using DebugKernel = HostedKernel<configs::smp_debug>;
+
+// A word that is interrupted where it is held already, and its owner is not known yet; and where it is
+// no more, but still held.
+struct InterruptedWord {
+  static constexpr bool kSleeps = false;
+  static inline void (*when_taken)() = nullptr;
+  static inline void (*before_release)() = nullptr;
+  std::atomic<bool> held_{false};
+
+  bool try_acquire() noexcept {
+    if (held_.exchange(true)) return false;
+    if (when_taken) when_taken();
+    return true;
+  }
+  SleepResult acquire() noexcept {
+    while (!try_acquire()) DebugKernel::Port::pause();
+    return SleepResult::acquired;
+  }
+  void release() noexcept {
+    if (before_release) before_release();
+    held_ = false;
+  }
+  bool held() const noexcept { return held_; }
+  bool contended() const noexcept { return false; }
+};
+struct InterruptedLock
+    : nestlock::internal::LockCore<DebugKernel, LockType::raw_spin, InterruptedWord> {
+  InterruptedLock() : LockCore(Place::here()) {}
+  void lock() {
+    lock_with<nestlock::internal::Pin<DebugKernel, false>>(contexts::Call::lock, Place::here());
+  }
+  bool try_lock() { return try_with(Place::here()); }
+};
+InterruptedLock interrupted_lock;
+
+class Contexts : public InterruptTest {
+ protected:
+  static void lock_in_an_interrupt() {
+    InterruptedWord::when_taken = InterruptedWord::before_release = nullptr;
+    interrupt(Where::hardirq, [] { interrupted_lock.lock(); });
+  }
+  static void expect_never_returns(const Outcome& o) {
+    ASSERT_TRUE(o.died) << o.text();
+    EXPECT_EQ(o.reports.back().finding, Finding::never_returns) << o.text();
+    EXPECT_EQ(o.reports.back().context, Context::hardirq);
+  }
+};
+
+TEST_F(Contexts, LockBetweenTheWordAndItsOwnerIsReported) {
+  expect_never_returns(in_child([] {
+    InterruptedWord::when_taken = lock_in_an_interrupt;
+    interrupted_lock.lock();
+  }));
+  expect_never_returns(in_child([] {
+    InterruptedWord::when_taken = lock_in_an_interrupt;
+    (void)interrupted_lock.try_lock();
+  }));
+  expect_never_returns(in_child([] {
+    interrupted_lock.lock();
+    InterruptedWord::before_release = lock_in_an_interrupt;
+    interrupted_lock.unlock();
+  }));
+}
+
+TEST_F(Contexts, AnIrqDisableGuardInsideAnIrqSaveSectionIsReported) {
+  BasicRawSpinLock<DebugKernel> outer, inner;
+  Guard a(outer, irq_save);
+  Findings findings;
+  {
+    Guard b(inner, irq_disable);
+  }
+  ASSERT_EQ(findings.all(), std::vector{Finding::irq_unbalanced}) << findings.text();
+  EXPECT_STREQ(findings[0].call, "irq_enable");
 }
 
 // ---- the text -----------------------------------------------------------------------------------

@@ -290,6 +290,14 @@ mutant the_next_signal_does_not_see_it $process 'PortProcessTest.JumpsTheNextSig
   'a handler left by a jump masks irqs for ever' \
   "$signals" 's/  if (!chained \&\& self().levels.load(kRelaxed)) drop_left_levels([^;]*;//'
 
+mutant window_unseen lock_debug_test.smp_debug 'Contexts.LockBetween*' \
+  'debug: a handler comes between the word and its owner, and waits for ever' \
+  $checks 's/ || (!mine() \&\& !held_by_the_interrupted(lock, word))/ || !mine()/'
+
+mutant irq_enable_in_a_section_unseen lock_debug_test.smp_debug 'Contexts.AnIrqDisableGuard*' \
+  'debug: irqs are on in an irq_save() section' \
+  $port 's/if (hosted::self().depth.load(hosted::kRelaxed) != 0)/if (false)/'
+
 mutant left_open_unseen $process 'PortProcessTest.DebugAHandlerThatReturns*' \
   'the interrupted code goes on with counts that are not its own' \
   "$signals" 's/    if constexpr (kBuiltConfig.debug) close_what_is_open(open_);\n//'
@@ -590,7 +598,7 @@ mutant refused_guard_stays_masked lock_scenarios_test.smp_debug 'All/Promised.T8
 
 mutant recursion_unchecked lock_debug_test.smp_debug 'All/BlockingMisuse.T14_*' \
   'debug knows the holder' \
-  $checks 's/    if (!word.held() || !mine()) return;/    return;/'
+  $checks 's/    if (!word.held() || (!mine() \&\& [^\n]*/    return changing(lock);/'
 
 mutant silent_entry lock_scenarios_test.smp_debug '*T13*' \
   'T13: a lock() that can never return does not enter instead' \

@@ -42,7 +42,7 @@ refused cpus "another NESTLOCK_MAX_CPUS"
 library shift g++ -DNESTLOCK_CONFIG=smp -DNESTLOCK_PAGE_SHIFT=14
 refused shift "another NESTLOCK_PAGE_SHIFT"
 # It has nothing in common with the program, so it may differ.
-library own g++ -DNESTLOCK_CONFIG=smp -DNESTLOCK_MAX_CPUS=32 -DNESTLOCK_OWN_STATE
+library own g++ -fvisibility=hidden -DNESTLOCK_CONFIG=smp -DNESTLOCK_MAX_CPUS=32 -DNESTLOCK_OWN_STATE
 LD_PRELOAD="$work/own.so" "$work/program" "$work/same.so" "$work/other.so" 1 || fail "a state of its own"
 
 echo "$failures failed"

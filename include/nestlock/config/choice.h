@@ -11,7 +11,8 @@
 //   -DNESTLOCK_PAGE_SHIFT=<n>            log2 of the page size, default 12 (4 KiB)
 //   -DNESTLOCK_OWN_STATE                 a shared library that shares no state of the hosted port with the
 //                                        program and other libraries: it handles no signals, and what
-//                                        masks irqs elsewhere masks none for it (the preloaded malloc())
+//                                        masks irqs elsewhere masks none for it (the preloaded malloc()).
+//                                        It exports no name of ours
 //
 // Nothing but preprocessor lines stands here and in version.h, so that c.h can include it.
 #pragma once

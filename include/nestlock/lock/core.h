@@ -108,6 +108,7 @@ class NESTLOCK_CAPABILITY("lock") LockCore {
     }
     Pinning::enter();
     if (!attempt(word_)) {
+      checks_.not_taken();
       Pinning::leave();
       Observer::refused(ref(where));
       return false;
@@ -122,6 +123,7 @@ class NESTLOCK_CAPABILITY("lock") LockCore {
     if (!checks_.before_unlock(this, word_, where)) return;
     Observer::releasing(ref(where));
     word_.release();
+    checks_.given_back();
     Pinning::leave();
   }
 

@@ -43,6 +43,8 @@ struct NoChecks {
   template <class Word>
   void assert_held(const void*, const Word&, NoPlace) const noexcept {}
   void taken(NoPlace) noexcept {}
+  void not_taken() noexcept {}
+  void given_back() noexcept {}
   // lock() cannot succeed: say so, as far as this configuration knows.
   [[gnu::cold, gnu::noinline]] void trouble(const void* lock, SleepResult why, NoPlace) noexcept {
     Report r = report_of<K>(finding_of(why), kType, "lock", lock);
@@ -67,7 +69,7 @@ class DebugChecks {
   template <class Word>
   void before_lock(const void* lock, const Word& word, contexts::Call call, Place where) noexcept {
     common(lock, call, where);
-    if (!word.held() || !mine()) return;
+    if (!word.held() || (!mine() && !held_by_the_interrupted(lock, word))) return changing(lock);
     const bool same = taken_in() == K::Port::context();
     tell(same ? Finding::recursion : Finding::never_returns, lock, name_of(call), where,
          /*fatal=*/true);
@@ -89,6 +91,7 @@ class DebugChecks {
     if (!contexts::promised(kType) && !K::kConfig.smp && word.held() && mine() &&
         taken_in() < K::Port::context())
       tell(Finding::not_promised, lock, "try_lock", where);
+    changing(lock);
     return true;
   }
 
@@ -97,6 +100,7 @@ class DebugChecks {
   bool before_unlock(const void* lock, const Word& word, Place where) noexcept {
     common(lock, contexts::Call::unlock, where);
     if (!check_held(lock, word, "unlock", where)) return false;
+    changing(lock);
     owner_.store(0, kRelaxed);
     return true;
   }
@@ -114,7 +118,10 @@ class DebugChecks {
     // A handler may look between any two of these: the owner comes last, and goes first.
     std::atomic_signal_fence(std::memory_order_seq_cst);
     owner_.store(self_of<typename K::Port>(), kRelaxed);
+    changed();
   }
+  void not_taken() noexcept { changed(); }
+  void given_back() noexcept { changed(); }
 
   void trouble(const void* lock, SleepResult why, Place where) noexcept {
     tell(NoChecks<K, kType>::finding_of(why), lock, "lock", where,
@@ -146,6 +153,32 @@ class DebugChecks {
     if (then != now && then < K::Port::kMaxCpus && now < K::Port::kMaxCpus)
       return tell(Finding::wrong_cpu, lock, call, where), false;
     return true;
+  }
+
+  static void changing([[maybe_unused]] const void* lock) noexcept {
+    if constexpr (ChangingPort<typename K::Port>) K::Port::changing(lock);
+  }
+  static void changed() noexcept {
+    if constexpr (ChangingPort<typename K::Port>) K::Port::changed();
+  }
+
+  // A handler came between the word and its owner, in this thread: nobody is named, and waiting would not
+  // end. Another thread may be just there, too, so look for a while: it goes on.
+  template <class Word>
+  bool held_by_the_interrupted([[maybe_unused]] const void* lock,
+                               [[maybe_unused]] const Word& word) const noexcept {
+    // (Readers hold a lock that nobody owns.)
+    if constexpr (ChangingPort<typename K::Port> && kType != LockType::rw_spin) {
+      if (!K::Port::is_changing(lock)) return false;
+      constexpr unsigned kLooks = 20'000, kYields = 100;
+      for (unsigned look = 0; look < kLooks + kYields; ++look) {
+        if (!word.held() || owner_.load(kRelaxed)) return mine();
+        unsigned turns = look < kLooks ? 0 : kSpinsBeforeYield;
+        wait_turn<typename K::Port>(turns);
+      }
+      return true;
+    }
+    return false;
   }
 
   bool mine() const noexcept { return owner_.load(kRelaxed) == self_of<typename K::Port>(); }

@@ -61,6 +61,7 @@ class NESTLOCK_CAPABILITY("RwSpinLock") BasicRwSpinLock
     Observer::acquiring(this->ref(where));
     if (const auto r = this->word().acquire_shared(); r != SleepResult::acquired) [[unlikely]]
       this->checks().trouble(this, r, where);
+    this->checks().not_taken();  // a reader is no owner
     Observer::acquired(this->ref(where), false);
   }
   // Any context. True = acquired (acquire order); false = a writer has it, nothing changed. Never
@@ -70,6 +71,7 @@ class NESTLOCK_CAPABILITY("RwSpinLock") BasicRwSpinLock
     if (!this->checks().before_try(this, this->word(), where)) return false;
     Pin::enter();
     const bool got = this->word().try_acquire_shared();
+    this->checks().not_taken();
     if (got)
       Observer::acquired(this->ref(where), true);
     else

@@ -163,6 +163,9 @@ struct HostedPort : hosted::Parks {
       if constexpr (kC.debug) misuse(Finding::irq_enable_in_nmi, "irq_enable");
       return;
     }
+    if constexpr (kC.debug)
+      if (hosted::self().depth.load(hosted::kRelaxed) != 0)
+        misuse(Finding::irq_unbalanced, "irq_enable");  // and opens it, as in a release
     hosted::irq_restore(0);
   }
   static bool irqs_disabled() noexcept {
@@ -240,6 +243,35 @@ struct HostedPort : hosted::Parks {
   }
   [[noreturn]] static void die() noexcept { std::abort(); }
 
+  // Debug: see ChangingPort. What is deeper than there is room for is not told apart.
+  static void changing(const void* lock) noexcept {
+    hosted::ThreadState& me = hosted::self();
+    const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
+    std::uint32_t n = me.changes.load(hosted::kRelaxed);
+    while (n && (n > hosted::kMaxChanges || me.change[n - 1].frame.load(hosted::kRelaxed) < here))
+      --n;
+    // Reserve first: an interrupt in here uses the next entry.
+    me.changes.store(n + 1, hosted::kRelaxed);
+    hosted::fence();
+    if (n == hosted::kMaxChanges) return;
+    me.change[n].frame.store(here, hosted::kRelaxed);
+    me.change[n].lock.store(lock, hosted::kRelaxed);
+    hosted::fence();
+  }
+  static void changed() noexcept {
+    hosted::fence();
+    hosted::ThreadState& me = hosted::self();
+    if (const std::uint32_t n = me.changes.load(hosted::kRelaxed))
+      me.changes.store(n - 1, hosted::kRelaxed);
+  }
+  static bool is_changing(const void* lock) noexcept {
+    const hosted::ThreadState& me = hosted::self();
+    for (std::uint32_t n = me.changes.load(hosted::kRelaxed); n; --n)
+      if (n <= hosted::kMaxChanges && me.change[n - 1].lock.load(hosted::kRelaxed) == lock)
+        return true;
+    return false;
+  }
+
   // Debug: whether a handler was left by a jump, so that the context word is stale; repairs it.
   // Each trampoline records its frame and the stack it runs on; a call that comes from outside
   // what lies below that frame cannot be the handler's.
@@ -289,6 +321,7 @@ struct HostedPort : hosted::Parks {
 static_assert(SelfPort<HostedPort<configs::smp>> && ClaimingPort<HostedPort<configs::smp>> &&
               TaskCpuPort<HostedPort<configs::smp>> && YieldingPort<HostedPort<configs::smp>> &&
               ParkingPort<HostedPort<configs::smp>> && AbandonmentPort<HostedPort<configs::smp>> &&
+              ChangingPort<HostedPort<configs::smp>> &&
               PreemptCountPort<HostedPort<configs::smp>> && ClockPort<HostedPort<configs::smp>> &&
               OwnerPort<HostedPort<configs::smp>>);
 

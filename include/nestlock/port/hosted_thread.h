@@ -34,6 +34,14 @@ struct Level {
   Word context, soft, preempt, bh;          // to go back to
 };
 
+// Debug: a lock whose word and owner are being changed, by a context of the thread. `frame` tells an
+// entry that was left by a jump: what is called now has none below it.
+struct Change {
+  std::atomic<const void*> lock;
+  std::atomic<std::uintptr_t> frame;
+};
+inline constexpr unsigned kMaxChanges = 8;
+
 struct ThreadState {
   Word soft;      // 1 = irqs are masked
   Word held;      // 1 = something was held back meanwhile; irq_restore() must look
@@ -55,6 +63,8 @@ struct ThreadState {
   std::atomic<const void*> chained_from;   // ... the context that a chain is called with
   std::atomic<const void*> chained_frame;  // ... and its frame
   Level level[kMaxLevels];
+  Change change[kMaxChanges];
+  Word changes;  // entries in use
 };
 
 // Code that may become part of a shared library. What is compiled for a program (-fPIE, or neither) can

@@ -113,6 +113,15 @@ template <class P>
 concept AbandonmentPort = Port<P> && requires {
   { P::check_abandoned() } noexcept -> std::same_as<void>;
 };
+// Debug: between changing() and changed() a context of this task changes a lock's word and owner, so what
+// interrupts it there cannot tell by the owner who holds the lock; is_changing() tells. These nest. Else:
+// a lock() there waits for ever, unreported.
+template <class P>
+concept ChangingPort = Port<P> && requires(const void* lock) {
+  { P::changing(lock) } noexcept -> std::same_as<void>;
+  { P::changed() } noexcept -> std::same_as<void>;
+  { P::is_changing(lock) } noexcept -> std::same_as<bool>;
+};
 // How often preemption is off, for the debug check that RT code may sleep. Else: it is not checked.
 template <class P>
 concept PreemptCountPort = Port<P> && requires {
