@@ -8,6 +8,7 @@
 
 #include "nestlock/config/annotations.h"
 #include "nestlock/lock/debug_checks.h"
+#include "nestlock/lock/patience.h"
 
 namespace nestlock::internal {
 
@@ -116,6 +117,24 @@ class NESTLOCK_CAPABILITY("lock") LockCore {
     checks_.taken(where);
     Observer::acquired(ref(where), true);
     return true;
+  }
+
+  // Tries for so long; once where the word (or, in debug, the record) tells that the holder cannot go on
+  // before the caller returns.
+  template <class Timeout>
+  bool try_for_with(Timeout timeout, PlaceOf<K> where) noexcept NESTLOCK_NO_TSA {
+    return try_with(where, [this, timeout](Word& word) noexcept {
+      if (word.try_acquire()) return true;
+      if constexpr (requires { word.hopeless(); })
+        if (word.hopeless()) return false;
+      if (checks_.knows_mine(word)) return false;
+      Patience<K> patience(timeout);
+      do {
+        if (patience.over()) return false;
+        patience.turn(&word);
+      } while (!word.try_acquire());
+      return true;
+    });
   }
 
   template <class Pinning>

@@ -45,6 +45,10 @@ struct NoChecks {
   void taken(NoPlace) noexcept {}
   void not_taken() noexcept {}
   void given_back() noexcept {}
+  template <class Word>
+  static constexpr bool knows_mine(const Word&) noexcept {
+    return false;
+  }
   // lock() cannot succeed: say so, as far as this configuration knows.
   [[gnu::cold, gnu::noinline]] void trouble(const void* lock, SleepResult why, NoPlace) noexcept {
     Report r = report_of<K>(finding_of(why), kType, "lock", lock);
@@ -122,6 +126,12 @@ class DebugChecks {
   }
   void not_taken() noexcept { changed(); }
   void given_back() noexcept { changed(); }
+
+  // Whether the caller's task holds it, in this context or in one that it interrupted.
+  template <class Word>
+  bool knows_mine(const Word& word) const noexcept {
+    return word.held() && mine();
+  }
 
   void trouble(const void* lock, SleepResult why, Place where) noexcept {
     tell(NoChecks<K, kType>::finding_of(why), lock, "lock", where,

@@ -46,6 +46,17 @@ class NESTLOCK_CAPABILITY("LocalTryLock") BasicLocalTryLock
     return this->try_with(where);
   }
 
+  // As try_lock(), again and again: Spins{n} looks at the lock or, on a port with a clock, for a
+  // std::chrono::duration; this CPU's instance only, any context.
+  // At once false where the lock tells that the holder cannot go on before the caller returns: on UP,
+  // and with PREEMPT_RT or debug, if this CPU (RT: this task) holds it. RT: lends no priority.
+  template <class Timeout>
+    requires internal::TimeoutOf<Timeout, K>
+  [[nodiscard]] bool try_lock_for(Timeout timeout, Place where = Place::here()) noexcept
+      NESTLOCK_TRY_ACQUIRE(true) {
+    return this->try_for_with(timeout, where);
+  }
+
   // Whether a lock() by the caller would be a recursion: this CPU holds it (RT: this task does).
   bool is_locked_here() const noexcept {
     if constexpr (K::kConfig.preempt_rt)

@@ -16,6 +16,10 @@ class SleepWord {
   // owner; in NMI the lock's own slow path may be what was interrupted. Refused, untouched.
   bool try_acquire() noexcept { return K::Port::context() < Context::hardirq && lock_.try_lock(); }
   void release() noexcept { lock_.unlock(); }
+  // Whether trying again is in vain until the caller returns: at the gate, and for the owner.
+  bool hopeless() const noexcept {
+    return K::Port::context() >= Context::hardirq || held_by_caller();
+  }
   bool held() const noexcept { return lock_.is_locked(); }
   bool contended() const noexcept { return lock_.is_contended(); }
   bool held_by_caller() const noexcept { return lock_.held_by_caller(); }

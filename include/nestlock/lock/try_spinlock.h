@@ -57,6 +57,17 @@ class NESTLOCK_CAPABILITY("TrySpinLock") BasicTrySpinLock
   {
     return this->word().held_by_caller();
   }
+
+  // As try_lock(), again and again: Spins{n} looks at the lock or, on a port with a clock, for a
+  // std::chrono::duration; bounded, so any context.
+  // At once false where the lock tells that the holder cannot go on before the caller returns: on UP,
+  // and with PREEMPT_RT or debug, if this CPU (RT: this task) holds it. RT: lends no priority.
+  template <class Timeout>
+    requires internal::TimeoutOf<Timeout, K>
+  [[nodiscard]] bool try_lock_for(Timeout timeout, Place where = Place::here()) noexcept
+      NESTLOCK_TRY_ACQUIRE(true) {
+    return this->try_for_with(timeout, where);
+  }
 };
 
 }  // namespace nestlock

@@ -90,6 +90,8 @@ class FlagWord {
     flag_.store(0, kRelaxed);
   }
   bool held() const noexcept { return flag_.load(kRelaxed) != 0; }
+  // Whether trying again is in vain until the caller returns.
+  bool hopeless() const noexcept { return held(); }
   bool contended() const noexcept { return false; }
 
  private:
