@@ -445,6 +445,12 @@ mutant resilient_entry_stays $resilients Resilient.NoDeadlockIsFoundWhereThereIs
   'an entry of a lock that was given back is one that others wait for in vain' \
   $held_here 's/    held_\[n - 1\].store(nullptr, kRelaxed);\n    std::atomic/    std::atomic/'
 
+# ---- PiMutex ------------------------------------------------------------------------------------
+
+mutant pi_mutex_by_another_clock pi_mutex_test.smp_debug 'PiMutex.TimedForms*' \
+  'a moment of one clock is long past by another' \
+  $pi 's/const int by = clock == PiClock::realtime ? FUTEX_CLOCK_REALTIME : 0;/const int by = FUTEX_CLOCK_REALTIME;/'
+
 # ---- the parking of the SMP word (lock/park_word.h) ---------------------------------------------
 
 parks=park_lock_test.smp_debug

@@ -10,6 +10,7 @@
 #include <linux/futex.h>
 #include <sched.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -19,6 +20,9 @@
 #include "nestlock/port/port.h"
 
 namespace nestlock::hosted {
+
+// What lock_until() counts by.
+enum class PiClock : std::uint8_t { realtime, monotonic };
 
 class PiLock {
  public:
@@ -30,7 +34,17 @@ class PiLock {
     const std::uint32_t me = thread_id();
     if (take(me)) [[likely]]
       return SleepResult::acquired;
-    return lock_slow(me);
+    return lock_slow(me, PiClock::realtime, nullptr);
+  }
+
+  // The same until that moment by that clock, or a little later; it is looked at only when the lock is
+  // held. The wait lends its priority to the owner as lock() does. A kernel older than Linux 5.14 knows
+  // CLOCK_REALTIME alone: there the time that is left is counted by that from each try on.
+  SleepResult lock_until(PiClock clock, const timespec& end) noexcept {
+    const std::uint32_t me = thread_id();
+    if (take(me)) [[likely]]
+      return SleepResult::acquired;
+    return lock_slow(me, clock, &end);
   }
 
   // Never calls FUTEX_TRYLOCK_PI on a held lock: the kernel would set the waiters bit and then
@@ -83,7 +97,36 @@ class PiLock {
     return syscall(SYS_futex, &word_, op | FUTEX_PRIVATE_FLAG, 0, nullptr, nullptr, 0);
   }
 
-  [[gnu::noinline]] SleepResult lock_slow(std::uint32_t me) noexcept {
+  static timespec now(PiClock clock) noexcept {
+    timespec t{};
+    clock_gettime(clock == PiClock::monotonic ? CLOCK_MONOTONIC : CLOCK_REALTIME, &t);
+    return t;
+  }
+  static bool reached(PiClock clock, const timespec& end) noexcept {
+    const timespec t = now(clock);
+    return t.tv_sec != end.tv_sec ? t.tv_sec > end.tv_sec : t.tv_nsec >= end.tv_nsec;
+  }
+
+  // FUTEX_LOCK_PI2 (13) counts by either clock, FUTEX_LOCK_PI by CLOCK_REALTIME.
+  long futex_lock(PiClock clock, const timespec* end) noexcept {
+    constexpr int kLockPi2 = 13;
+    const int by = clock == PiClock::realtime ? FUTEX_CLOCK_REALTIME : 0;
+    const long r =
+        syscall(SYS_futex, &word_, kLockPi2 | by | FUTEX_PRIVATE_FLAG, 0, end, nullptr, 0);
+    if (r != -1 || errno != ENOSYS) return r;
+    if (!end || clock == PiClock::realtime)
+      return syscall(SYS_futex, &word_, FUTEX_LOCK_PI_PRIVATE, 0, end, nullptr, 0);
+    const timespec from = now(clock), real = now(PiClock::realtime);
+    timespec at{real.tv_sec + (end->tv_sec - from.tv_sec),
+                real.tv_nsec + (end->tv_nsec - from.tv_nsec)};
+    if (at.tv_nsec < 0) at.tv_nsec += 1'000'000'000, at.tv_sec -= 1;
+    if (at.tv_nsec >= 1'000'000'000) at.tv_nsec -= 1'000'000'000, at.tv_sec += 1;
+    return syscall(SYS_futex, &word_, FUTEX_LOCK_PI_PRIVATE, 0, &at, nullptr, 0);
+  }
+
+  // `end`: of the waiting; null: none.
+  [[gnu::noinline]] SleepResult lock_slow(std::uint32_t me, PiClock clock,
+                                          const timespec* end) noexcept {
     const std::uint32_t pauses = process().pi_waiting.pauses.load(kRelaxed);
     const std::uint32_t turns = pauses + process().pi_waiting.yields.load(kRelaxed);
     for (std::uint32_t i = 0; i < turns; ++i) {  // before any waiter has registered; never past one
@@ -93,6 +136,8 @@ class PiLock {
       } else if ((w & FUTEX_WAITERS) || (w & FUTEX_TID_MASK) == me) {
         break;
       }
+      // By what a look costs: a yield may take long, 64 pauses do not.
+      if (end && (i >= pauses || i % 64 == 0) && reached(clock, *end)) break;
       if (i < pauses)
         spin_hint();
       else
@@ -102,11 +147,11 @@ class PiLock {
     for (;;) {
       if (held_by_caller()) return SleepResult::deadlock;  // we, or the context we interrupted
       process().pi_lock_entries.fetch_add(1, kRelaxed);
-      long r = futex(13 /* FUTEX_LOCK_PI2, Linux 5.14; the same without a timeout */);
-      if (r == -1 && errno == ENOSYS) r = futex(FUTEX_LOCK_PI);
+      const long r = futex_lock(clock, end);
       const int e = r == -1 ? errno : 0;
       errno = saved;
       if (e == EAGAIN || e == EINTR) continue;  // the owner is exiting: once more
+      if (e == ETIMEDOUT) return SleepResult::timeout;
       if (e == EDEADLK) return SleepResult::deadlock;
       if (e) return SleepResult::owner_gone;  // ESRCH: gone without a trace; EPERM: another process
       nestlock::internal::tsan_acquire(&word_);

@@ -51,9 +51,9 @@ concept SoftirqPort = Port<P> && requires {
   { P::bh_disabled() } noexcept -> std::same_as<bool>;
 };
 
-// What a sleeping lock answers to lock(). Only the first two leave the caller holding it. Of those
+// What a sleeping lock answers to lock(), `timeout` to a form with a time alone. Only the first two leave the caller holding it. Of those
 // who wait for each other in a cycle at least one is told `deadlock`; it may be all of them.
-enum class SleepResult : std::uint8_t { acquired, owner_died, deadlock, owner_gone };
+enum class SleepResult : std::uint8_t { acquired, owner_died, deadlock, owner_gone, timeout };
 
 // PREEMPT_RT only: a priority-inheriting lock. `try_lock` on a held lock writes nothing.
 template <class S>
