@@ -20,6 +20,9 @@ endif()
 foreach(config IN LISTS nestlock_configs)
   add_library(nestlock_locks_${config} INTERFACE)
   target_compile_features(nestlock_locks_${config} INTERFACE cxx_std_20)
+  # A target that links two configurations is refused when CMake runs.
+  set_target_properties(nestlock_locks_${config} PROPERTIES
+    INTERFACE_NESTLOCK_CONFIG ${config} COMPATIBLE_INTERFACE_STRING NESTLOCK_CONFIG)
   target_compile_definitions(nestlock_locks_${config} INTERFACE
     NESTLOCK_CONFIG=${config}
     NESTLOCK_PORT=${NESTLOCK_PORT}

@@ -24,7 +24,8 @@
     "Nestlock: choose the configuration by -DNESTLOCK_CONFIG=<name> or by the flags, not by both."
 #elif !defined(NESTLOCK_CONFIG) && !(defined(NESTLOCK_SMP) && defined(NESTLOCK_PREEMPT_RT))
 #error \
-    "Nestlock: choose a configuration: depend on //:nestlock.<name>, or pass -DNESTLOCK_CONFIG=<name> (up, up_debug, up_rt, up_rt_debug, smp, smp_debug, smp_rt, smp_rt_debug), or -DNESTLOCK_SMP=0|1 -DNESTLOCK_PREEMPT_RT=0|1 [-DNESTLOCK_DEBUG=0|1]."
+    "Nestlock: choose a configuration: depend on @nestlock//:nestlock.<name>, or pass -DNESTLOCK_CONFIG=<name> (up, up_debug, up_rt, up_rt_debug, smp, smp_debug, smp_rt, smp_rt_debug), or -DNESTLOCK_SMP=0|1 -DNESTLOCK_PREEMPT_RT=0|1 [-DNESTLOCK_DEBUG=0|1]."
+#define NESTLOCK_CONFIG up  // any: so that this is the only error
 #elif !defined(NESTLOCK_CONFIG)
 #ifndef NESTLOCK_DEBUG
 #define NESTLOCK_DEBUG 0
@@ -83,6 +84,8 @@
 #if defined(NESTLOCK_CONFIG) && NESTLOCK_INTERNAL_NUMBER == 0
 #error \
     "Nestlock: NESTLOCK_CONFIG is none of up, up_debug, up_rt, up_rt_debug, smp, smp_debug, smp_rt, smp_rt_debug."
+#undef NESTLOCK_CONFIG
+#define NESTLOCK_CONFIG up  // as above
 #endif
 
 // What std::conditional_t is to C++: `NESTLOCK_IF_SMP(a, b)` is `a` if the choice has several CPUs,

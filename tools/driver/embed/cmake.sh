@@ -20,6 +20,8 @@ embed_cmake() {
     "-DCMAKE_PREFIX_PATH=$shared" -DCMAKE_CXX_VISIBILITY_PRESET=hidden
   step "find_package names what is not there" refuses 'nestlock::up_debug is not in it' \
     cmake_configure by_component up_debug "-DCMAKE_PREFIX_PATH=$shared"
+  step "two configurations in one target are refused" refuses 'NESTLOCK_CONFIG.*does not agree' \
+    cmake_configure by_two up_rt "-DCMAKE_PREFIX_PATH=$work/installed" -DAND_ALSO=smp
   step "find_package refuses another minor version" refuses 'compatible with requested version "0\.1"' \
     cmake_configure by_version up "-DCMAKE_PREFIX_PATH=$shared" -DVERSION_WANTED=0.1
   local wrong
