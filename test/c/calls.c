@@ -210,10 +210,10 @@ const char *check_pages(void) {
 const char *check_kmalloc(void) {
   char *object = nestlock_kmalloc(100, NESTLOCK_GFP_KERNEL), *other;
   unsigned i;
-  CHECK(object != NULL && nestlock_ksize(object) == 128);
+  CHECK(object != NULL && nestlock_ksize(object) == 112);
   memset(object, 0x11, 100);
   object = nestlock_krealloc(object, 5000, NESTLOCK_GFP_KERNEL);
-  CHECK(object != NULL && nestlock_ksize(object) == 8192);
+  CHECK(object != NULL && nestlock_ksize(object) >= 5000);
   for (i = 0; i < 100; ++i) CHECK(object[i] == 0x11);
   CHECK(nestlock_kfree_sized(object, 5000));
   object = nestlock_kzalloc(64, NESTLOCK_GFP_ATOMIC);

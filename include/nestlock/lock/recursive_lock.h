@@ -45,8 +45,8 @@ class NESTLOCK_CAPABILITY("RecursiveLock") BasicRecursiveLock {
   }
   // Where Lock::try_lock() is allowed. True = the caller has it (once more); false = somebody else has,
   // or what the caller interrupted; nothing changed.
-  [[nodiscard]] bool try_lock(Place where = Place::here()) noexcept
-      NESTLOCK_TRY_ACQUIRE(true) NESTLOCK_NO_TSA
+  [[nodiscard]] NESTLOCK_TRY_ACQUIRE(true) NESTLOCK_NO_TSA
+      bool try_lock(Place where = Place::here()) noexcept
     requires TryLockable<Lock>
   {
     if (!held_by_caller()) {

@@ -154,8 +154,7 @@ NESTLOCK_INTERNAL_HIDDEN inline void compare(const Search& s, const Layout& thei
       "was built for another version of Nestlock than what is loaded already; rebuild one of them",
       "was built with another NESTLOCK_MAX_CPUS than what is loaded already; rebuild one of them",
       "was built with another NESTLOCK_PAGE_SHIFT than what is loaded already; rebuild one of them",
-      "was built with another ThreadSanitizer or compiler than what is loaded already; rebuild "
-      "one"};
+      "was built with another ThreadSanitizer or compiler than what is loaded already"};
   for (unsigned i = 0; i < kLayouts; ++i)
     if (record.layout.is[i] != theirs.is[i]) refuse_to_load(s.name, kWhy[i]);
 }
