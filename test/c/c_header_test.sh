@@ -105,7 +105,7 @@ done
 
 c99=("$cc" -std=c99 -Iinclude -fsyntax-only "$work/use.c")
 refuses "no configuration" "choose a configuration" "${c99[@]}"
-refuses "an unknown configuration" "NESTLOCK_CONFIG is none of" "${c99[@]}" -DNESTLOCK_CONFIG=up_fast
+refuses "an unknown configuration" "up_fast is no configuration" "${c99[@]}" -DNESTLOCK_CONFIG=up_fast
 refuses "half of the flags" "choose a configuration" "${c99[@]}" -DNESTLOCK_SMP=1
 passes "the flags" "${c99[@]}" -DNESTLOCK_SMP=1 -DNESTLOCK_PREEMPT_RT=0
 

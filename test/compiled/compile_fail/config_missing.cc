@@ -1,4 +1,4 @@
 // FLAGS:
 // CONTROL: -DNESTLOCK_CONFIG=up
-// EXPECT: Nestlock: choose a configuration: depend on //:nestlock.<name>
+// EXPECT: Nestlock: choose a configuration: depend on @nestlock//:nestlock.<name>
 #include "nestlock/config/config.h"
