@@ -9,6 +9,7 @@ set -u -o pipefail
 choose_compiler || { echo "FAILED: no compiler"; exit 1; }
 work=$(mktemp -d) || exit 2
 trap 'rm -rf -- "$work"' EXIT
+export COMPILE_ONCE_FOLDER="$work/objects"  # of all pages
 
 check() { # PAGE PROGRAMS
   local page=$1

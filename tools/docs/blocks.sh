@@ -45,7 +45,9 @@ compile_blocks() {
 # lines once.
 run_blocks() {
   local page=$1 folder=$2 kind line file program name here command
-  local -x COMPILE_ONCE_CXX="${compiler[*]}" COMPILE_ONCE_FOLDER="$folder/../objects"
+  # By its path: `g++` is another there.
+  local -x COMPILE_ONCE_CXX COMPILE_ONCE_FOLDER=${COMPILE_ONCE_FOLDER:-$folder/../objects}
+  COMPILE_ONCE_CXX="$(command -v "${compiler[0]}") ${compiler[*]:1}"
   while IFS='|' read -r kind line file program; do
     [ "$kind" = console ] || continue
     here="$folder/run.$line"

@@ -12,7 +12,7 @@ namespace heap = nestlock::heap;
 
 // The C++ library's: to throw bad_alloc, and what a program has set as its new_handler.
 namespace std {
-[[gnu::weak, noreturn]] void __throw_bad_alloc();
+[[gnu::weak, gnu::noreturn]] void __throw_bad_alloc();
 [[gnu::weak]] new_handler get_new_handler() noexcept;
 }  // namespace std
 
