@@ -85,6 +85,7 @@ class BasicSlabAllocator {
                        Place where = Place::here()) noexcept;
   // Of kmalloc() and kmalloc_nolock() alike; null and kZeroSize do nothing. False: not ours.
   bool kfree(void* p, Place where = Place::here()) noexcept {
+    if (p) classes_[0].check_may_sleep("kfree", where);
     if (const std::uintptr_t page = tags_.index(p);
         page < tags_.pages && cache_of_tag_[tags_.tag[page]]->free_fast(p)) [[likely]]
       return true;

@@ -196,6 +196,7 @@ inline bool BasicKmemCache<K, L>::free(void* object, Place where) noexcept {
   Page* const p = pages_->page_of(object);
   if (!p || p->kind != kSlab || p->owner != this) [[unlikely]]
     return bad_free(object, "free", where);
+  check_may_sleep("free", where);
   if (free_fast(object)) [[likely]]
     return true;
   return free_spinning(*p, object, "free", where);
@@ -245,7 +246,6 @@ template <Kernel K, LockPolicy L>
 template <Kernel K, LockPolicy L>
 [[gnu::noinline]] bool BasicKmemCache<K, L>::free_spinning(Page& p, void* object, const char* call,
                                                            Place where) noexcept {
-  check_may_sleep(call, where);
   if (!is_object(p, object)) return refuse_free(Finding::foreign_pointer, object, call, where);
   if (debugged()) {
     if (!debug_free(object, call, where)) return internal::bump(counters_.bad_frees), false;
