@@ -170,7 +170,7 @@ NESTLOCK_INTERNAL_HIDDEN inline constinit std::atomic<bool> joined{false};
 // a program's and its first libraries'. Else a thread's is allocated. The one lies beside the thread
 // pointer, where its stack is or nothing; the other does not.
 NESTLOCK_INTERNAL_HIDDEN inline std::uintptr_t place_in_all_threads(const ThreadState* s) noexcept {
-  constexpr std::uintptr_t kNear = 16 * 1024;
+  constexpr std::uintptr_t kNear = std::uintptr_t{16} * 1024;
   const std::uintptr_t place = reinterpret_cast<std::uintptr_t>(s) -
                                reinterpret_cast<std::uintptr_t>(__builtin_thread_pointer());
   return place + kNear < 2 * kNear ? place : 0;
