@@ -26,7 +26,10 @@ struct Slot {
   std::atomic<std::size_t> size;
 };
 constexpr std::uintptr_t kFree = 0, kTaken = 1;
-constinit Slot table[kMost]{};
+// Bytes, which are zero without a constructor: clang's evaluation of constants ends before so many atomics.
+alignas(Slot) constinit unsigned char memory[kMost * sizeof(Slot)]{};
+Slot& slot_at(std::size_t at) noexcept { return reinterpret_cast<Slot*>(memory)[at]; }
+static_assert(sizeof(Slot) == sizeof(std::uintptr_t) + sizeof(std::size_t));
 constinit std::atomic<std::size_t> blocks{0}, bytes{0};
 
 std::size_t hash(std::uintptr_t block) noexcept {
@@ -35,15 +38,15 @@ std::size_t hash(std::uintptr_t block) noexcept {
 
 Slot* find(std::uintptr_t block) noexcept {
   for (std::size_t i = 0, at = hash(block); i < kMost; ++i, at = (at + 1) % kMost)
-    if (table[at].block.load(kRelaxed) == block) return &table[at];
+    if (slot_at(at).block.load(kRelaxed) == block) return &slot_at(at);
   return nullptr;
 }
 
 Slot* take_slot(std::uintptr_t block) noexcept {
   for (std::size_t i = 0, at = hash(block); i < kMost; ++i, at = (at + 1) % kMost) {
-    std::uintptr_t is = table[at].block.load(kRelaxed);
-    if (is == kFree && table[at].block.compare_exchange_strong(is, kTaken, kRelaxed))
-      return &table[at];
+    Slot& s = slot_at(at);
+    std::uintptr_t is = s.block.load(kRelaxed);
+    if (is == kFree && s.block.compare_exchange_strong(is, kTaken, kRelaxed)) return &s;
   }
   return nullptr;
 }

@@ -14,5 +14,5 @@ lto_program() {
   [ "$1" = g++ ] || cxx+=(-Wno-unused-command-line-argument)
   objects "$folder" "${cxx[@]}" &&
     "${cxx[@]}" test/embed/lto/two_kernels.cc "$folder"/*.o -pthread -o "$folder/app" &&
-    prints 'up: 3 taken, 1 refused; smp_debug: 3 taken, 1 refused; 128 bytes' "$folder/app"
+    prints 'up: 3 taken, 1 refused; smp_debug: 3 taken, 1 refused; 112 bytes' "$folder/app"
 }
