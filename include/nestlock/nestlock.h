@@ -39,6 +39,7 @@ struct BuiltKernelOf : KernelOf<kC, DefaultPort<kC>> {
   // That these are the plain names'.
   static constexpr bool kPlainNames = true;
 };
+// The plain names'.
 using BuiltKernel = BuiltKernelOf<kBuiltConfig, kHostedMaxCpus, kPageShift>;
 // The allocators' own, of which several choices may stand in one program.
 using LibraryKernel = KernelOf<kBuiltConfig, BuiltPort>;

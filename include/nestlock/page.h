@@ -125,6 +125,7 @@ class BasicPageAllocator {
   // descriptor is one: what a floor above has to know of an address on a fast path. It keeps this by
   // itself, so that a look-up loads no pointer to it.
   struct Tags {
+    // The byte of each page, and which pages there are.
     const std::uint8_t* tag = nullptr;
     std::uintptr_t first_pfn = 0, pages = 0;
     // Not below `pages`: the address is not in the managed range.
@@ -132,7 +133,9 @@ class BasicPageAllocator {
       return (reinterpret_cast<std::uintptr_t>(at) >> kPageShift) - first_pfn;
     }
   };
+  // After set_up() they do not change place.
   Tags tags() const noexcept { return {tags_, first_pfn_, pages_}; }
+  // By the owner of these 2^order pages.
   void set_tags(const Page* p, unsigned order, std::uint8_t tag) noexcept {
     for (Index i = 0; i < (Index{1} << order); ++i) tags_[index(p) + i] = tag;
   }

@@ -35,7 +35,9 @@ namespace nestlock {
 // What lock() and try_lock() of a ResilientSpinLock answer. True: the caller holds the lock.
 class [[nodiscard]] LockResult {
  public:
+  // Refusal::none: acquired.
   constexpr explicit LockResult(Refusal why) noexcept : why_(why) {}
+  // Acquired.
   constexpr explicit operator bool() const noexcept { return why_ == Refusal::none; }
   // Why not; Refusal::none if it does.
   constexpr Refusal why() const noexcept { return why_; }

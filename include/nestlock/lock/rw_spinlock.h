@@ -118,8 +118,11 @@ class [[nodiscard]] NESTLOCK_SCOPED_CAPABILITY SharedGuard {
   [[no_unique_address]] typename Irq::template State<Port> state_;
   L& lock_;
 };
+
+// SharedGuard g(lock); SharedGuard g(lock, irq_save).
 template <class L>
 SharedGuard(L&) -> SharedGuard<L, NoIrq>;
+// The same, with irqs or bottom halves off meanwhile.
 template <class L, class Tag>
 SharedGuard(L&, Tag) -> SharedGuard<L, Tag>;
 

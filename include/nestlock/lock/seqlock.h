@@ -122,8 +122,10 @@ class BasicSeqValue {
   typename K::Port::template Atomic<Word> copy_[kCopies][kWords]{};
 };
 
+// One copy of the value: a reader that meets a writer looks again, or does without.
 template <Kernel K, class T, class Lock = BasicTrySpinLock<K>>
 using BasicSeqLock = BasicSeqValue<K, T, 1, Lock>;
+// Two copies: there is a whole one at any time, also for who interrupted the writer.
 template <Kernel K, class T, class Lock = BasicTrySpinLock<K>>
 using BasicSeqLatch = BasicSeqValue<K, T, 2, Lock>;
 

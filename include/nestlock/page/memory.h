@@ -19,6 +19,7 @@ inline constexpr unsigned kMaxShrinkers = 8;  // of one allocator
 // Told, from any context, when free memory begins to wait for its return to the system, and when no more
 // than the allocator keeps is left; decay() is to be called in between.
 struct DecayHook {
+  // Any context; must not allocate. `waits`: begins to, else no more.
   void (*change)(DecayHook& self, bool waits) noexcept = nullptr;
 };
 inline constexpr std::uint32_t kDecayMs = 1000;  // how long memory stays free before it goes back

@@ -18,6 +18,7 @@ enum class LockType : std::uint8_t {
   rw_spin,
   resilient_spin
 };
+// All of them.
 inline constexpr LockType kLockTypes[] = {
     LockType::raw_spin, LockType::spin,      LockType::try_spin, LockType::shared_try_spin,
     LockType::local,    LockType::local_try, LockType::rw_spin,  LockType::resilient_spin};

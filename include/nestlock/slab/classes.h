@@ -15,6 +15,7 @@ inline constexpr std::size_t kMaxKmalloc = 8192;  // larger ones are pages
 
 // The kernel's: few caches, up to half of an object unused. What fits a firmware.
 struct KernelClasses {
+  // Bytes, rising.
   static constexpr std::uint32_t kSizes[] = {8,   16,  32,   64,   96,   128, 192,
                                              256, 512, 1024, 2048, 4096, 8192};
 };
@@ -42,6 +43,7 @@ struct FineSizes {  // to be looked at like an array
 // 16 apart, so that every object from 16 bytes on is aligned to 16, as malloc()'s must be. Three times as
 // many caches for fewer unused bytes.
 struct FineClasses {
+  // Bytes, rising.
   static constexpr internal::FineSizes kSizes{};
 };
 

@@ -3,7 +3,7 @@
 //
 //   using K = KernelOf<kC, HostedPort<kC>, testing::LockStat<>>;
 //   BasicSpinLock<K> lock;                                     watched like all locks of K
-//   testing::LockStat<>::for_each([](const auto& c) { ... });  when the program is quiet, or roughly
+//   and its for_each(f), when the program is quiet, or roughly
 //
 // A class is the place where locks were initialised, which debug configurations know; in others
 // each lock is one, known by its address. Costs two readings of the clock a section and some atomic
@@ -25,6 +25,7 @@ namespace nestlock::testing {
 
 // The system's, in ns.
 struct MonotonicClock {
+  // Any context.
   static std::uint64_t now() noexcept {
     timespec t{};
     clock_gettime(CLOCK_MONOTONIC, &t);
@@ -35,9 +36,12 @@ struct MonotonicClock {
 
 // Durations in ns: bucket b counts those of b bits, so from 2^(b-1) up to 2^b - 1.
 struct Durations {
+  // The last has all that are longer.
   static constexpr unsigned kBuckets = 40;
+  // How many; all of them together; the longest; how many of each length.
   std::atomic<std::uint64_t> count{0}, sum{0}, most{0}, bucket[kBuckets]{};
 
+  // One more. Any context, any number of threads.
   void add(std::uint64_t ns) noexcept {
     constexpr auto kRelaxed = std::memory_order_relaxed;
     count.fetch_add(1, kRelaxed), sum.fetch_add(ns, kRelaxed);
@@ -66,6 +70,7 @@ class LockStat {
   static constexpr auto kRelaxed = std::memory_order_relaxed;
 
  public:
+  // How many classes there may be, and locks held at once by a thread.
   static constexpr unsigned kClasses = 256, kDepth = 16;
 
   // What an Observer is told.
