@@ -14,6 +14,25 @@
 namespace nestlock::test_support {
 namespace {
 
+// Ends a child that no longer gets from one boundary to the next: the walk of a corrupt list. The
+// system sends SIGXCPU after so many seconds of processor time, and then once a second; a slow
+// machine is not a hang, so only a second without a new boundary counts.
+struct Watch {
+  static constexpr rlim_t kFirst = 2, kLast = 60;  // seconds; at the last the system ends it
+  static inline const volatile std::uint64_t* at = nullptr;
+  static inline std::uint64_t seen = 0;
+
+  static void begin(const std::uint64_t& boundary) {
+    at = &boundary, seen = boundary;
+    std::signal(SIGXCPU, [](int) {
+      if (*at == seen) _exit(1);
+      seen = *at;
+    });
+    const rlimit time{kFirst, kLast};
+    setrlimit(RLIMIT_CPU, &time);
+  }
+};
+
 // What a sweep in a child came to, in memory shared with it: a corrupt allocator may end it.
 struct Outcomes {
   NestedCalls calls;
@@ -24,7 +43,6 @@ struct Outcomes {
 class Policy : public ::testing::TestWithParam<PagesCase> {
  protected:
   static constexpr std::uint64_t kBoundaries = 150;  // of an operation
-  static constexpr rlim_t kSeconds = 2;              // more: it hangs
 
   void SetUp() override {
     ASSERT_TRUE(register_signals());
@@ -51,9 +69,9 @@ class Policy : public ::testing::TestWithParam<PagesCase> {
       if (first > length) return;
       const pid_t child = fork();
       if (child == 0) {
-        const rlimit no_core{0, 0}, time{kSeconds, kSeconds};  // of a corrupt list's walk
+        const rlimit no_core{0, 0};
         setrlimit(RLIMIT_CORE, &no_core);
-        setrlimit(RLIMIT_CPU, &time);
+        Watch::begin(outcomes_->at);
         for (int s : {SIGSEGV, SIGBUS, SIGABRT}) std::signal(s, SIG_DFL);
         hosted::set_report_sink([](const Report&) noexcept {});
         const std::unique_ptr<AnyPages> a = GetParam().make();
