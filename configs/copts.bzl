@@ -28,3 +28,13 @@ NESTLOCK_LIB_COPTS = NESTLOCK_COPTS + [
 NESTLOCK_TEST_COPTS = NESTLOCK_COPTS + [
     "-Wno-missing-field-initializers",
 ]
+
+# A file of the tests that is not optimised and includes GoogleTest: see precompiled.bzl.
+PRECOMPILED_COPTS = select({
+    "//configs:with_gcc": ["-include", "precompiled.h"],
+    "//conditions:default": [],
+})
+PRECOMPILED_DEPS = select({
+    "//configs:with_gcc": ["//test/support:precompiled"],
+    "//conditions:default": [],
+})

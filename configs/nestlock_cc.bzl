@@ -9,7 +9,7 @@ there is one graph, not eight copies of every target.
 """
 
 load(":configs.bzl", "NESTLOCK_CONFIGS", "NESTLOCK_PINNED_CONFIG")
-load(":copts.bzl", "NESTLOCK_TEST_COPTS")
+load(":copts.bzl", "NESTLOCK_TEST_COPTS", "PRECOMPILED_COPTS", "PRECOMPILED_DEPS")
 
 # In its own workspace Bazel knows a setting as "//configs:smp", in an embedder's as
 # "@nestlock//configs:smp". A transition that uses the wrong one is ignored without a word, and
@@ -140,9 +140,12 @@ def nestlock_cc_test(name, configs = None, pinned = False, args = [], tags = [],
     if "//test/support:verify_line" in kwargs.get("deps", []):
         tags = tags + ["verify"]
 
+    # What is optimised cannot use what was compiled without.
+    precompiled = "//test/support:gtest" in kwargs.get("deps", []) and not copts
     native.cc_test(
         name = name + "._actual",
-        copts = NESTLOCK_TEST_COPTS + copts,
+        copts = NESTLOCK_TEST_COPTS + copts + (PRECOMPILED_COPTS if precompiled else []),
+        deps = kwargs.pop("deps", []) + (PRECOMPILED_DEPS if precompiled else []),
         tags = tags + ["manual"],
         **kwargs
     )
