@@ -58,14 +58,12 @@ class BasicPageAllocator {
   BasicPageAllocator(const BasicPageAllocator&) = delete;
   BasicPageAllocator& operator=(const BasicPageAllocator&) = delete;
 
-  // Before any other call, once. Every other call on an allocator that was not set up returns null
-  // or refuses.
+  // Once, before any other call: until then these return null or refuse.
   PageSetup set_up(const PageMemory& memory) noexcept;
   // How much memory the descriptors and the tags of `size` bytes need.
   static constexpr std::size_t descriptor_bytes(std::size_t size) noexcept {
     return (size / kPageSize + 2) * (sizeof(Page) + 1);
   }
-
   // 2^order pages, naturally aligned; null if there are none. Orders 0..kMaxOrder.
   // Contexts: those of TrySpinLock::lock() (not RT: task, softirq, hardirq; RT: task); with
   // gfp::reclaim task only. May spin. Cost: order 0..3 from the pcp one uncontended try_lock;
@@ -121,9 +119,8 @@ class BasicPageAllocator {
   Page* head_of(Page* p) const noexcept {
     return p && p->state() == PageState::tail ? all_ + p->next : p;
   }
-  // A byte a page, for whoever has the page; 0 when it is given back. 64 pages to a cache line, where a
-  // descriptor is one: what a floor above has to know of an address on a fast path. It keeps this by
-  // itself, so that a look-up loads no pointer to it.
+  // A byte a page, for whoever has the page; 0 when it is given back: what a floor above has to know of an
+  // address on a fast path. It keeps this by itself, so that a look-up loads no pointer to it.
   struct Tags {
     // The byte of each page, and which pages there are.
     const std::uint8_t* tag = nullptr;
@@ -142,6 +139,10 @@ class BasicPageAllocator {
   // For a floor above that keeps pages on lists of its own.
   Page* descriptors() noexcept { return all_; }
   std::uintptr_t pages() const noexcept { return pages_; }
+  // A node's that were ever usable: the number behind its last. The first is node * (pages() / nodes()).
+  std::uint32_t usable_end(unsigned node) const noexcept {
+    return zone_[node].committed.load(internal::kRelaxed);
+  }
   std::uint32_t index_of(const Page* p) const noexcept { return index(p); }
   Page* page_at(std::uint32_t index) noexcept { return all_ + index; }
   auto links() noexcept { return next_of(); }
@@ -215,9 +216,8 @@ class BasicPageAllocator {
   // Whether the code that this context interrupted is inside one of this node's locks (UP: truth;
   // elsewhere it may be another CPU's doing). Any context.
   bool zone_locked(unsigned node) const noexcept { return zone_[node].lock.is_locked(); }
-  // The same of any of its locks: this CPU's lists and all zones. With several CPUs it errs to
-  // true, for a zone may be held, or these lists drained, by another. For a handler that wants to
-  // know before it does more than *_nolock calls. At most two loads a node.
+  // The same of any of its locks. With several CPUs it errs to true, for a zone may be held, or this
+  // CPU's lists drained, by another. At most two loads a node.
   bool interrupted() const noexcept {
     const unsigned cpu = internal::claimed_cpu<typename K::Port>();
     for (unsigned n = 0; n < nodes_; ++n)

@@ -237,6 +237,8 @@ class BasicKmemCache {
   // Whether an object of this cache begins there.
   bool is_object(Page& p, const void* at) noexcept;
   bool is_in_sheaf(const void* object) noexcept;
+  template <class F>
+  bool each_slab(F f) noexcept;
   bool holds(const CpuSheaves& c, const void* object) const noexcept;
   bool refuse_free(Finding f, void* object, const char* call, Place where) noexcept;
   void flush(Sheaf& s) noexcept;

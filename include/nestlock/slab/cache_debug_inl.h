@@ -101,16 +101,15 @@ bool BasicKmemCache<K, L>::debug_free(void* object, const char* call, Place wher
 // One report for each object that is out.
 template <Kernel K, LockPolicy L>
 void BasicKmemCache<K, L>::report_leaks(const char* call) noexcept {
-  for (std::uintptr_t i = 0; i < pages_->pages(); ++i) {
-    Page& p = *pages_->page_at(static_cast<std::uint32_t>(i));
-    if (p.kind != kSlab || p.owner != this || p.state() != PageState::used) continue;
+  each_slab([&](Page& p) {
     for (std::uintptr_t k = 0; k < objects(p); ++k) {
       char* const object = static_cast<char*>(pages_->address(&p)) + k * stride_ + lead_;
       Track* const t = track_of(object);
       if (t->state.load(internal::kRelaxed) == Track::kOut)
         report(Finding::leaked, call, object, {}, t);
     }
-  }
+    return true;
+  });
 }
 
 // Debug kernels report whatever cache it is.

@@ -165,6 +165,20 @@ SlabStats BasicKmemCache<K, L>::stats() const noexcept {
   return s;
 }
 
+// f(page) for each of its slabs, until that is false. Nothing else is running.
+template <Kernel K, LockPolicy L>
+template <class F>
+bool BasicKmemCache<K, L>::each_slab(F f) noexcept {
+  const auto of_a_node = static_cast<std::uint32_t>(pages_->pages() / pages_->nodes());
+  for (unsigned node = 0; node < pages_->nodes(); ++node) {
+    for (std::uint32_t i = node * of_a_node; i < pages_->usable_end(node); ++i) {
+      Page& p = *pages_->page_at(i);
+      if (p.kind == kSlab && p.owner == this && p.state() == PageState::used && !f(p)) return false;
+    }
+  }
+  return true;
+}
+
 template <Kernel K, LockPolicy L>
 bool BasicKmemCache<K, L>::consistent(std::uintptr_t* objects_out) noexcept {
   settle_all();
@@ -191,9 +205,7 @@ bool BasicKmemCache<K, L>::consistent(std::uintptr_t* objects_out) noexcept {
       if (++nr > n.nr_partial || on_list(*pages_->page_at(at)) != kPartial) return false;
     if (nr != n.nr_partial) return false;
   }
-  for (std::uintptr_t i = 0; i < pages_->pages(); ++i) {
-    Page& p = *pages_->page_at(static_cast<std::uint32_t>(i));
-    if (p.kind != kSlab || p.owner != this || p.state() != PageState::used) continue;
+  const bool right = each_slab([&](Page& p) {
     ++slabs_seen;
     used += inuse(p);
     std::uintptr_t n = inuse(p);
@@ -201,9 +213,9 @@ bool BasicKmemCache<K, L>::consistent(std::uintptr_t* objects_out) noexcept {
       Page* const of = pages_->head_of(pages_->page_of(o));
       if (of != &p || ++n > linked(p)) return false;
     }
-    if (n != linked(p) || n > objects(p)) return false;
-    if (!freelist(p) && n != objects(p)) return false;
-  }
+    return n == linked(p) && n <= objects(p) && (freelist(p) || n == objects(p));
+  });
+  if (!right) return false;
   if (slabs_seen != stats().slabs || used < cached) return false;
   if (objects_out) *objects_out = used - cached;
   return true;
