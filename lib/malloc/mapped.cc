@@ -112,7 +112,9 @@ bool release(void* block) noexcept {
   slot->block.store(kFree, kRelaxed);
   blocks.fetch_sub(1, kRelaxed);
   bytes.fetch_sub(size, kRelaxed);
-  munmap(block, size);
+  // In the middle of neighbours that the kernel keeps as one mapping this makes one more, and may be refused
+  // where there are as many as may be: then the memory goes back, if not the addresses.
+  if (munmap(block, size) != 0) madvise(block, size, MADV_DONTNEED);
   return true;
 }
 

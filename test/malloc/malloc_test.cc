@@ -1,6 +1,8 @@
 // What malloc's functions promise, under their own names, in one program with the slab floor.
 #include "nestlock/malloc.h"
 
+#include <sys/mman.h>
+
 #include <cerrno>
 #include <cstdint>
 #include <cstring>
@@ -248,6 +250,53 @@ TEST(Malloc, TheReserveServesWhereNothingElseMay) {
     EXPECT_EQ(beyond, 1u);
     EXPECT_EQ(nestlock_malloc_counts().mapped_blocks, mapped);
   }
+}
+
+// docs/malloc.md has the number. Blocks of a page each, as emergencies make them: the same table.
+TEST(Malloc, WhenTheTableOfMappingsIsFull) {
+  constexpr std::size_t kMost = 131072;
+  std::vector<void*> blocks;
+  blocks.reserve(kMost + 300);
+  const auto fail_every = [](std::uint32_t k) {
+    for (unsigned i = 0; i < SystemSlabAllocator::kClasses; ++i)
+      system_slab().kmalloc_cache(i).fail_every(k);
+  };
+  fail_every(1);
+  const auto state = BuiltKernel::Port::irq_save();
+  errno = 0;
+  void* p;
+  while (blocks.size() < blocks.capacity() && (p = nestlock_malloc(2000)) != nullptr)
+    blocks.push_back(p);
+  const int refused = errno;
+  const std::size_t had = nestlock_malloc_counts().mapped_blocks;
+  // One that is free serves again, and a block that has to move keeps its place in the table.
+  nestlock_free(blocks[kMost / 2]);
+  blocks[kMost / 2] = nestlock_malloc((std::size_t{1} << 20) + 1);
+  void* const moved = blocks[kMost / 2] ? nestlock_realloc(blocks[kMost / 2], 3 * kMiB) : nullptr;
+  if (moved) blocks[kMost / 2] = moved;
+  const std::size_t usable = nestlock_malloc_usable_size(blocks[kMost / 2]);
+  void* const none = nestlock_malloc(2 * kMiB);
+  // The kernel makes one mapping of neighbours, and may have too many when every other one is freed: the
+  // memory is given back all the same.
+  constexpr std::size_t kTouched = 1000;
+  for (std::size_t i = kMost - kTouched; i < kMost; i += 2) *static_cast<char*>(blocks[i]) = 1;
+  std::size_t resident = 0;
+  for (const std::size_t first : {0, 1}) {
+    for (std::size_t i = first; i < blocks.size(); i += 2) nestlock_free(blocks[i]);
+    unsigned char page = 0;
+    for (std::size_t i = kMost - kTouched; first == 0 && i < kMost; i += 2)
+      if (mincore(blocks[i], kPageSize, &page) == 0) resident += page & 1;
+  }
+  BuiltKernel::Port::irq_restore(state);
+  fail_every(0);
+  EXPECT_EQ(resident, 0u) << "memory of blocks that were freed";
+  EXPECT_EQ(refused, ENOMEM);
+  EXPECT_EQ(had, kMost);
+  EXPECT_NE(moved, nullptr);
+  EXPECT_GE(usable, 3 * kMiB);
+  EXPECT_EQ(none, nullptr);
+  EXPECT_EQ(nestlock_malloc_counts().mapped_blocks, 0u);
+  EXPECT_EQ(nestlock_malloc_counts().mapped, 0u);
 }
 
 TEST(MallocDeathTest, WhatIsNoBlockIsNamed) {
