@@ -3,10 +3,15 @@
 // pages, mappings. And at depth 2, the handler itself interrupted by another.
 //
 // At depth 2 a sample; NESTLOCK_LONG=1 takes all pairs.
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <atomic>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <thread>
 
 #include "gtest/gtest.h"
 #include "nestlock/malloc.h"
@@ -157,6 +162,59 @@ TEST(MallocSweep, AHandlerInAHandler) {
           is_right, {.boundaries = {.every = outer_every}, .inner = {.every = inner_every}});
       look_at(r, (std::string(c.name) + ", depth 2").c_str(), at_hand, all_of_it());
     }
+  }
+}
+
+// ---- fork() in the handler ----
+// Of what another thread's CPU has in store for these calls all comes back in the child, where the code that
+// was interrupted may hold the locks that this takes.
+class AnotherCpu {
+ public:
+  AnotherCpu()
+      : thread_([this] {
+          for (const std::size_t size : {kSize, std::size_t{300}}) {
+            void* some[40];
+            for (void*& p : some) p = nestlock_malloc(size);
+            for (void* const p : some) nestlock_free(p);
+          }
+          stage_ = 1, stage_.notify_one();
+          stage_.wait(1);
+        }) {
+    stage_.wait(0);
+  }
+  ~AnotherCpu() {
+    stage_ = 2, stage_.notify_one();
+    thread_.join();
+  }
+
+ private:
+  std::atomic<int> stage_{0};
+  std::thread thread_;
+};
+
+bool child_failed;
+
+// Not outer.run() in both: what the child keeps is seen there alone.
+void fork_here() {
+  const pid_t pid = child_failed ? -1 : fork();  // one hang is enough
+  if (pid == 0) {
+    alarm(20);  // a hang is a death by SIGALRM
+    outer.run(0x10);
+    _exit(outer.right() ? 0 : 1);
+  }
+  int status = 0;
+  if (pid < 0 || waitpid(pid, &status, 0) != pid || status != 0) child_failed = true;
+  outer.run(0x10);
+}
+
+TEST(MallocSweep, AForkInAHandler) {
+  const AnotherCpu there;
+  for (const Case& c : {kCases[0], kCases[1]}) {
+    const auto right = [](const testing::Boundary& at) { return is_right(at) && !child_failed; };
+    child_failed = false;
+    const SweepResult r = testing::sweep_each([] { prepare(false); }, c.code, fork_here, right,
+                                              {.boundaries = {.every = all_of_it() ? 1u : 61u}});
+    look_at(r, (std::string(c.name) + ", fork").c_str(), false, all_of_it());
   }
 }
 

@@ -36,6 +36,9 @@ struct StormOptions {
   long period_ns = 100'000;  // from the end of one handler to the next
   double seconds = 1;
   double hang_after = 20;  // seconds without progress of a thread
+  // Called again and again meanwhile, on the thread that called run_storm(); the storm goes on while it
+  // says so.
+  bool (*more)() = nullptr;
 };
 
 struct StormResult {
@@ -248,8 +251,10 @@ inline StormResult run_storm(const StormOptions& options, bool until_inside = tr
     for (unsigned i = 0; i < options.threads; ++i) n += threads[i].inside.load();
     return n;
   };
-  while (now() < end || (until_inside && inside() == 0)) {
-    std::this_thread::sleep_for(std::chrono::milliseconds(20));
+  for (;;) {
+    const bool more = options.more && options.more();
+    if (!more && now() >= end && !(until_inside && inside() == 0)) break;
+    if (!more) std::this_thread::sleep_for(std::chrono::milliseconds(20));
     bool all_moved = true;
     for (unsigned i = 0; i < options.threads; ++i) all_moved &= threads[i].turns.load() != seen[i];
     if (all_moved) {

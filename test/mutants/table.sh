@@ -856,6 +856,14 @@ mutant malloc_waits_in_a_handler malloc_sweep_test.smp MallocSweep.EveryInstruct
   'a handler waits for the lock that the code it interrupted holds' \
   lib/malloc/heap.cc 's/  return Port::irqs_disabled();/  return false;/'
 
+mutant fork_waits_for_what_it_interrupted malloc_sweep_test.smp MallocSweep.AForkInAHandler \
+  'the child of a fork in a handler waits for a list that the code below the handler has' \
+  include/nestlock/slab/fork_inl.h 's/flush(\*s, false)/flush(*s, true)/'
+
+mutant freed_mappings_stay_resident malloc_test.smp_debug 'Malloc.WhenTheTable*' \
+  'where the kernel cannot part a mapping any more its memory is lost' \
+  lib/malloc/mapped.cc 's/  if (munmap(block, size) != 0) madvise[^\n]*/  munmap(block, size);/'
+
 mutant malloc_without_a_reserve malloc_test.smp_debug 'Malloc.TheReserve*' \
   'the guarantee is the kernel'"'"'s alone, at a system call each' \
   lib/malloc/heap.cc 's/  if (!p) p = reserve::take(size);\n//'

@@ -241,7 +241,7 @@ class BasicKmemCache {
   bool each_slab(F f) noexcept;
   bool holds(const CpuSheaves& c, const void* object) const noexcept;
   bool refuse_free(Finding f, void* object, const char* call, Place where) noexcept;
-  void flush(Sheaf& s) noexcept;
+  void flush(Sheaf& s, bool may_spin = true) noexcept;
   bool defer(void* object) noexcept;
   void settle_some(unsigned most, bool may_spin) noexcept;
   void settle_all() noexcept;

@@ -118,19 +118,20 @@ bool BasicKmemCache<K, L>::free_to_sheaf(void* object, bool may_spin) noexcept {
 
 // Objects back to their slabs; nobody else has the sheaf. May spin.
 template <Kernel K, LockPolicy L>
-void BasicKmemCache<K, L>::flush(Sheaf& s) noexcept {
+void BasicKmemCache<K, L>::flush(Sheaf& s, bool may_spin) noexcept {
   internal::bump(counters_.flushes);
   for (unsigned i = 0; i < pages_->nodes(); ++i) {
     Node& n = node_[i];
     Page* empty = nullptr;
-    {
-      Guard g(n.list_lock, irq_save);
-      for (unsigned k = 0; k < s.size; ++k) {
-        Page& p = slab_of(s.object()[k]);
-        if (&node_of(p) == &n) give_locked(n, p, s.object()[k], empty);
-      }
-    }
-    discard(empty, true);
+    const auto each_of_node = [&](auto f) {
+      for (unsigned k = 0; k < s.size; ++k)
+        if (Page& p = slab_of(s.object()[k]); &node_of(p) == &n) f(p, s.object()[k]);
+    };
+    if (!with_list(n, may_spin, [&] {
+          each_of_node([&](Page& p, void* object) { give_locked(n, p, object, empty); });
+        }))
+      each_of_node([&](Page&, void* object) { defer(object); });
+    discard(empty, may_spin);
   }
   s.size = 0;
 }

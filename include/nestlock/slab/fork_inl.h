@@ -56,6 +56,8 @@ void BasicKmemCache<K, L>::abandon_if_held(unsigned cpu) noexcept {
   ::new (&c.lock) typename L::Local;
 }
 
+// In a forked child: nobody else is there, so what is held is so by the code that a forking handler
+// interrupted, and is not waited for.
 template <Kernel K, LockPolicy L>
 void BasicKmemCache<K, L>::take_back(unsigned cpu) noexcept {
   abandon_if_held(cpu);
@@ -69,8 +71,8 @@ void BasicKmemCache<K, L>::take_back(unsigned cpu) noexcept {
   }
   for (Sheaf* const s : theirs) {
     if (!s) continue;
-    if (s->size) flush(*s);
-    sheaf_source_->free_to_slab(s, true);
+    if (s->size) flush(*s, false);
+    if (sheaf_source_->free_to_slab(s, false) == Given::busy) sheaf_source_->defer(s);
   }
 }
 
