@@ -35,16 +35,6 @@
 
 namespace nestlock {
 
-inline constexpr std::size_t kPageSize = std::size_t{1} << kPageShift;  // bytes
-inline constexpr unsigned kPcpOrders = 4;         // orders 0..3 have per-CPU lists
-inline constexpr unsigned kMaxNodes = 4;          // of one allocator
-inline constexpr int kAnyNode = -1;               // the node of this CPU, else another
-inline constexpr unsigned kUnparkedAtOnce = 64;   // parked blocks put back, by a call that may spin
-inline constexpr unsigned kUnparkedByNolock = 4;  // by a nolock call that gets the lock
-
-// The floor whose lock the code held that a handler interrupted.
-enum class Floor : std::uint8_t { none, page, slab };
-
 template <Kernel K, LockPolicy Locks = policy::PerLockByte<K>>
 class BasicPageAllocator {
  public:
@@ -119,18 +109,8 @@ class BasicPageAllocator {
   Page* head_of(Page* p) const noexcept {
     return p && p->state() == PageState::tail ? all_ + p->next : p;
   }
-  // A byte a page, for whoever has the page; 0 when it is given back: what a floor above has to know of an
-  // address on a fast path. It keeps this by itself, so that a look-up loads no pointer to it.
-  struct Tags {
-    // The byte of each page, and which pages there are.
-    const std::uint8_t* tag = nullptr;
-    std::uintptr_t first_pfn = 0, pages = 0;
-    // Not below `pages`: the address is not in the managed range.
-    std::uintptr_t index(const void* at) const noexcept {
-      return (reinterpret_cast<std::uintptr_t>(at) >> kPageShift) - first_pfn;
-    }
-  };
   // After set_up() they do not change place.
+  using Tags = PageTags;
   Tags tags() const noexcept { return {tags_, first_pfn_, pages_}; }
   // By the owner of these 2^order pages.
   void set_tags(const Page* p, unsigned order, std::uint8_t tag) noexcept {
@@ -146,6 +126,20 @@ class BasicPageAllocator {
   std::uint32_t index_of(const Page* p) const noexcept { return index(p); }
   Page* page_at(std::uint32_t index) noexcept { return all_ + index; }
   auto links() noexcept { return next_of(); }
+
+  // `pages` pages, 1 to 2^kMaxOrder, aligned as the next power of two of them: what that has more goes back
+  // at once. Freed by the same number. gfp::comp is ignored. Contexts, null and false as above; cost: of
+  // alloc_pages() or free_pages(), and a free for each further bit of `pages`.
+  Page* alloc_pages_exact(gfp flags, std::uint32_t pages, int node = kAnyNode,
+                          Place where = Place::here()) noexcept;
+  bool free_pages_exact(Page* page, std::uint32_t pages, Place where = Place::here()) noexcept;
+  // Any context; as free_pages_nolock().
+  bool free_pages_exact_nolock(Page* page, std::uint32_t pages,
+                               Place where = Place::here()) noexcept;
+  // Makes a block of `from` pages one of `to` where it lies. Contexts as above. Always done where `to` is
+  // fewer, but for 0; else if what lies behind is free and the block is aligned enough. False: it is as before.
+  bool resize_exact(Page* page, std::uint32_t from, std::uint32_t to,
+                    Place where = Place::here()) noexcept;
 
   // By address, of the block's first page.
   bool free_at(void* at, unsigned order, Place where = Place::here()) noexcept;
@@ -343,6 +337,7 @@ class BasicPageAllocator {
   }
   void begin_decay() noexcept;
   void tell_decay(bool waits) noexcept;
+  void release_idle(Zone& z) noexcept;
   std::uint32_t release_some(Zone& z, std::uint32_t most, unsigned order) noexcept;
   void add_memory(Zone& z, Index begin, Index end) noexcept;
   std::uint32_t mark_for(const Zone& z, gfp flags) const noexcept;
@@ -352,6 +347,11 @@ class BasicPageAllocator {
   Page* alloc_slow(gfp flags, unsigned order, int node, Place where) noexcept;
   bool free_slow(Zone& z, Page* page, unsigned order) noexcept;
   bool free_refused(Zone& z, Page* page, unsigned order) noexcept;
+  void set_row(Page* p, std::uint32_t from, std::uint32_t upto) noexcept;
+  bool is_row(Page* page, std::uint32_t pages) const noexcept;
+  void free_row(Page* p, std::uint32_t from, std::uint32_t upto, unsigned order,
+                Place where) noexcept;
+  void check_poison(Page* p, std::uint32_t pages, Place where) noexcept;
   Page* prepare(Page* p, gfp flags, unsigned order, Place where) noexcept;
   bool is_ours(const Page* page) const noexcept;
   bool bad_free(Page* page, const char* call, Place where) noexcept;
@@ -383,6 +383,7 @@ class BasicPageAllocator {
 
 #include "nestlock/page/alloc_free_inl.h"
 #include "nestlock/page/decay_inl.h"
+#include "nestlock/page/exact_inl.h"
 #include "nestlock/page/fork_inl.h"
 #include "nestlock/page/info_inl.h"
 #include "nestlock/page/page_state_inl.h"

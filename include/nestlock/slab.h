@@ -54,6 +54,7 @@ class BasicSlabAllocator {
   // the memory of the pages is aligned to, in debug caches, too; pages for what is more than the
   // largest class; else 8. kmalloc(0) is kZeroSize, which may be freed.
   static constexpr unsigned kClasses = internal::ClassTable<Classes>::kCount;
+  static constexpr std::size_t kLargestClass = internal::ClassTable<Classes>::kLargest;
   static constexpr std::uint32_t class_size(unsigned i) noexcept { return Classes::kSizes[i]; }
   // The class that serves `size`.
   static constexpr unsigned class_of(std::size_t size) noexcept {
@@ -67,14 +68,14 @@ class BasicSlabAllocator {
   // `size` bytes; null if there is no memory. Contexts: those of TrySpinLock::lock(); with gfp::reclaim
   // task only. kzalloc() gives zeroes.
   void* kmalloc(std::size_t size, gfp flags, Place where = Place::here()) noexcept {
-    if (size - 1 < kMaxKmalloc) [[likely]]
+    if (size - 1 < kLargestClass) [[likely]]
       return classes_[Table::index_of(size)].alloc_sized(size, flags, kAnyNode, where);
     return size ? alloc_large(size, flags, where) : kZeroSize;
   }
   // The fast path of kmalloc() alone, for a front end with slow paths of its own: an object that lies in
   // this CPU's sheaf, else null. Any context.
   [[gnu::always_inline]] void* kmalloc_at_hand(std::size_t size) noexcept {
-    return size - 1 < kMaxKmalloc ? classes_[Table::index_of(size)].alloc_at_hand() : nullptr;
+    return size - 1 < kLargestClass ? classes_[Table::index_of(size)].alloc_at_hand() : nullptr;
   }
   void* kzalloc(std::size_t size, gfp flags, Place where = Place::here()) noexcept {
     return kmalloc(size, flags | gfp::zero, where);
@@ -134,9 +135,9 @@ class BasicSlabAllocator {
     return kmalloc_array(n, size, flags | gfp::zero, where);
   }
   // From this node if it has memory, else from another; with gfp::thisnode not from another. Null, too,
-  // where there is no such node. More than kMaxKmalloc comes from any node.
+  // where there is no such node. More than the largest class comes from any node.
   void* kmalloc_node(std::size_t size, gfp flags, int node, Place where = Place::here()) noexcept {
-    if (size - 1 < kMaxKmalloc)
+    if (size - 1 < kLargestClass)
       return classes_[Table::index_of(size)].alloc_sized(size, flags, node, where);
     return node < static_cast<int>(pages_->nodes()) ? kmalloc(size, flags, where) : nullptr;
   }
@@ -146,9 +147,8 @@ class BasicSlabAllocator {
                         Place where = Place::here()) noexcept;
   // The bytes that kmalloc(size) really has; 0 for 0 and for what no call can give.
   static constexpr std::size_t kmalloc_size_roundup(std::size_t size) noexcept {
-    if (size - 1 < kMaxKmalloc) return class_size(Table::index_of(size));
-    const unsigned order = order_of(size);
-    return size == 0 || order > kMaxOrder ? 0 : kPageSize << order;
+    if (size - 1 < kLargestClass) return class_size(Table::index_of(size));
+    return pages_for(size) * kPageSize;
   }
 
   // Task context. Null: bad size or alignment, or no memory. `name` must live as long.
@@ -194,10 +194,10 @@ class BasicSlabAllocator {
 
  private:
   using Table = internal::ClassTable<Classes>;
-  static constexpr unsigned order_of(std::size_t size) noexcept {  // kMaxOrder + 1: too large
-    unsigned order = 0;
-    while (order <= kMaxOrder && (kPageSize << order) < size) ++order;
-    return order;
+  static constexpr std::uint32_t pages_for(std::size_t size) noexcept {  // 0: too large
+    return size > kPageSize << kMaxOrder
+               ? 0
+               : static_cast<std::uint32_t>((size + kPageSize - 1) >> kPageShift);
   }
   static unsigned next_index(std::size_t size) noexcept;
   // (`p` first, so that it stays where the fast path got it.)

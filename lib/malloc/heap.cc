@@ -126,6 +126,10 @@ void* reallocate(void* block, std::size_t size) noexcept {
   // (Where the kernel cannot move it as a whole it is copied.)
   if (old > kLargest && size > kLargest && !in_range(block))
     if (void* const moved = mapped::resize(block, size)) return moved;
+  // Pages of the slab floor's become more or fewer where they lie, if they can.
+  constexpr std::size_t kClass = SystemSlabAllocator::kLargestClass;
+  if (old > kClass && size > kClass && size <= kLargest && in_range(block) && !must_not_wait())
+    if (void* const there = slabs.krealloc(block, size, gfp::nowait | gfp::nowarn)) return there;
   void* const fresh = allocate(size);
   if (!fresh) return nullptr;
   std::memcpy(fresh, block, old < size ? old : size);

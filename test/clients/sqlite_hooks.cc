@@ -5,7 +5,6 @@
 #include <sqlite3.h>
 
 #include <atomic>
-#include <bit>
 #include <cstdio>
 #include <cstdlib>
 #include <new>
@@ -54,9 +53,8 @@ int mem_size(void* p) { return static_cast<int>(nestlock::system_slab().ksize(p)
 int mem_roundup(int n) {
   using Slab = nestlock::SystemSlabAllocator;
   const auto size = static_cast<std::size_t>(n);
-  if (size <= nestlock::kMaxKmalloc)
-    return static_cast<int>(Slab::class_size(Slab::class_of(size)));
-  return size <= (1u << 30) ? static_cast<int>(std::bit_ceil(size)) : n;
+  const std::size_t has = Slab::kmalloc_size_roundup(size);
+  return has ? static_cast<int>(has) : n;
 }
 int mem_init(void*) { return SQLITE_OK; }
 void mem_shutdown(void*) {}

@@ -804,6 +804,18 @@ mutant decay_is_not_told $decay '*SmallAllocationsGiveItBackToo' \
   'a free that leaves much makes small allocations look' \
   "$inside" 's/  tell_decay(true);\n/  tell_decay(false);\n/'
 
+mutant block_keeps_its_rest $decay '*ABlockOfAnyNumberOfPages*' \
+  'what a power of two of pages has more than was asked for goes back' \
+  "$inside" 's/    free_row(p, pages, std::uint32_t{1} << order, order, where);\n//'
+
+mutant block_grows_over_others $decay '*WhatSomebodyHasIsNotGrownOver' \
+  'a block grows only over what is free' \
+  include/nestlock/page/buddy.h 's/      if (all_\[q\].state() != PageState::buddy || all_\[q\].isolated_free) return false;/      if (all_[q].isolated_free) return false;/'
+
+mutant grows_beside_idle_memory $decay '*NotByWhatLiesIdle' \
+  'free memory that does not serve goes back before the process grows' \
+  "$inside" 's/      if (has(flags, gfp::reclaim)) release_idle(z);\n//'
+
 forking=slab_fork_test.smp
 sources $forking lib/page/page.cc lib/slab/slab.cc
 kernels $forking 'HostedKernel<configs::smp>'

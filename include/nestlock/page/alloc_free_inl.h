@@ -29,6 +29,7 @@ BasicPage<K>* BasicPageAllocator<K, L>::alloc_slow(gfp flags, unsigned order, in
       if (order < kPcpOrders && !has_parked(z))
         if (Page* const p = pop_or_note(z, order)) return prepare(p, flags, order, where);
       if (Page* const p = refill(z, order, flags)) return prepare(p, flags, order, where);
+      if (has(flags, gfp::reclaim)) release_idle(z);
       // Step by step: with large pages one step does not reach the watermark.
       while (has(flags, gfp::wake) && grow(z, order))
         if (Page* const p = refill(z, order, flags)) return prepare(p, flags, order, where);

@@ -1,6 +1,6 @@
 // The buddy allocator of one zone: blocks of 2^order pages, naturally aligned, split and merged.
 // A free block is clean while the system keeps no memory for any of its pages (it was never touched, or
-// was given back); of two that merge both must be. Of one order the others go first.
+// was given back); of two that merge both must be. The others go first, even if they have to be split.
 // All functions need the zone's lock. At most kMaxOrder splits or merges a call.
 //
 // After D. Knuth, The Art of Computer Programming 1, 2.5, and the kernel's zones.
@@ -30,11 +30,16 @@ class Buddy {
 
   // A block of exactly 2^order pages, state `used`; kNil if none.
   std::uint32_t take(unsigned order) noexcept {
-    unsigned have = order;
-    while (have <= kMaxOrder && area_[have].empty() && clean_area_[have].empty()) ++have;
+    auto smallest = [order](const PageList<K>* area) {
+      unsigned have = order;
+      while (have <= kMaxOrder && area[have].empty()) ++have;
+      return have;
+    };
+    unsigned have = smallest(area_);
+    const bool clean = have > kMaxOrder;
+    if (clean) have = smallest(clean_area_);
     if (have > kMaxOrder) return kNil;
-    const std::uint32_t p = (area_[have].empty() ? clean_area_ : area_)[have].first();
-    const bool clean = all_[p].clean;
+    const std::uint32_t p = (clean ? clean_area_ : area_)[have].first();
     take_off_list(p, have);
     while (have > order) {  // give back the upper halves
       --have;
@@ -75,6 +80,29 @@ class Buddy {
       return p;
     }
     return kNil;
+  }
+
+  // The pages [p, end), state `used`, if all of them are free and what lies before them is not.
+  bool take_range(std::uint32_t p, std::uint32_t end) noexcept {
+    for (std::uint32_t q = p; q < end; q += 1u << all_[q].order())
+      if (all_[q].state() != PageState::buddy || all_[q].isolated_free) return false;
+    std::uint32_t q = p;
+    bool clean = false;  // of the last
+    while (q < end) {
+      clean = all_[q].clean;
+      const unsigned order = all_[q].order();
+      take_off_list(q, order);
+      free_.store(free_.load(kRelaxed) - (1u << order), kRelaxed);
+      q += 1u << order;
+    }
+    // The last may be longer. From its end back, so that each piece is the largest that is aligned.
+    while (q != end) {
+      unsigned order = 0;
+      while (q - end >= 2u << order && !((first_pfn_ + q) >> order & 1)) ++order;
+      q -= 1u << order;
+      give(q, order, false, clean);
+    }
+    return true;
   }
 
   // Moves the free pages of the pages [p, end) to or from the isolated list.

@@ -36,6 +36,16 @@ std::uint32_t BasicPageAllocator<K, L>::release_some(Zone& z, std::uint32_t most
   return done;
 }
 
+// Before the process grows: free memory that did not serve, for its blocks are too small, goes back where it
+// is more than an eighth of what is in use; down to a sixteenth, so that it is worth while.
+template <Kernel K, LockPolicy L>
+void BasicPageAllocator<K, L>::release_idle(Zone& z) noexcept {
+  if (!release_ || !has_much(z)) return;
+  const std::uint32_t dirty = dirty_pages(z);
+  const std::uint32_t used = z.committed.load(internal::kRelaxed) - z.begin - z.buddy.free_pages();
+  if (dirty > kDecayKeeps + used / 8) release_some(z, dirty - kDecayKeeps - used / 16, kDecayOrder);
+}
+
 template <Kernel K, LockPolicy L>
 std::size_t BasicPageAllocator<K, L>::trim() noexcept {
   if (!release_) return 0;

@@ -1,4 +1,4 @@
-// The memory that a page allocator manages, and who is asked or told when it runs short or goes back.
+// The page allocator's numbers, the memory that it manages, and who is asked or told when it runs short or goes back.
 #pragma once
 
 #include <cstddef>
@@ -7,6 +7,26 @@
 #include "nestlock/config/config.h"
 
 namespace nestlock {
+
+inline constexpr std::size_t kPageSize = std::size_t{1} << kPageShift;  // bytes
+inline constexpr unsigned kPcpOrders = 4;         // orders 0..3 have per-CPU lists
+inline constexpr unsigned kMaxNodes = 4;          // of one allocator
+inline constexpr int kAnyNode = -1;               // the node of this CPU, else another
+inline constexpr unsigned kUnparkedAtOnce = 64;   // parked blocks put back, by a call that may spin
+inline constexpr unsigned kUnparkedByNolock = 4;  // by a nolock call that gets the lock
+
+// A byte a page, for whoever has the page; 0 when it is given back. 64 pages to a cache line, where a
+// descriptor is one: what a floor above has to know of an address on a fast path. It keeps this by
+// itself, so that a look-up loads no pointer to it.
+struct PageTags {
+  // The byte of each page, and which pages there are.
+  const std::uint8_t* tag = nullptr;
+  std::uintptr_t first_pfn = 0, pages = 0;
+  // Not below `pages`: the address is not in the managed range.
+  std::uintptr_t index(const void* at) const noexcept {
+    return (reinterpret_cast<std::uintptr_t>(at) >> kPageShift) - first_pfn;
+  }
+};
 
 // Gives memory back before an allocation with gfp::reclaim fails: see add_shrinker().
 struct Shrinker {

@@ -28,19 +28,24 @@ inline const unsigned char* poison_overwritten(const unsigned char* at) noexcept
 }
 }  // namespace internal
 
+// Of all its pages: one that was freed by itself carries its poison into a larger block.
+template <Kernel K, LockPolicy L>
+void BasicPageAllocator<K, L>::check_poison(Page* p, std::uint32_t pages, Place where) noexcept {
+  for (Index i = 0; i < pages; ++i) {
+    if (!p[i].poisoned) continue;
+    const auto* const at = static_cast<const unsigned char*>(address(p + i));
+    if (const unsigned char* const bad = internal::poison_overwritten(at))
+      report(Finding::use_after_free, "alloc_pages", p + i, bad, where);
+    p[i].poisoned = false;
+  }
+}
+
 template <Kernel K, LockPolicy L>
 inline BasicPage<K>* BasicPageAllocator<K, L>::prepare(Page* p, gfp flags, unsigned order,
                                                        Place where) noexcept {
   p->set(PageState::used, order);
   if constexpr (K::kConfig.debug) {
-    // All of its pages: one that was freed by itself carries its poison into a larger block.
-    for (Index i = 0; i < (1u << order); ++i) {
-      if (!p[i].poisoned) continue;
-      const auto* const at = static_cast<const unsigned char*>(address(p + i));
-      if (const unsigned char* const bad = internal::poison_overwritten(at))
-        report(Finding::use_after_free, "alloc_pages", p + i, bad, where);
-      p[i].poisoned = false;
-    }
+    check_poison(p, 1u << order, where);
     p->history.allocated = where;
   }
   constexpr gfp kMore = gfp::comp | gfp::zero;

@@ -7,6 +7,9 @@
 
 namespace nestlock {
 
+// The floor whose lock the code held that a handler interrupted.
+enum class Floor : std::uint8_t { none, page, slab };
+
 // Why a nolock allocation was refused: which lock was held, or what else.
 enum class PageRefusal : std::uint8_t {
   none,

@@ -56,7 +56,7 @@ template <Kernel K, LockPolicy L, class C>
 void* BasicSlabAllocator<K, L, C>::kmalloc_nolock(std::size_t size, gfp flags, int node,
                                                   SlabRefusal* why, Place where) noexcept {
   if (size == 0) return kZeroSize;
-  if (size > kMaxKmalloc) {
+  if (size > kLargestClass) {
     if (why) *why = SlabRefusal::size;
     return nullptr;
   }
@@ -93,10 +93,10 @@ bool BasicSlabAllocator<K, L, C>::free_other(Page* page, void* p, bool may_spin,
   if (reinterpret_cast<std::uintptr_t>(p) <= reinterpret_cast<std::uintptr_t>(kZeroSize))
     return true;
   if (page && page->kind == Cache::kLarge && pages_->address(page) == p) {
-    const unsigned order = page->order();
+    const std::uint32_t n = Cache::large_pages(*page);
     page->kind = 0;
-    return may_spin ? pages_->free_pages(page, order, where)
-                    : pages_->free_pages_nolock(page, order, where);
+    return may_spin ? pages_->free_pages_exact(page, n, where)
+                    : pages_->free_pages_exact_nolock(page, n, where);
   }
   classes_[0].report(Finding::foreign_pointer, may_spin ? "kfree" : "kfree_nolock", p, where);
   return false;
@@ -119,21 +119,22 @@ template <Kernel K, LockPolicy L, class C>
       right = !track || track->asked == size;
     } else if (of >= classes_ && of < classes_ + kClasses) {  // kmalloc_nolock() may take the next
       const auto i = static_cast<unsigned>(of - classes_);
-      right = size - 1 < kMaxKmalloc && (i == Table::index_of(size) || i == next_index(size));
+      right = size - 1 < kLargestClass && (i == Table::index_of(size) || i == next_index(size));
     } else {
       right = of->object_size() == size;
     }
   } else if (page && page->kind == Cache::kLarge) {
-    right = size > kMaxKmalloc && order_of(size) == page->order();
+    right = size > kLargestClass && pages_for(size) == Cache::large_pages(*page);
   }
   if (!right) of->report(Finding::wrong_size, "kfree_sized", p, where, track);
 }
 
 template <Kernel K, LockPolicy L, class C>
 void* BasicSlabAllocator<K, L, C>::alloc_large(std::size_t size, gfp flags, Place where) noexcept {
-  Page* const p = pages_->alloc_pages(flags | gfp::comp, order_of(size), kAnyNode, where);
+  Page* const p = pages_->alloc_pages_exact(flags, pages_for(size), kAnyNode, where);
   if (!p) return nullptr;
   p->kind = Cache::kLarge;
+  Cache::large_pages(*p) = pages_for(size);
   return pages_->address(p);
 }
 
@@ -145,7 +146,9 @@ std::size_t BasicSlabAllocator<K, L, C>::ksize(const void* p) noexcept {
     Cache& of = *static_cast<Cache*>(page->owner);
     return of.is_object(*page, p) ? of.usable(p) : 0;
   }
-  return page->kind == Cache::kLarge && pages_->address(page) == p ? kPageSize << page->order() : 0;
+  return page->kind == Cache::kLarge && pages_->address(page) == p
+             ? Cache::large_pages(*page) * kPageSize
+             : 0;
 }
 
 template <Kernel K, LockPolicy L, class C>
@@ -170,7 +173,17 @@ template <Kernel K, LockPolicy L, class C>
 bool BasicSlabAllocator<K, L, C>::resized_in_place(void* p, std::size_t size, gfp flags) noexcept {
   Page* const page = pages_->page_of(p);
   Cache* const of = page->kind == Cache::kSlab ? static_cast<Cache*>(page->owner) : nullptr;
-  const std::size_t room = of ? of->object_size() : kPageSize << page->order();
+  if (!of && size > kLargestClass && size <= kPageSize << kMaxOrder) {
+    const std::uint32_t had = Cache::large_pages(*page), n = pages_for(size);
+    if (std::has_single_bit(size) && (reinterpret_cast<std::uintptr_t>(p) & (size - 1)))
+      return false;
+    if (n != had && !pages_->resize_exact(page, had, n)) return false;
+    Cache::large_pages(*page) = n;
+    const std::size_t from = n > had ? had * kPageSize : size;
+    if (has(flags, gfp::zero)) std::memset(static_cast<char*>(p) + from, 0, n * kPageSize - from);
+    return true;
+  }
+  const std::size_t room = of ? of->object_size() : Cache::large_pages(*page) * kPageSize;
   if (size > room || size <= room / 2) return false;
   if (std::has_single_bit(size) && (reinterpret_cast<std::uintptr_t>(p) & (size - 1))) return false;
   const std::size_t from = of ? of->resize(p, size) : size;
@@ -188,7 +201,9 @@ void* BasicSlabAllocator<K, L, C>::kmalloc_aligned(std::size_t size, std::size_t
   if (!std::has_single_bit(align) || align > kPageSize << kMaxOrder ||
       size > kPageSize << kMaxOrder)
     return nullptr;
-  if (align <= 8 || size == 0) return kmalloc(size, flags, where);
+  // (What is pages is aligned as the power of two of pages that holds it.)
+  if (align <= 8 || size == 0 || (size > kLargestClass && align <= size))
+    return kmalloc(size, flags, where);
   return kmalloc(std::bit_ceil(size < align ? align : size), flags, where);
 }
 

@@ -191,6 +191,8 @@ class BasicKmemCache {
   static Object* freelist(const Page& p) noexcept { return static_cast<Object*>(p.owner_list); }
   static void set_freelist(Page& p, Object* first) noexcept { p.owner_list = first; }
   static std::uintptr_t& inuse(Page& p) noexcept { return p.owner_word[0]; }
+  // Of a large block, in its first page.
+  static std::uintptr_t& large_pages(Page& p) noexcept { return p.owner_word[0]; }
   static std::uintptr_t& on_list(Page& p) noexcept { return p.owner_word[1]; }
   static std::uint16_t& objects(Page& p) noexcept { return p.owner_half[0]; }
   // The first so many of them, by address, are in use or linked; the rest was never given out.

@@ -1,6 +1,7 @@
 // The sizes of kmalloc()'s classes: a parameter of BasicSlabAllocator. A table is a type with a
 // constexpr array `kSizes` of std::uint32_t, ascending, which the compiler checks:
-//   - all are multiples of 8, those above 1024 of 256; the last is kMaxKmalloc;
+//   - all are multiples of 8, those above 1024 of 256; the last is at least kMaxKmalloc,
+//     and at most four times as much;
 //   - each power of two from 8 on is among them, for such a size is aligned to itself;
 //   - there are at most 254.
 #pragma once
@@ -11,7 +12,7 @@
 
 namespace nestlock {
 
-inline constexpr std::size_t kMaxKmalloc = 8192;  // larger ones are pages
+inline constexpr std::size_t kMaxKmalloc = 8192;  // each table has a class for this
 
 // The kernel's: few caches, up to half of an object unused. What fits a firmware.
 struct KernelClasses {
@@ -23,12 +24,12 @@ struct KernelClasses {
 namespace internal {
 
 struct FineSizes {  // to be looked at like an array
-  static constexpr unsigned kCount = 45;
+  static constexpr unsigned kCount = 47;
   std::uint32_t size[kCount]{};
   constexpr FineSizes() {
     std::uint32_t at = 0;
     for (std::uint32_t& s : size) {
-      const std::uint32_t step = std::bit_floor(at) / (at < 1024 ? 8 : 4);
+      const std::uint32_t step = std::bit_floor(at) / (at < 1024 || at >= 8192 ? 8 : 4);
       s = at += at < 16 ? 8 : step < 16 ? 16 : step;
     }
   }
@@ -39,7 +40,8 @@ struct FineSizes {  // to be looked at like an array
 
 }  // namespace internal
 
-// To 1 KiB eight between two powers of two, above four: at most 12.5 % and 25 % apart; but to 128 bytes
+// To 1 KiB eight between two powers of two, above four: at most 12.5 % and 25 % apart; and two above 8 KiB,
+// up to where whole pages waste less. But to 128 bytes
 // 16 apart, so that every object from 16 bytes on is aligned to 16, as malloc()'s must be. Three times as
 // many caches for fewer unused bytes.
 struct FineClasses {
@@ -64,12 +66,19 @@ constexpr bool right_classes() {
     if (s == power) power *= 2;
     last = s;
   }
-  return last == kMaxKmalloc;
+  return last >= kMaxKmalloc && last <= 4 * kMaxKmalloc;
+}
+
+template <class Classes>
+constexpr std::uint32_t largest_class() {
+  std::uint32_t last = 0;
+  for (const std::uint32_t s : Classes::kSizes) last = s;
+  return last;
 }
 
 template <class Classes>
 struct ClassIndices {
-  std::uint8_t small[1024 / 8]{}, large[kMaxKmalloc / 256]{};
+  std::uint8_t small[1024 / 8]{}, large[largest_class<Classes>() / 256]{};
   constexpr ClassIndices() {
     for (unsigned c = 0, i = 0; i < sizeof small; small[i++] = static_cast<std::uint8_t>(c))
       while (Classes::kSizes[c] < (i + 1) * 8) ++c;
@@ -102,6 +111,7 @@ struct ClassTable {
   static constexpr unsigned kCount = count_classes<Classes>();
   static_assert(right_classes<Classes>() && kCount <= 254,
                 "no table of classes: see the head of nestlock/slab/classes.h");
+  static constexpr std::uint32_t kLargest = largest_class<Classes>();
   static constexpr ClassIndices<Classes> kIndices{};
   static constexpr ClassNames<Classes> kNames{};
 

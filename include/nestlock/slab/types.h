@@ -25,7 +25,7 @@ constexpr bool alloc_flags_allow_spinning(SlabAlloc f) noexcept {
 enum class SlabRefusal : std::uint8_t {
   none,
   gate,       // this context may not try (RT: hardirq, NMI; a policy's own gate)
-  size,       // larger than kMaxKmalloc
+  size,       // larger than the largest class
   list_busy,  // the list's lock was held, and a new slab's rest found no place
   no_pages,   // no partial slab, and the page floor refused
   injected,   // fail_every()
