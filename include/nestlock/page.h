@@ -110,8 +110,7 @@ class BasicPageAllocator {
     return p && p->state() == PageState::tail ? all_ + p->next : p;
   }
   // After set_up() they do not change place.
-  using Tags = PageTags;
-  Tags tags() const noexcept { return {tags_, first_pfn_, pages_}; }
+  PageTags tags() const noexcept { return {tags_, first_pfn_, pages_}; }
   // By the owner of these 2^order pages.
   void set_tags(const Page* p, unsigned order, std::uint8_t tag) noexcept {
     for (Index i = 0; i < (Index{1} << order); ++i) tags_[index(p) + i] = tag;

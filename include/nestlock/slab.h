@@ -220,7 +220,7 @@ class BasicSlabAllocator {
   bool resized_in_place(void* p, std::size_t size, gfp flags) noexcept;
 
   Pages* pages_ = nullptr;
-  typename Pages::Tags tags_;
+  PageTags tags_;
   // The class that a page's tag names. A page that is none of theirs: a cache that has no sheaves, so that
   // a free leaves the fast path without a test of its own.
   Cache* cache_of_tag_[kClasses + 1]{sheaf_caches_};
