@@ -77,7 +77,7 @@ check_example() {
 build_example() { # FILE: by the line in its head
   local line
   line=$(build_line "$1")
-  COMPILE_ONCE_CXX=$compiler COMPILE_ONCE_FOLDER="$work/objects" \
+  COMPILE_ONCE_CXX=$compiler COMPILE_ONCE_FOLDER="$work/objects" COMPILE_ONCE_BUILT="$top/tools/docs/built" \
     in_work "$top/tools/docs/compile_once.sh ${line#g++ } -Wall -Wextra -Wshadow -Werror" >"$work/log" 2>&1 ||
     { fail "$1 does not build: $(cat "$work/log")"; return 1; }
 }

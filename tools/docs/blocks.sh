@@ -47,6 +47,7 @@ run_blocks() {
   local page=$1 folder=$2 kind line file program name here command
   # By its path: `g++` is another there.
   local -x COMPILE_ONCE_CXX COMPILE_ONCE_FOLDER=${COMPILE_ONCE_FOLDER:-$folder/../objects}
+  local -x COMPILE_ONCE_BUILT=$PWD/tools/docs/built  # by Bazel, in a test
   COMPILE_ONCE_CXX="$(command -v "${compiler[0]}") ${compiler[*]:1}"
   while IFS='|' read -r kind line file program; do
     [ "$kind" = console ] || continue
