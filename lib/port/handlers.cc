@@ -81,12 +81,23 @@ namespace {
   self().depth.store(before.irq, kRelaxed);
 }
 
+[[gnu::noinline]] const void* caller() noexcept { return __builtin_return_address(0); }
+
+// Where the function runs that asks, and in debug a place in its code.
+struct Frame {
+  const void* at;
+  const void* code;
+
+  [[gnu::always_inline]] static Frame here() noexcept {
+    return {__builtin_frame_address(0), kBuiltConfig.debug ? caller() : nullptr};
+  }
+};
+
 // One running handler: sets the context word, and records where it runs and what it interrupted
 // (`soft`: the mask there), so that debug configurations can tell whether it was left by a jump.
 class LevelScope {
  public:
-  LevelScope(std::uint32_t bit, std::uint32_t soft, const void* frame,
-             std::uintptr_t floor) noexcept
+  LevelScope(std::uint32_t bit, std::uint32_t soft, Frame frame, std::uintptr_t floor) noexcept
       : was_(self().context.load(kRelaxed)), depth_(self().levels.load(kRelaxed)) {
     if (depth_ < hosted::kMaxLevels) {
       // Reserve first, or an nmi in here would use the same entry; the frame last, for an entry
@@ -97,10 +108,11 @@ class LevelScope {
       level.stack_floor.store(floor, kRelaxed);
       level.context.store(was_, kRelaxed);
       level.soft.store(soft, kRelaxed);
+      if constexpr (kBuiltConfig.debug) level.code.store(frame.code, kRelaxed);
       level.preempt.store(self().preempt.load(kRelaxed), kRelaxed);
       level.bh.store(self().bh.load(kRelaxed), kRelaxed);
       fence();
-      level.frame.store(reinterpret_cast<std::uintptr_t>(frame), kRelaxed);
+      level.frame.store(reinterpret_cast<std::uintptr_t>(frame.at), kRelaxed);
       fence();
     }
     self().context.store(was_ | bit, kRelaxed);
@@ -165,7 +177,7 @@ void nobody_handles() noexcept {
 
 void run_irq(int signo, siginfo_t* info, ucontext_t* uc, std::uintptr_t floor) {
   hosted::as_level(hosted::TsanLevel::irq, [=]() {
-    const LevelScope level(hosted::kInIrq, 0, __builtin_frame_address(0), floor);
+    const LevelScope level(hosted::kInIrq, 0, Frame::here(), floor);
     count(counts.irqs);
     call_handler_as_level(signo, info, uc);
   });
@@ -178,7 +190,7 @@ void run_nmi(int signo, siginfo_t* info, ucontext_t* uc, std::uintptr_t floor) {
   self().soft.store(1, kRelaxed);
   fence();
   hosted::as_level(hosted::TsanLevel::nmi, [=]() {
-    const LevelScope level(hosted::kInNmi, soft, __builtin_frame_address(0), floor);
+    const LevelScope level(hosted::kInNmi, soft, Frame::here(), floor);
     count(counts.nmis);
     call_handler_as_level(signo, info, uc);
   });
@@ -201,7 +213,7 @@ void run_softirqs(KernelMask open, bool close) noexcept {
                           self().bh.load(kRelaxed) == 0 && self().softirqs.load(kRelaxed) != 0;
        ++turn) {
     hosted::as_level(hosted::TsanLevel::softirq, [=]() noexcept {
-      const LevelScope level(hosted::kInSoftirq, 0, __builtin_frame_address(0), 0);
+      const LevelScope level(hosted::kInSoftirq, 0, Frame::here(), 0);
       const NotCancelled whole;
       self().soft.store(0, kRelaxed);
       fence();

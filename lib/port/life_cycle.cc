@@ -13,8 +13,7 @@ namespace {
 KernelMask before_cpu_is_given_back() noexcept {
   // Nobody returns to what was left by a jump or by pthread_exit(), and a section ends with its
   // thread.
-  if (kBuiltConfig.debug && (self().preempt.load(kRelaxed) | self().migrate.load(kRelaxed)))
-    tell(Finding::left_open, "thread", "at its end");
+  if (kBuiltConfig.debug) HostedPort<kBuiltConfig>::close_at_threads_end();
   self().context.store(0, kRelaxed);
   self().preempt.store(0, kRelaxed);
   self().migrate.store(0, kRelaxed);
@@ -79,6 +78,9 @@ void set_up_once() noexcept {
   hosted::process().forked_hook.store(in_forked_child, std::memory_order_release);
   hosted::process().thread_over_hook.store(after_cpu_was_given_back, std::memory_order_release);
   hosted::process().replay_hook.store(replay, std::memory_order_release);
+  hosted::process().all_left_hook.store(nobody_handles, std::memory_order_release);
+  if (kBuiltConfig.debug && !nestlock::internal::kWithTsan)
+    hosted::process().left_hook.store(left_for_deeper, std::memory_order_release);
   hosted::process().thread_exit_hook.store(before_cpu_is_given_back, std::memory_order_release);
   if (!kBuiltConfig.smp && !only_thread.load(kRelaxed)) become_the_one();
 }

@@ -117,6 +117,9 @@ void trampoline(int signo, siginfo_t* info, void* context);
 void drop_left_levels(std::uintptr_t here) noexcept;      // which were left by a jump
 extern constinit std::atomic<std::uint32_t> only_thread;  // uniprocessor: its thread id; 0: any
 
+// left_levels.cc
+bool left_for_deeper(std::uintptr_t here) noexcept;
+
 // signal_mask.cc: see nestlock/signals.h.
 void wait_for_irq() noexcept;
 int change_mask(int how, const sigset_t* set, sigset_t* old) noexcept;

@@ -64,9 +64,7 @@ void drop_left_levels(std::uintptr_t here) noexcept {
   bool any = false;
   for (; hosted::drop_left_level(here); any = true)
     if (kBuiltConfig.debug) tell(Finding::holder_abandoned, "handler", nullptr);
-  if (!any) return;
-  if (!self().levels.load(kRelaxed)) nobody_handles();
-  hosted::look_after_a_jump();
+  if (any) hosted::look_after_a_jump();
 }
 
 [[gnu::noinline]] void trampoline(int signo, siginfo_t* info, void* context) {

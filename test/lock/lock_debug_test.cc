@@ -1,7 +1,12 @@
 // What debug configurations say of a misuse: what it is, of which lock, where it was called, where
 // the lock was taken and where it was initialised; and what becomes of the lock.
+#include <sched.h>
+
 #include <atomic>
+#include <cstdlib>
 #include <cstring>
+#include <memory>
+#include <new>
 #include <string>
 #include <thread>
 #include <vector>
@@ -12,6 +17,8 @@
 #include "nestlock/lock/local_trylock.h"
 #include "nestlock/lock/percpu.h"
 #include "nestlock/lock/raw_spinlock.h"
+#include "nestlock/lock/shared_try_spinlock.h"
+#include "nestlock/lock/spinlock.h"
 #include "nestlock/lock/try_spinlock.h"
 #include "test/support/findings.h"
 #include "test/support/interrupts.h"
@@ -363,6 +370,130 @@ TEST_F(Contexts, AnIrqDisableGuardInsideAnIrqSaveSectionIsReported) {
   }
   ASSERT_EQ(findings.all(), std::vector{Finding::irq_unbalanced}) << findings.text();
   EXPECT_STREQ(findings[0].call, "irq_enable");
+}
+
+// ---- kind 11: what a debug configuration is to see -----------------------------------------------
+
+template <class K>
+class Kind11 : public InterruptTest {};
+TYPED_TEST_SUITE(Kind11, DebugKernels, KernelName);
+
+TYPED_TEST(Kind11, ALockThatIsDestroyedWhileItIsHeldIsReported) {
+  using Lock = BasicTrySpinLock<TypeParam>;
+  Findings findings;
+  const ThreadCounts before = counts();
+  unsigned taken = 0;
+  const auto destroy_one = [&](bool hold) NESTLOCK_NO_TSA {
+    alignas(Lock) unsigned char memory[sizeof(Lock)];
+    auto* const lock = new (memory) Lock;
+    lock->lock();
+    taken = __LINE__ - 1;
+    if (!hold) lock->unlock();
+    lock->~Lock();
+    if (hold) lock->unlock();
+  };
+  destroy_one(false);
+  EXPECT_EQ(findings.size(), 0u) << findings.text();
+  destroy_one(true);
+  ASSERT_EQ(findings.all(), std::vector{Finding::destroyed}) << findings.text();
+  EXPECT_FALSE(findings[0].fatal);
+  expect_place(findings[0].taken_at, taken);
+  EXPECT_EQ(counts(), before);
+}
+
+// The program may end in a section, or beside a thread that is in one; siblings share a word.
+TYPED_TEST(Kind11, OtherLocksMayEndTheirLife) {
+  Findings findings;
+  static BasicRawSpinLock<TypeParam> program_s;
+  Guard held(program_s);
+  std::destroy_at(&program_s);
+  {
+    BasicSharedTrySpinLock<TypeParam, TestClass> one;
+    TryGuard first(one);
+    const BasicSharedTrySpinLock<TypeParam, TestClass> sibling;
+  }
+  EXPECT_EQ(findings.size(), 0u) << findings.text();
+}
+
+TYPED_TEST(Kind11, ASleepingLockWhereNothingMaySleepIsReported) {
+  if (!TypeParam::kConfig.preempt_rt) return;
+  BasicRawSpinLock<TypeParam> raw;
+  BasicSpinLock<TypeParam> sleeping;
+  Findings findings;
+  {
+    Guard outer(raw);
+    Guard inner(sleeping);
+  }
+  ASSERT_EQ(findings.all(), std::vector{Finding::wrong_context}) << findings.text();
+  EXPECT_STREQ(findings[0].call, "lock");
+  {
+    const auto state = TypeParam::Port::irq_save();
+    sleeping.lock();
+    sleeping.unlock();
+    TypeParam::Port::irq_restore(state);
+  }
+  EXPECT_EQ(findings.size(), 2u) << findings.text();
+  {
+    Guard outer(raw, irq_save);
+    TryGuard inner(sleeping);  // does not sleep
+    EXPECT_TRUE(inner);
+  }
+  {
+    Guard outer(sleeping, irq_save);  // masks nothing
+    Guard inner(raw);
+  }
+  EXPECT_EQ(findings.size(), 2u) << findings.text();
+}
+
+TYPED_TEST(Kind11, ASecondThreadOfAUniprocessorConfigurationIsReported) {
+  BasicTrySpinLock<TypeParam> lock;
+  const auto use = [&lock] {
+    lock.lock();
+    lock.unlock();
+    if (TryGuard g(lock); !g) std::abort();
+  };
+  const auto in_a_thread = [&] {
+    Findings findings;
+    std::thread(use).join();
+    return findings.all();
+  };
+  use();
+  EXPECT_EQ(in_a_thread(), std::vector(TypeParam::kConfig.smp ? 0 : 2, Finding::second_thread));
+  // In a child there is another first one, and when that has ended the next.
+  const Outcome o = in_child([&] {
+    std::thread(use).join();
+    while (!HostedPort<configs::up_debug>::is_the_one_thread()) sched_yield();  // until it is gone
+    use();
+  });
+  EXPECT_TRUE(o.reports.empty()) << o.text();
+}
+
+// Also where lib/port does not ask.
+TYPED_TEST(Kind11, AThreadThatEndsInsideASectionIsReported) {
+  using Port = typename TypeParam::Port;
+  static BasicTrySpinLock<TypeParam> lock;
+  const std::vector<void (*)()> open_ends = {
+      []() NESTLOCK_NO_TSA { lock.lock(); },
+      [] { (void)Port::irq_save(); },
+      [] { Port::bh_disable(); },
+      [] { Port::migrate_disable(); },
+      [] {
+        lock.lock();
+        lock.unlock();
+        Port::irq_restore(Port::irq_save());
+      },
+  };
+  for (const auto end : open_ends) {
+    const Outcome o = in_child([end] {
+      hosted::process().thread_exit_hook = nullptr;
+      std::thread(end).join();
+    });
+    const bool open = end != open_ends.back();
+    ASSERT_EQ(o.reports.size(), open ? 1u : 0u) << o.text();
+    if (!open) continue;
+    EXPECT_EQ(o.reports[0].finding, Finding::left_open);
+    EXPECT_STREQ(o.reports[0].call, "thread");
+  }
 }
 
 // ---- the text -----------------------------------------------------------------------------------

@@ -118,8 +118,20 @@ static_assert(concepts_in_all(AllKernels{}));
 // All can be constant-initialised: no constructor runs at start-up.
 [[maybe_unused]] constinit BasicRawSpinLock<HostedKernel<configs::smp_debug>> a_constant;
 [[maybe_unused]] constinit BasicTrySpinLock<HostedKernel<configs::smp_rt_debug>> another;
-static_assert(std::is_trivially_destructible_v<decltype(a_constant)> &&
-              std::is_trivially_destructible_v<decltype(another)>);
+static_assert(!std::is_trivially_destructible_v<decltype(a_constant)> &&
+                  !std::is_trivially_destructible_v<decltype(another)>,
+              "it looks whether anybody holds it");
+static_assert(std::is_trivially_destructible_v<BasicRawSpinLock<HostedKernel<configs::up>>> &&
+              std::is_trivially_destructible_v<BasicSpinLock<HostedKernel<configs::smp_rt>>> &&
+              std::is_trivially_destructible_v<BasicTrySpinLock<HostedKernel<configs::smp>>>);
+// A constant expression may make one, and end its life.
+template <class L>
+constexpr bool lives_and_dies() {
+  [[maybe_unused]] const L lock;
+  return true;
+}
+static_assert(lives_and_dies<BasicTrySpinLock<HostedKernel<configs::smp_debug>>>() &&
+              lives_and_dies<BasicRawSpinLock<HostedKernel<configs::smp>>>());
 
 // ---- the standard's guards ----------------------------------------------------------------------
 

@@ -104,6 +104,7 @@ TYPED_TEST(PerCpuTest, L3_AnotherCpuHasItsOwnInstance) {
   auto c = caches.template lock_here<&C::lock>();
   const C* const mine = &*c;
   std::thread([&] {
+    const Findings second_thread;  // in debug, on one CPU
     auto theirs = caches.template try_lock_here<&C::lock>();
     EXPECT_EQ(static_cast<bool>(theirs), TypeParam::kConfig.smp);
     if (theirs) {
@@ -127,6 +128,7 @@ TYPED_TEST(PerCpuTest, AClaimedCpuIsNeeded) {
   using C = typename TestFixture::Cache;
   auto& caches = this->all;
   std::thread([&] {
+    const Findings second_thread;  // in debug, on one CPU
     const ThreadCounts before = counts();
     auto take = [&] { return static_cast<bool>(caches.template try_lock_claimed<&C::lock>()); };
     EXPECT_EQ(take(), !TypeParam::kConfig.smp) << "UP: the only CPU is everyone's";

@@ -302,6 +302,41 @@ mutant left_open_unseen $process 'PortProcessTest.DebugAHandlerThatReturns*' \
   'the interrupted code goes on with counts that are not its own' \
   "$signals" 's/    if constexpr (kBuiltConfig.debug) close_what_is_open(open_);\n//'
 
+# What is of the hosted port and a debug configuration shows in these two.
+kernels lock_debug_test.smp_debug 'HostedKernel<configs::up_debug>, HostedKernel<configs::smp_rt_debug>'
+
+mutant destroyed_unseen lock_debug_test.smp_debug 'Kind11*ALockThatIsDestroyed*' \
+  'debug: the memory of a held lock goes, and nobody is told' \
+  $checks 's/(owner_.load(kRelaxed) || kType == LockType::rw_spin)/kType == LockType::rw_spin/'
+
+mutant the_programs_end_is_reported lock_debug_test.smp_debug 'Kind11*OtherLocksMay*' \
+  'debug: a program that ends in a section is told that it destroyed the lock' \
+  $checks 's/ \&\& !K::Port::is_static(lock))/)/'
+
+mutant sleeps_where_nothing_may lock_debug_test.smp_debug 'Kind11*ASleepingLock*' \
+  'debug, RT: a lock that sleeps inside a raw section' \
+  $checks 's/ \&\& Word::kSleeps) may_sleep(lock, call, where);/) {}/'
+
+mutant second_thread_unseen lock_debug_test.smp_debug 'Kind11*ASecondThread*' \
+  'debug: two threads use the locks of one CPU' \
+  $port 's/  if (one == me) \[\[likely\]\]/  if (one == me || one)/'
+
+mutant threads_end_unseen lock_debug_test.smp_debug 'Kind11*AThreadThatEnds*' \
+  'debug: a thread ends with a lock held' \
+  $cpu 's/  if (auto hook = process().left_open_hook[^\n]*\n//'
+
+mutant left_for_deeper_unseen $process 'PortProcessTest.DebugAHandlerThatWasLeftForDeeper*' \
+  'debug: a handler is left by a jump to where calls go deeper than it was' \
+  $port 's/ || drop_level_left_for_deeper(here)//'
+
+mutant opened_mask_taken_for_left $process 'PortProcessTest.DebugAHandlerThatOpenedItsMask*' \
+  'debug: a handler that lets its own signal in is taken for one that was left' \
+  "$signals" 's/  return walk.passed \&\& !walk.found;/  return true;/'
+
+mutant left_handler_runs_on $process 'PortProcessTest.DebugAHandlerThatWasLeftForDeeper*' \
+  'unregister() waits for ever for a handler that was left by a jump' \
+  $port 's/  if (const auto hook = process().all_left_hook[^\n]*\n//'
+
 mutant handler_is_the_holder $process 'PortProcessTest.DebugAHandlerMayNot*' \
   'a handler releases what it interrupted' \
   $checks 's/    if (taken_in() != K::Port::context())/    if (false)/'

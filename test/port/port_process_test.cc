@@ -501,6 +501,55 @@ TEST_F(PortProcessTest, DebugAThreadThatEndsInsideASectionIsReported) {
   EXPECT_EQ(findings.all(), std::vector{Finding::left_open});
 }
 
+#if !NESTLOCK_WITH_TSAN
+// Kind 11: below where the handler was, addresses do not tell.
+[[gnu::noinline]] void lock_deeper(TrySpinLock& lock, unsigned bytes) {
+  auto* const room = static_cast<volatile char*>(__builtin_alloca(bytes));
+  room[0] = 1;
+  lock.lock();
+  lock.unlock();
+  room[1] = 1;
+}
+[[gnu::noinline]] void jump_out_of_the_handler_of(int signo) {
+  in_irq = in_nmi = jump_once;
+  if (!sigsetjmp(outside, 1)) arrive(signo);
+}
+TEST_F(PortProcessTest, DebugAHandlerThatWasLeftForDeeperCallsIsSeen) {
+  if (!kBuiltConfig.debug) return;
+  static TrySpinLock lock;
+  for (const unsigned deep : {1u << 8, 1u << 12, 1u << 16}) {
+    for (const int signo : {irq(0), nmi()}) {
+      Findings findings;
+      jump_out_of_the_handler_of(signo);
+      EXPECT_NE(hosted::context(), Context::task);
+      lock_deeper(lock, deep);
+      EXPECT_EQ(findings.all(), std::vector{Finding::holder_abandoned});
+      EXPECT_EQ(not_quiet(), "");
+      // What it left is over; it has not come back to say so.
+      signals::synchronize(signo);
+    }
+  }
+}
+TEST_F(PortProcessTest, DebugAHandlerThatOpenedItsMaskIsNotTakenForLeft) {
+  if (!kBuiltConfig.debug) return;
+  Findings findings;
+  static TrySpinLock lock;
+  in_irq = in_nmi = [](int signo, siginfo_t*, void*) {
+    real_mask(SIG_UNBLOCK, Mask{1} << (signo - 1));
+    // On RT a handler is refused.
+    if (lock.try_lock()) lock.unlock();
+    BuiltPort::check_abandoned();
+  };
+  arrive(irq(0));
+  arrive(nmi());
+  {
+    const IrqSection section;
+    arrive(irq(0));
+  }
+  EXPECT_EQ(findings.size(), 0u);
+}
+#endif
+
 TEST_F(PortProcessTest, DebugAHandlerMayNotReleaseWhatItInterrupted) {
   if (!kBuiltConfig.debug) return;
   Findings findings;

@@ -54,6 +54,11 @@ struct TryOnce {
   bool operator()(auto& word) const noexcept { return word.try_acquire(); }
 };
 
+// Whether a lock looks at its end if somebody holds it. A static object with a destructor is registered when
+// the program starts, so only debug's have one, and only where the port can tell.
+template <class K>
+concept WatchesItsEnd = K::kConfig.debug && StaticStoragePort<typename K::Port>;
+
 template <Kernel K, LockType kType, TryLockWord Word>
 class NESTLOCK_CAPABILITY("lock") LockCore {
   static_assert(linked_once<K>());
@@ -88,7 +93,14 @@ class NESTLOCK_CAPABILITY("lock") LockCore {
 
  protected:
   constexpr explicit LockCore(PlaceOf<K> born) noexcept : checks_(born) {}
-  ~LockCore() = default;
+  ~LockCore()
+    requires(!WatchesItsEnd<K>)
+  = default;
+  constexpr ~LockCore()
+    requires WatchesItsEnd<K>
+  {
+    if (!std::is_constant_evaluated()) checks_.before_destruction(this, word_);
+  }
 
   template <class Pinning>
   void lock_with(contexts::Call call, PlaceOf<K> where) noexcept NESTLOCK_NO_TSA {

@@ -72,7 +72,8 @@ class DebugChecks {
 
   template <class Word>
   void before_lock(const void* lock, const Word& word, contexts::Call call, Place where) noexcept {
-    common(lock, call, where);
+    if (common(lock, call, where) && Word::kSleeps) may_sleep(lock, call, where);
+    one_thread(lock, call, where);
     if (!word.held() || (!mine() && !held_by_the_interrupted(lock, word))) return changing(lock);
     const bool same = taken_in() == K::Port::context();
     tell(same ? Finding::recursion : Finding::never_returns, lock, name_of(call), where,
@@ -90,6 +91,7 @@ class DebugChecks {
   template <class Word>
   bool before_try(const void* lock, const Word& word, Place where) noexcept {
     if (!common(lock, contexts::Call::try_lock, where)) return false;
+    one_thread(lock, contexts::Call::try_lock, where);
     // Only debug builds can give this answer for a plain lock; it is reported, so that release builds,
     // which have no state to ask, do not surprise.
     if (!contexts::promised(kType) && !K::kConfig.smp && word.held() && mine() &&
@@ -127,6 +129,15 @@ class DebugChecks {
   void not_taken() noexcept { changed(); }
   void given_back() noexcept { changed(); }
 
+  // (A word may be shared by many locks, so it is not enough; but readers hold a lock that nobody owns.)
+  template <class Word>
+  void before_destruction(const void* lock, const Word& word) const noexcept {
+    if constexpr (StaticStoragePort<typename K::Port>)
+      if (magic_ == kMagic && word.held() &&
+          (owner_.load(kRelaxed) || kType == LockType::rw_spin) && !K::Port::is_static(lock))
+        tell(Finding::destroyed, lock, "destructor", {});
+  }
+
   // Whether the caller's task holds it, in this context or in one that it interrupted.
   template <class Word>
   bool knows_mine(const Word& word) const noexcept {
@@ -148,6 +159,22 @@ class DebugChecks {
     if (contexts::cell(kType, call, K::kConfig, K::Port::context()).allowed) return true;
     tell(Finding::wrong_context, lock, name_of(call), where);
     return false;
+  }
+
+  // PREEMPT_RT: in a raw spinlock's section, and with irqs off, nothing may sleep.
+  void may_sleep(const void* lock, contexts::Call call, Place where) const noexcept {
+    const char* why = nullptr;
+    if constexpr (PreemptCountPort<typename K::Port>)
+      if (K::Port::preempt_count()) why = "with preemption off (a raw spinlock's section?)";
+    if constexpr (IrqSwitchPort<typename K::Port>)
+      if (K::Port::irqs_disabled()) why = "with irqs off, where nothing may sleep";
+    if (why) tell(Finding::wrong_context, lock, name_of(call), where, false, why);
+  }
+
+  // (Who gives back what another thread took is told so already.)
+  void one_thread(const void* lock, contexts::Call call, Place where) const noexcept {
+    if constexpr (!K::kConfig.smp && OneThreadPort<typename K::Port>)
+      if (!K::Port::is_the_one_thread()) tell(Finding::second_thread, lock, name_of(call), where);
   }
 
   template <class Word>

@@ -90,6 +90,18 @@ inline void run_raised_softirqs() noexcept {
     process().replay_hook.load(std::memory_order_acquire)();
 }
 
+// One CPU: the first thread that asks, until it has ended; in a forked child whoever asks first there.
+inline bool is_the_one_thread() noexcept {
+  std::uint32_t one = process().one_thread.load(kRelaxed);
+  const std::uint32_t me = thread_id();
+  if (one == me) [[likely]]
+    return true;
+  const int saved = errno;
+  const bool ended = !one || (syscall(SYS_tgkill, getpid(), one, 0) == -1 && errno == ESRCH);
+  errno = saved;
+  return ended && process().one_thread.compare_exchange_strong(one, me, kRelaxed);
+}
+
 inline bool on_alternate_stack() noexcept {
   stack_t now;
   return sigaltstack(nullptr, &now) == 0 && (now.ss_flags & SS_ONSTACK);
@@ -99,6 +111,18 @@ inline bool on_alternate_stack() noexcept {
 // interrupted. A level records its frame and its stack's lowest address, if that is the alternate one;
 // a call or a signal at `here`, from outside what lies below that frame, cannot be the handler's. (At
 // a distance that no stack has it is one that the handler has switched to.)
+inline void drop_level() noexcept {
+  const std::uint32_t n = self().levels.load(kRelaxed) - 1;
+  Level& top = self().level[n];
+  top.frame.store(0, kRelaxed);
+  self().levels.store(n, kRelaxed);
+  self().context.store(top.context.load(kRelaxed), kRelaxed);
+  self().preempt.store(top.preempt.load(kRelaxed), kRelaxed);
+  self().bh.store(top.bh.load(kRelaxed), kRelaxed);
+  self().soft.store(top.soft.load(kRelaxed), kRelaxed);
+  if (n) return;
+  if (const auto hook = process().all_left_hook.load(std::memory_order_acquire)) hook();
+}
 inline bool drop_left_level(std::uintptr_t here) noexcept {
   constexpr std::uintptr_t kAStack = std::uintptr_t{64} << 20;
   const std::uint32_t n = self().levels.load(kRelaxed);
@@ -110,12 +134,7 @@ inline bool drop_left_level(std::uintptr_t here) noexcept {
   if (here < frame && here >= floor) return false;
   if (!floor && here - frame > kAStack) return false;
   if (!floor && on_alternate_stack()) return false;  // a probe: above, but elsewhere
-  top.frame.store(0, kRelaxed);
-  self().levels.store(n - 1, kRelaxed);
-  self().context.store(top.context.load(kRelaxed), kRelaxed);
-  self().preempt.store(top.preempt.load(kRelaxed), kRelaxed);
-  self().bh.store(top.bh.load(kRelaxed), kRelaxed);
-  self().soft.store(top.soft.load(kRelaxed), kRelaxed);
+  drop_level();
   return true;
 }
 // What came while the stale level masked it was held back, and no irq_restore() will look.
@@ -141,6 +160,7 @@ struct HostedPort : hosted::Parks {
   static IrqState irq_save() noexcept {
     const std::uint32_t masked = hosted::irq_save();
     if constexpr (!kC.debug) return masked;
+    watch_end();
     const std::uint32_t depth = hosted::self().depth.load(hosted::kRelaxed);
     hosted::self().depth.store(depth + 1, hosted::kRelaxed);
     return depth << 1 | masked;
@@ -176,17 +196,24 @@ struct HostedPort : hosted::Parks {
   static constexpr bool kTaskIsCpu = true;
 
   // ---- preemption, migration, bottom halves: counts ----
-  static void preempt_disable() noexcept { hosted::count_up(hosted::self().preempt); }
+  static void preempt_disable() noexcept {
+    watch_end();
+    hosted::count_up(hosted::self().preempt);
+  }
   static void preempt_enable() noexcept { leave(hosted::self().preempt, "preempt_enable"); }
   static std::uint32_t preempt_count() noexcept {
     return hosted::self().preempt.load(hosted::kRelaxed);
   }
-  static void migrate_disable() noexcept { hosted::count_up(hosted::self().migrate); }
+  static void migrate_disable() noexcept {
+    watch_end();
+    hosted::count_up(hosted::self().migrate);
+  }
   static void migrate_enable() noexcept { leave(hosted::self().migrate, "migrate_enable"); }
   static std::uint32_t migrate_count() noexcept {
     return hosted::self().migrate.load(hosted::kRelaxed);
   }
   static void bh_disable() noexcept {
+    watch_end();
     hosted::count_up(hosted::self().bh);
     hosted::tsan_bh_off();
   }
@@ -272,20 +299,55 @@ struct HostedPort : hosted::Parks {
     return false;
   }
 
+  // Debug: by lib/port, too, where the thread ends: says what it has not left, and leaves it.
+  static void close_at_threads_end() noexcept {
+    hosted::ThreadState& me = hosted::self();
+    const auto close = [](hosted::Word& count, const char* what) {
+      if (!count.load(hosted::kRelaxed)) return;
+      misuse(Finding::left_open, "thread", what);
+      count.store(0, hosted::kRelaxed);
+    };
+    close(me.preempt, "preemption (a spinning lock?)");
+    close(me.migrate, "migration (a sleeping lock?)");
+    close(me.bh, "bottom halves");
+    close(me.depth, "irq_save()");
+  }
+
+  // Debug: see StaticStoragePort and OneThreadPort.
+  static bool is_static(const void* p) noexcept { return hosted::is_static_here(p); }
+  static bool is_the_one_thread() noexcept { return hosted::is_the_one_thread(); }
+
   // Debug: whether a handler was left by a jump, so that the context word is stale; repairs it.
   // Each trampoline records its frame and the stack it runs on; a call that comes from outside
-  // what lies below that frame cannot be the handler's.
+  // what lies below that frame cannot be the handler's. One from there is looked at more closely.
   static void check_abandoned() noexcept {
     if (!hosted::self().levels.load(hosted::kRelaxed)) [[likely]]
       return;
     bool any = false;
     const auto here = reinterpret_cast<std::uintptr_t>(__builtin_frame_address(0));
-    for (; hosted::drop_left_level(here); any = true)
+    for (; hosted::drop_left_level(here) || drop_level_left_for_deeper(here); any = true)
       misuse(Finding::holder_abandoned, "check_abandoned");
     if (any) hosted::look_after_a_jump();
   }
 
  private:
+  static bool drop_level_left_for_deeper(std::uintptr_t here) noexcept {
+    const auto left = hosted::process().left_hook.load(std::memory_order_acquire);
+    if (!left || !hosted::self().levels.load(hosted::kRelaxed) || !left(here)) return false;
+    hosted::drop_level();
+    return true;
+  }
+
+  // Debug: a section was entered. Its thread will be asked at its end whether it has left all.
+  static void watch_end() noexcept {
+    if constexpr (!kC.debug) return;
+    if (hosted::self().watched.load(hosted::kRelaxed)) [[likely]]
+      return;
+    hosted::self().watched.store(1, hosted::kRelaxed);
+    hosted::process().left_open_hook.store(close_at_threads_end, std::memory_order_release);
+    hosted::internal::watch_exit();
+  }
+
   static void restore_checked(IrqState s) noexcept {
     const std::uint32_t depth = hosted::self().depth.load(hosted::kRelaxed);
     if (depth == 0 || s >> 1 != depth - 1) {
@@ -306,13 +368,14 @@ struct HostedPort : hosted::Parks {
     hosted::count_down(count);
   }
 
-  static void misuse(Finding f, const char* call) noexcept {
+  static void misuse(Finding f, const char* call, const char* detail = nullptr) noexcept {
     Report r;
     r.finding = f;
     r.config = kC;
     r.context = context();
     r.cpu = cpu_id();
     r.call = call;
+    r.detail = detail;
     report(r);
   }
 };
@@ -322,6 +385,8 @@ static_assert(SelfPort<HostedPort<configs::smp>> && ClaimingPort<HostedPort<conf
               TaskCpuPort<HostedPort<configs::smp>> && YieldingPort<HostedPort<configs::smp>> &&
               ParkingPort<HostedPort<configs::smp>> && AbandonmentPort<HostedPort<configs::smp>> &&
               ChangingPort<HostedPort<configs::smp>> &&
+              StaticStoragePort<HostedPort<configs::smp>> &&
+              OneThreadPort<HostedPort<configs::smp>> &&
               PreemptCountPort<HostedPort<configs::smp>> && ClockPort<HostedPort<configs::smp>> &&
               OwnerPort<HostedPort<configs::smp>>);
 

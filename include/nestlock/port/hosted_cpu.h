@@ -99,6 +99,7 @@ inline void on_thread_exit(void*) noexcept {
   const std::uint32_t passes = self().exits.load(kRelaxed) + 1;
   self().exits.store(passes, kRelaxed);
   if (passes < kExitPasses) watch_exit();
+  if (auto hook = process().left_open_hook.load(std::memory_order_acquire)) hook();
   std::uint64_t blocked = 0;
   if (auto hook = process().thread_exit_hook.load(std::memory_order_acquire)) blocked = hook();
   give_back_cpu();

@@ -51,10 +51,17 @@ struct Process {
   std::atomic<std::uint64_t (*)() noexcept> thread_exit_hook{nullptr};
   std::atomic<void (*)(std::uint64_t) noexcept> thread_over_hook{nullptr};
   std::atomic<void (*)() noexcept> forked_hook{nullptr};
+  // All of the thread's handlers were left.
+  std::atomic<void (*)() noexcept> all_left_hook{nullptr};
+  // Debug: whether the innermost handler was left by a jump, where addresses do not tell.
+  std::atomic<bool (*)(std::uintptr_t here) noexcept> left_hook{nullptr};
+  // Debug, set by whoever takes a lock: tells of the sections in which a thread ends, and closes them.
+  std::atomic<void (*)() noexcept> left_open_hook{nullptr};
   // The key of the threads' exit hook + 1. 0 = not made yet; kNoKey = gone with the library, or none
   // to be had.
   Word exit_key{0};
-  Word exiting{0};  // threads that are in the exit hook
+  Word exiting{0};     // threads that are in the exit hook
+  Word one_thread{0};  // debug, one CPU: the thread that uses the locks; 0 = none yet
   // Null: print_report().
   std::atomic<ReportSink> report_sink{nullptr};
   // lib/port: the copy of it that handles the process's signals.

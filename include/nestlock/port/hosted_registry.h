@@ -139,6 +139,27 @@ NESTLOCK_INTERNAL_HIDDEN inline bool in_this_object(const void* p) noexcept {
   return search(p).both;
 }
 
+// The linker's name for where the object that the caller is part of begins.
+extern "C" [[gnu::weak, gnu::visibility("hidden")]] const ElfW(Ehdr) nestlock_start_of_this_object
+    asm("__ehdr_start");
+
+// Whether p points at what lives as long as that object. Any context: asks nobody.
+NESTLOCK_INTERNAL_HIDDEN inline bool is_static_here(const void* p) noexcept {
+  const ElfW(Ehdr)* const start = &nestlock_start_of_this_object;
+  if (!start) return false;
+  const auto base = reinterpret_cast<std::uintptr_t>(start);
+  const auto* const header = reinterpret_cast<const ElfW(Phdr)*>(base + start->e_phoff);
+  std::uintptr_t first = ~std::uintptr_t{0};
+  for (unsigned i = 0; i < start->e_phnum; ++i)
+    if (header[i].p_type == PT_LOAD && header[i].p_vaddr < first) first = header[i].p_vaddr;
+  for (unsigned i = 0; i < start->e_phnum; ++i)
+    if (header[i].p_type == PT_LOAD &&
+        reinterpret_cast<std::uintptr_t>(p) - (base - first + header[i].p_vaddr) <
+            header[i].p_memsz)
+      return true;
+  return false;
+}
+
 // As a program ends whose libraries cannot be loaded.
 [[noreturn]] NESTLOCK_INTERNAL_HIDDEN inline void refuse_to_load(const char* who,
                                                                  const char* why) noexcept {
@@ -221,6 +242,9 @@ NESTLOCK_INTERNAL_HIDDEN inline void stay_loaded() noexcept {
   const ReportSink sink = process().report_sink.load(kRelaxed);
   if (sink && in_this_object(reinterpret_cast<const void*>(sink)))
     process().report_sink.store(nullptr, kRelaxed);
+  if (auto hook = process().left_open_hook.load(kRelaxed);
+      hook && in_this_object(reinterpret_cast<const void*>(hook)))
+    process().left_open_hook.compare_exchange_strong(hook, nullptr, kRelaxed);
 }
 
 }  // namespace nestlock::hosted

@@ -31,6 +31,7 @@ inline constexpr unsigned kMaxLevels = 4;
 struct Level {
   std::atomic<std::uintptr_t> frame;        // the handler's frame: a callee's lies below it
   std::atomic<std::uintptr_t> stack_floor;  // lowest address of the stack it runs on
+  std::atomic<const void*> code;            // debug: in the function whose frame it is
   Word context, soft, preempt, bh;          // to go back to
 };
 
@@ -56,6 +57,7 @@ struct ThreadState {
   Word levels;    // entries in use of level[]
   Word exits;     // passes of the thread-exit hook so far
   Word searches;  // for a CPU that were in vain
+  Word watched;   // debug: the thread's end is
   Word was_tid;   // in a forked child: the id of the thread that forked, in the parent
   std::atomic<std::uint64_t> added;    // signals that a hold-back really blocked, to be unblocked
   std::atomic<std::uint64_t> waiting;  // signals that wait_irq() blocked around its sleep

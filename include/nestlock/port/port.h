@@ -122,6 +122,19 @@ concept ChangingPort = Port<P> && requires(const void* lock) {
   { P::changed() } noexcept -> std::same_as<void>;
   { P::is_changing(lock) } noexcept -> std::same_as<bool>;
 };
+// Debug: whether a lock lives as long as the program or the library that it is part of. These may end with
+// it held, and that is no mistake; any other lock that is destroyed while it is held is reported. Else: locks
+// have a trivial destructor, and it is not looked for.
+template <class P>
+concept StaticStoragePort = Port<P> && requires(const void* lock) {
+  { P::is_static(lock) } noexcept -> std::same_as<bool>;
+};
+// Debug, one CPU: whether the caller is the one thread that may use the locks, as the first to do so is
+// until it ends. Else: it is not looked for.
+template <class P>
+concept OneThreadPort = Port<P> && requires {
+  { P::is_the_one_thread() } noexcept -> std::same_as<bool>;
+};
 // How often preemption is off, for the debug check that RT code may sleep. Else: it is not checked.
 template <class P>
 concept PreemptCountPort = Port<P> && requires {

@@ -64,6 +64,7 @@ enum class Finding : std::uint8_t {
   no_cpu,              // no virtual CPU left for this thread, and the call needs one
   second_thread,       // a uniprocessor configuration used by two threads
   left_open,           // a handler returned or a thread ended inside a section
+  destroyed,           // a lock was destroyed while somebody held it
   foreign_pointer,     // freed memory that is not this allocator's, or not aligned
   double_free,         // freed memory that is free
   wrong_order,         // pages freed with another order than they were allocated with
@@ -97,6 +98,7 @@ constexpr const char* name_of(Finding f) noexcept {
       "no virtual CPU left (raise NESTLOCK_MAX_CPUS)",
       "a uniprocessor configuration is used by a second thread",
       "a handler returned, or a thread ended, with a section open",
+      "a lock was destroyed while it was held",
       "not a pointer of this allocator",
       "freed twice",
       "freed with another order than it was allocated with",
