@@ -311,5 +311,23 @@ TEST(Explorer, AnUnpinnedTaskMayBeMoved) {
   }
 }
 
+// The end of a fibre's function would be the end of the program, with exit status 0: passed.
+TEST(ExplorerDeathTest, AFibreThatReturnsIsNamed) {
+  const auto returns = [] {
+    internal::Fibre mine, other;
+    other.start([](void*) {}, nullptr, "a short one");
+    internal::Fibre::switch_to(mine, other);
+  };
+  EXPECT_DEATH(returns(), "fibre.h:.*fibre 'a short one' has returned");
+  const auto chooses_who_has_ended = [] {
+    internal::SimMachine machine;
+    internal::SimMachine::current() = &machine;
+    for (const char* name : {"first", "second"})
+      machine.add(internal::SimLevel::task, 0, name, [] { step(); });
+    machine.run([](const auto&, const auto&) { return internal::SimMove{0, 0}; }, 100, 0);
+  };
+  EXPECT_DEATH(chooses_who_has_ended(), "fibre.h:.*fibre 'first' has returned");
+}
+
 }  // namespace
 }  // namespace nestlock::testing

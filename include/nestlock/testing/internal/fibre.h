@@ -5,6 +5,8 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <cstdio>
+#include <cstdlib>
 #include <memory>
 #include <vector>
 
@@ -20,9 +22,10 @@ class Fibre {
     if (stack_) spare().push_back(std::move(stack_));
   }
 
-  // Makes it a fibre that will call entry(argument), which must never return. May be called again
-  // for the same stack; what was on it is forgotten, not destroyed.
-  void start(void (*entry)(void*), void* argument) {
+  // Makes it a fibre that will call entry(argument), which must never return: that aborts the program,
+  // for what would come next is the end of the thread, with exit status 0. May be called again for the
+  // same stack; what was on it is forgotten, not destroyed. `name`, for that message, is not copied.
+  void start(void (*entry)(void*), void* argument, const char* name) {
     if (!stack_ && !spare().empty()) {
       stack_ = std::move(spare().back());
       spare().pop_back();
@@ -32,7 +35,7 @@ class Fibre {
     context_.uc_stack.ss_sp = stack_.get();
     context_.uc_stack.ss_size = kStackSize;
     context_.uc_link = nullptr;
-    entry_ = entry, argument_ = argument;
+    entry_ = entry, argument_ = argument, name_ = name;
     // makecontext() passes ints: the pointer goes in two halves.
     const auto self = reinterpret_cast<std::uintptr_t>(this);
     makecontext(&context_, reinterpret_cast<void (*)()>(&run), 2, static_cast<unsigned>(self),
@@ -60,12 +63,17 @@ class Fibre {
     // is enough.
     fibre->context_.uc_stack = {};
     fibre->entry_(fibre->argument_);
+    std::fprintf(stderr,
+                 "%s:%d: the function of fibre '%s' has returned: it has nowhere to go on\n",
+                 __FILE__, __LINE__, fibre->name_);
+    std::abort();
   }
 
   ucontext_t context_{};
   Stack stack_;
   void (*entry_)(void*) = nullptr;
   void* argument_ = nullptr;
+  const char* name_ = "";
 };
 
 }  // namespace nestlock::testing::internal

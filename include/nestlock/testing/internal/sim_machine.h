@@ -109,7 +109,8 @@ class SimMachine {
     for (const SimFibre& f : fibres_)
       if (f.level == SimLevel::task) tasks_on_[f.cpu] += 1;
     for (SimFibre& f : fibres_) {
-      f.fibre.start([](void* fibre) { current()->live(*static_cast<SimFibre*>(fibre)); }, &f);
+      f.fibre.start([](void* fibre) { current()->live(*static_cast<SimFibre*>(fibre)); }, &f,
+                    f.name.c_str());
       running_ = &f;
       booting_ = true;
       Fibre::switch_to(main_, f.fibre);
