@@ -476,8 +476,8 @@ mutant resilient_leaver_abandons $resilients Resilient.AbbaIsFoundByOneOfTheTwo 
   'who gave the lock back and ended has abandoned nothing' \
   $resilient 's/ \&\&\n *owner_.load(std::memory_order_acquire) == owner;/;/'
 
-mutant resilient_entry_stays $resilients Resilient.NoDeadlockIsFoundWhereThereIsNone \
-  'an entry of a lock that was given back is one that others wait for in vain' \
+mutant resilient_entry_stays explore_resilient_test.smp Resilient.WhatWasGivenBackIsNoPartOfACycle \
+  'the entry of a lock that was given back is seen again while the next is made' \
   $held_here 's/    held_\[n - 1\].store(nullptr, kRelaxed);\n    std::atomic/    std::atomic/'
 
 # ---- PiMutex ------------------------------------------------------------------------------------

@@ -19,7 +19,8 @@
 //     moment at which the answer is another;
 //   - held by a CPU that waits for a lock that the caller's CPU holds (ABBA): at the next look, if both
 //     are ResilientSpinLocks of one kernel. Both may be told. A cycle of more CPUs ends by time, and so
-//     does one by a lock beyond the 13th that a CPU holds at once, or by a thread without a virtual CPU;
+//     does one by a lock beyond the 13th that a CPU holds at once, by a thread without a virtual CPU, or
+//     by a lock that what the waiter interrupted was just taking or giving back;
 //   - the thread that holds it is gone (hosted): when a wait is over, and whenever it has napped.
 //
 // Neither answer is ever given falsely, with these exceptions: to a thread that was given the id of the
