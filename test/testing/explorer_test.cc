@@ -311,6 +311,20 @@ TEST(Explorer, AnUnpinnedTaskMayBeMoved) {
   }
 }
 
+// What an execution leaves behind changes the next one: the schedule asks for what cannot be done.
+TEST(Explorer, FindsASetUpThatDoesNotDoTheSame) {
+  unsigned executions = 0;
+  const auto r = explore([&executions](Sim& sim) {
+    const unsigned steps = executions++ == 0 ? 3 : 1;
+    for (unsigned cpu : {0u, 1u})
+      sim.task(cpu, [steps] {
+        auto* const m = internal::SimMachine::current();
+        for (unsigned i = 0; i < steps; ++i) m->write(m, {}, "store");
+      });
+  });
+  EXPECT_EQ(r.failure, "the set-up does not do the same each time") << r.text();
+}
+
 // The end of a fibre's function would be the end of the program, with exit status 0: passed.
 TEST(ExplorerDeathTest, AFibreThatReturnsIsNamed) {
   const auto returns = [] {

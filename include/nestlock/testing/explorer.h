@@ -227,10 +227,7 @@ class Explorer {
     }
     return text;
   }
-  static std::string base_of(const char* path) {
-    const std::string s = path;
-    return s.substr(s.rfind('/') + 1);
-  }
+  static std::string base_of(const std::string& path) { return path.substr(path.rfind('/') + 1); }
 
   // ---- depth first ----
 
@@ -255,7 +252,8 @@ class Explorer {
           path_.push_back(std::move(node));
         }
         Node& node = path_[depth++];
-        if (node.moves != moves) result_.failure = "the set-up does not do the same each time";
+        if (node.moves != moves)
+          return result_.failure = "the set-up does not do the same each time", Machine::kStop;
         node.step = m.fibres()[node.chosen.fibre].next;
         return node.chosen;
       });
