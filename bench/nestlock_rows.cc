@@ -99,6 +99,12 @@ struct Rows {
     add_lock<BasicTrySpinLock<K>>("TrySpinLock lock");
     add_try<BasicTrySpinLock<K>>("TrySpinLock try_lock");
     add_try<BasicSharedTrySpinLock<K, ClassOfLocks<K>>>("SharedTrySpinLock try_lock");
+    add_try<BasicResilientSpinLock<K>>("ResilientSpinLock try_lock");
+    add_pair(name("ResilientSpinLock lock"), [] {
+      if (!the<BasicResilientSpinLock<K>>.lock.lock(Spins{1000})) refused();
+      section();
+      the<BasicResilientSpinLock<K>>.lock.unlock();
+    });
     add_local();
   }
 };

@@ -34,14 +34,16 @@ struct Owning : Base {
     return gone >> (id - 1 - execution * 4) & 1;
   }
 
+  // Each CPU waits once, for a lock of another: with that it begins anew.
   template <class Lock>
   static void boot(Sim& sim, unsigned cpus) {
     gone = 0, execution = (execution + 1) % 500'000;
-    for (unsigned cpu = 0; cpu < cpus; ++cpu)
-      sim.as_on(cpu, []() NESTLOCK_NO_TSA {
-        Lock lock;
-        if (lock.try_lock()) lock.unlock();
-      });
+    for (unsigned cpu = 0; cpu < cpus; ++cpu) {
+      Lock lock;
+      sim.as_on((cpu + 1) % cpus, [&]() NESTLOCK_NO_TSA { sim.check(!!lock.try_lock(), "free"); });
+      sim.as_on(cpu, [&]() NESTLOCK_NO_TSA { (void)lock.lock(Spins{0}); });
+      sim.as_on((cpu + 1) % cpus, [&]() NESTLOCK_NO_TSA { lock.unlock(); });
+    }
   }
 };
 
@@ -75,13 +77,14 @@ struct Scene {
     look_for_cycles();
     const LockResult r = lock[i].lock(spins);
     look_for_cycles();
-    wants[cpu] = waited_for;
+    wants[cpu] = r ? -1 : waited_for;
     if (r) {
       if (crossed[cpu]) sim.count("the other gave way");
       in[i].enter();
       section();
       in[i].leave();
       lock[i].unlock();
+      wants[cpu] = waited_for;
     } else if (r.why() == Refusal::deadlock) {
       const bool mine = lock[i].held_by_caller();
       sim.check(mine || crossed[cpu], "told of a deadlock that is none");
@@ -128,7 +131,7 @@ struct Scene {
   Sim& sim;
   L lock[3];
   Exclusive in[3];
-  bool crossed[kCpus] = {}, late = false;
+  bool crossed[kCpus] = {};
   int wants[kCpus] = {-1, -1, -1};
 };
 
@@ -208,49 +211,33 @@ TEST(Resilient, WhoWaitCrosswiseAreToldAndTheOtherGoesOn) {
   two_cross<configs::smp_debug>({.interruptions = 2});
 }
 
-// The lock that the other waits for is held by what the nmi interrupted. If it was just being taken or
-// given back nobody sees the cycle, and a limit ends it.
-template <class L>
-void nmi_on_holder(Sim& sim, Scene<L>& s, Spins spins, bool in_section) {
-  sim.task(0, [&s, spins] {
-    s.with(0, 0, spins, [&s] {
-      s.late = true;
-      step();
-      s.late = false;
-    });
-  });
-  sim.nmi(0, [&s, &sim, spins, in_section] {
-    if (!in_section || s.late) sim.count(name_of(s.with(0, 1, spins)));
-  });
-  sim.task(1, [&s, spins] { s.with(1, 1, spins, [&s, spins] { s.with(1, 0, spins); }); });
-}
-
+// The lock that the other waits for is held by what the nmi interrupted, or was just being taken or
+// given back.
 TEST(Resilient, AnNmiThatWaitsOnTopOfAHolderIsPartOfACycle) {
-  search<Waiting<configs::smp>>("ABBA: an nmi in a section, another CPU",
-                                [](Sim& sim, auto& s) { nmi_on_holder(sim, s, kLong, true); },
-                                {.interruptions = 2}, {"told of a cycle", "acquired", "deadlock"});
-  search<Limited>("ABBA: an nmi anywhere, another CPU, limits",
-                  [](Sim& sim, auto& s) { nmi_on_holder(sim, s, Spins{2}, false); },
-                  {.interruptions = 2}, {"told of a cycle", "acquired", "deadlock", "timeout"});
-}
-
-// The nmi comes upon the taking of a lock; what the other waits for was given back before.
-TEST(Resilient, WhatWasGivenBackIsNoPartOfACycle) {
   search<Waiting<configs::smp>>(
-      "no cycle: an nmi on a former holder, another CPU",
+      "ABBA: an nmi on a holder, another CPU",
       [](Sim& sim, auto& s) {
-        sim.task(0, [&s] {
-          s.with(0, 0, kLong);
-          s.late = true;
-          s.with(0, 2, kLong);
-          s.late = false;
-        });
-        sim.nmi(0, [&s, &sim] {
-          if (s.late) sim.count(name_of(s.with(0, 1, Spins{0})));
-        });
+        sim.task(0, [&s] { s.with(0, 0, kLong); });
+        sim.nmi(0, [&s, &sim] { sim.count(name_of(s.with(0, 1, kLong))); });
         sim.task(1, [&s] { s.with(1, 1, kLong, [&s] { s.with(1, 0, kLong); }); });
       },
-      {.random = 20'000}, {"acquired", "timeout"});
+      {.interruptions = 3}, {"told of a cycle", "acquired", "deadlock"});
+}
+
+// What the nmi has it gives back though the waiter that it interrupted goes on waiting; and that one
+// found, while a third CPU had it, that who waits for it has what it wants.
+TEST(Resilient, WhatIsHeldOnTopOfAWaiterIsNoPartOfACycle) {
+  search<Waiting<configs::smp>>("no cycle: an nmi on a waiter, 2 other CPUs",
+                                [](Sim& sim, auto& s) {
+                                  sim.task(0, [&s] { s.with(0, 1, kLong); });
+                                  sim.nmi(0, [&s] { s.with(0, 2, kLong); });
+                                  sim.task(1, [&s, &sim] {
+                                    s.with(1, 1, kLong,
+                                           [&s, &sim] { sim.count(name_of(s.with(1, 2, kLong))); });
+                                  });
+                                  sim.task(2, [&s] { s.with(2, 2, kLong); });
+                                },
+                                {.random = 20'000}, {"acquired"});
 }
 
 // Both in one order, and an nmi that wants either: a deadlock is only what it interrupted.

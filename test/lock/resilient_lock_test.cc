@@ -198,9 +198,8 @@ TEST_F(Resilient, NoDeadlockIsFoundWhereThereIsNone) {
   EXPECT_EQ(sum, kThreads * kRounds);
 }
 
-// More locks at once than a CPU's table has entries, in each order: what is left is empty, for the
-// next ABBA is found.
-TEST_F(Resilient, MoreLocksThanEntries) {
+// Many locks at once, given back in each order; and the next ABBA is found.
+TEST_F(Resilient, ManyLocksInEachOrder) {
   Lock lock[20];
   for (unsigned step : {1u, 3u, 7u, 19u}) {
     for (Lock& l : lock) ASSERT_TRUE(l.try_lock());

@@ -21,7 +21,7 @@ words=include/nestlock/lock/words.h
 fifo=include/nestlock/lock/fifo_word.h
 park=include/nestlock/lock/park_word.h
 resilient=include/nestlock/lock/resilient_word.h
-held_here=include/nestlock/lock/held_here.h
+waits_here=include/nestlock/lock/waits_here.h
 sleep=include/nestlock/lock/sleep_word.h
 core=include/nestlock/lock/core.h
 guard=include/nestlock/lock/guard.h
@@ -476,9 +476,20 @@ mutant resilient_leaver_abandons $resilients Resilient.AbbaIsFoundByOneOfTheTwo 
   'who gave the lock back and ended has abandoned nothing' \
   $resilient 's/ \&\&\n *owner_.load(std::memory_order_acquire) == owner;/;/'
 
-mutant resilient_entry_stays explore_resilient_test.smp Resilient.WhatWasGivenBackIsNoPartOfACycle \
-  'the entry of a lock that was given back is seen again while the next is made' \
-  $held_here 's/    held_\[n - 1\].store(nullptr, kRelaxed);\n    std::atomic/    std::atomic/'
+explored=explore_resilient_test.smp
+
+mutant resilient_above_uncounted $explored Resilient.WhatIsHeldOnTopOfAWaiterIsNoPartOfACycle \
+  'what an interrupt has on top of a waiter it gives back' \
+  $resilient 's/if (here \&\& here->any()) \[\[unlikely\]\]/if (false)/'
+
+mutant resilient_turn_unlooked $explored Resilient.* \
+  'what was so in one turn of a waiter need not be so in the next' \
+  $waits_here 's/ \&\& at_.turn_.load(kAcquire) == turn_;/;/' \
+  $waits_here 's/    turn_.fetch_add(1, kBoth);  \/\/ a handler[^\n]*\n//'
+
+mutant resilient_nobody_found $explored Resilient.WhoWaitCrosswiseAreToldAndTheOtherGoesOn \
+  'ABBA: who does not say whom it waits for is not told either' \
+  $waits_here 's/here_->found_.store(name, kRelease);/(void)name;/'
 
 # ---- PiMutex ------------------------------------------------------------------------------------
 

@@ -16,11 +16,10 @@
 //
 // What is found, and how soon:
 //   - held by the caller's context, or one that it interrupted (AA): at once, by the word alone, with no
-//     moment at which the answer is another;
-//   - held by a CPU that waits for a lock that the caller's CPU holds (ABBA): at the next look, if both
-//     are ResilientSpinLocks of one kernel. Both may be told. A cycle of more CPUs ends by time, and so
-//     does one by a lock beyond the 13th that a CPU holds at once, by a thread without a virtual CPU, or
-//     by a lock that what the waiter interrupted was just taking or giving back;
+//     moment at which the answer is another; within 100 instructions, in debug some 400 with its checks;
+//   - held by a CPU that waits for a lock that the caller's CPU holds (ABBA), whatever was interrupted:
+//     when both have looked again, if both are ResilientSpinLocks of one kernel. Both may be told. A
+//     cycle of more CPUs ends by time, and so does one by a thread without a virtual CPU;
 //   - the thread that holds it is gone (hosted): when a wait is over, and whenever it has napped.
 //
 // Neither answer is ever given falsely, with these exceptions: to a thread that was given the id of the
@@ -83,7 +82,8 @@ class NESTLOCK_CAPABILITY("ResilientSpinLock") BasicResilientSpinLock
   // held_by_other. Never waits. (It does not ask whether the owner lives; lock(Spins{0}) does.)
   // One locked instruction on SMP, none on UP.
   LockResult try_lock(Place where = Place::here()) noexcept NESTLOCK_NO_TSA {
-    if (this->try_with(where)) return LockResult(Refusal::none);
+    if (this->try_with(where)) [[likely]]
+      return LockResult(Refusal::none);
     return LockResult(held_by_caller() ? Refusal::held_by_me : Refusal::held_by_other);
   }
 

@@ -6,21 +6,21 @@
 // and the store that gives it back says that it is nobody's.
 //
 //     bits 0..21   0 free; else the owner: its task (OwnerPort: on hosted the thread id), or CPU + 1
-//     bits 22..31  the owner's CPU + 1, to find its HeldHere; 0: it has none
+//     bits 22..31  the owner's CPU + 1, to find its WaitsHere; 0: it has none
 //
 // Waiters write nothing into it: they look, and on a port with parking nap in between (a nap ends by
 // itself). So who gives up leaves no trace, nobody has to be served or woken, and there is no order
 // among waiters and no bound on being passed but the time each of them has.
 //
-// Cost uncontended: one locked instruction, a release store, and five plain stores to a line of the
-// CPU's own (HeldHere).
+// Cost uncontended: one locked instruction, a release store, and a look whether somebody of this CPU
+// waits (WaitsHere).
 #pragma once
 
 #include <atomic>
 #include <cstdint>
 
-#include "nestlock/lock/held_here.h"
 #include "nestlock/lock/patience.h"
+#include "nestlock/lock/waits_here.h"
 #include "nestlock/lock/words.h"
 
 namespace nestlock {
@@ -47,28 +47,31 @@ namespace internal {
 template <Kernel K>
 class OwnerWord {
   using Port = typename K::Port;
-  using Here = HeldHere<K>;
+  using Here = WaitsHere<K>;
   static constexpr unsigned kIdBits = 22;
   static constexpr std::uint32_t kId = (1u << kIdBits) - 1;
 
  public:
   static constexpr bool kSleeps = false;
 
-  // Fails only if the lock is held; writes nothing then. Strong: no refusal by chance.
+  // Fails only if the lock is held; writes nothing into it then. Strong: no refusal by chance.
   bool try_acquire() noexcept {
-    if (owner_.load(kRelaxed) != 0) return false;
-    const std::uint32_t me = self();
-    std::uint32_t free = 0;
-    // acquire: pairs with release(); the section sees all that the last holder did.
-    if (!owner_.compare_exchange_strong(free, me, std::memory_order_acquire, kRelaxed))
+    if (owner_.load(kRelaxed) != 0) [[unlikely]]
       return false;
-    if (Here* const here = held_by(me)) here->took(this, me & kId);
-    return true;
+    const std::uint32_t me = self();
+    Here* const here = here_of(me);
+    if (here && here->any()) [[unlikely]]
+      return take_above(*here, me);
+    return take(me);
   }
 
   void release() noexcept {
-    if (Here* const here = held_by(owner_.load(kRelaxed))) here->gives_back(this);
+    const unsigned cpu = claimed_cpu<Port>();
+    Here* const here = cpu < kTables ? &here_[cpu] : nullptr;
+    const bool above = here && here->any();
     owner_.store(0, std::memory_order_release);
+    if (above) [[unlikely]]
+      here->goes_above();
   }
 
   bool held() const noexcept { return owner_.load(kRelaxed) != 0; }
@@ -109,22 +112,49 @@ class OwnerWord {
     else
       return false;
   }
-  static Here* held_by(std::uint32_t owner) noexcept {
+  static Here* here_of(std::uint32_t owner) noexcept {
     const std::uint32_t cpu = owner >> kIdBits;
     return cpu ? &here_[cpu - 1] : nullptr;
   }
 
+  bool take(std::uint32_t me) noexcept {
+    std::uint32_t free = 0;
+    // acquire: pairs with release(); the section sees all that the last holder did. release: who finds
+    // the word to be this CPU's finds also what comes_above() said.
+    return owner_.compare_exchange_strong(free, me, std::memory_order_acq_rel, kRelaxed);
+  }
+  [[gnu::noinline]] bool take_above(Here& here, std::uint32_t me) noexcept {
+    here.comes_above();
+    if (take(me)) return true;
+    here.goes_above();
+    return false;
+  }
+
   template <class Timeout>
   [[gnu::noinline]] Refusal wait(Timeout timeout) noexcept {
-    Patience<K> patience(timeout);
     const std::uint32_t me = self();
-    Here* const here = held_by(me);
-    const typename Here::Waits waits(here, me & kId, this);
+    Here* const here = here_of(me);
+    const bool above = here && here->any();  // of another waiter
+    if (above) here->comes_above();
+    const Refusal why = wait_as(me, here, timeout);
+    if (above && why != Refusal::none) here->goes_above();
+    return why;
+  }
+
+  template <class Timeout>
+  Refusal wait_as(std::uint32_t me, Here* here, Timeout timeout) noexcept {
+    Patience<K> patience(timeout);
+    const typename Here::Waiter waiter(here, me & kId);
     for (;;) {
       const std::uint32_t owner = owner_.load(kRelaxed);
-      if (owner == 0 && try_acquire()) return Refusal::none;
-      const Here* const there = held_by(owner);
-      if (here && there && here != there && here->crosses(*there, this)) return Refusal::deadlock;
+      if (owner == 0 && take(me)) return Refusal::none;
+      const Here* const there = here_of(owner);
+      if (here && there && here != there) {
+        const typename Here::Look look(*there);
+        if (owner_.load(std::memory_order_acquire) == owner && look.valid() &&
+            waiter.crosses(look, (owner >> kIdBits) - 1, (me >> kIdBits) - 1))
+          return Refusal::deadlock;
+      }
       if (patience.over()) return abandoned_by(owner) ? Refusal::abandoned : Refusal::timeout;
       if (patience.turn(this) && abandoned_by(owner)) return Refusal::abandoned;
     }
