@@ -9,9 +9,9 @@ Steps, all by default:
   headers   every public header, by itself and all together, in each configuration: clang's warnings
             and its thread-safety analysis are errors
   tidy      clang-tidy on lib/ and on all headers
-  clang     the library and the tests built by clang in two configurations: warnings as errors,
-            thread-safety analysis (the library), and each file including only what its target
-            depends on (layering_check)
+  clang     the tests built by clang in one configuration, the library in another, too: warnings as
+            errors, thread-safety analysis (the library), and each file including only what its
+            target depends on (layering_check)
   rules     what no tool knows: where configuration may be read, which floor includes which, ...
 END
 }
@@ -94,12 +94,14 @@ tidy_all() {
 lint_clang() {
   . "$driver/cmd_setup.sh"
   prepare
-  step "clang builds the tests" clang_builds
+  # The configuration that the tests which hold all kernels are built in; and one of the other kind.
+  step "clang builds the tests" clang_builds --build_tag_filters=cfg_smp_debug //test/...
+  step "clang builds the library, up" clang_builds //:nestlock.up //:c.up
 }
 clang_builds() {
   # What clang says is the same without the optimiser, which takes half of the time.
-  run_bazel build --config=clang --config=werror --per_file_copt=.*@-O0 --keep_going --build_tag_filters=cfg_up,cfg_smp_debug \
-    //test/... >"$state/lint/clang.log" 2>&1 ||
+  run_bazel build --config=clang --config=werror --per_file_copt=.*@-O0 --keep_going "$@" \
+    >"$state/lint/clang.log" 2>&1 ||
     grep -vE '^(INFO|Loading|Analyzing|Target|  /|  exec|    |  \(cd )' "$state/lint/clang.log"
 }
 

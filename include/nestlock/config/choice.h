@@ -35,6 +35,13 @@
     (NESTLOCK_DEBUG != 0 && NESTLOCK_DEBUG != 1)
 #error "Nestlock: NESTLOCK_SMP, NESTLOCK_PREEMPT_RT and NESTLOCK_DEBUG are 0 or 1."
 #endif
+// What this repository's Bazel targets hand on beside the flags.
+#if (defined(NESTLOCK_TARGET_SMP_0) && defined(NESTLOCK_TARGET_SMP_1)) || \
+    (defined(NESTLOCK_TARGET_RT_0) && defined(NESTLOCK_TARGET_RT_1)) ||   \
+    (defined(NESTLOCK_TARGET_DEBUG_0) && defined(NESTLOCK_TARGET_DEBUG_1))
+#error \
+    "Nestlock: this target depends on two configurations: let all that it depends on take the same one of @nestlock//:nestlock.<name>."
+#endif
 // The flags' name, so that a linker error can show it (see NESTLOCK_LINK_STAMP).
 #define NESTLOCK_INTERNAL_NAME_000 up
 #define NESTLOCK_INTERNAL_NAME_001 up_debug
