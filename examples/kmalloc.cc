@@ -9,7 +9,7 @@
 //   60 bytes asked for: an object of 64; grown to 200: an object of 208, contents kept
 //   irq handler, kmalloc(gfp::atomic): served
 //   nmi handler, kmalloc_nolock(): served
-//   nmi handler, 9000 bytes: null, because of: size
+//   nmi handler, 20000 bytes: null, because of: size
 //   cache: zeroed, aligned to 64
 //   every 2nd made to fail: 5 of 10 null
 //   freed twice: the first time taken, the second time refused; 1 report
@@ -38,7 +38,7 @@ void on_irq(int, siginfo_t*, void*) { from_irq = slab.kmalloc(64, gfp::atomic); 
 // kmalloc(). It uses the *_nolock calls: each lock is tried once, and null means "do without".
 void on_nmi(int, siginfo_t*, void*) {
   from_nmi = slab.kmalloc_nolock(64, gfp::none);
-  too_large = slab.kmalloc_nolock(9000, gfp::none, nestlock::kAnyNode, &why_too_large);
+  too_large = slab.kmalloc_nolock(20000, gfp::none, nestlock::kAnyNode, &why_too_large);
 }
 
 int main() {
@@ -59,7 +59,7 @@ int main() {
   std::printf("irq handler, kmalloc(gfp::atomic): %s\n", from_irq ? "served" : "null");
   raise(SIGUSR2);
   std::printf("nmi handler, kmalloc_nolock(): %s\n", from_nmi ? "served" : "null");
-  std::printf("nmi handler, 9000 bytes: %s, because of: %s\n", too_large ? "served" : "null",
+  std::printf("nmi handler, 20000 bytes: %s, because of: %s\n", too_large ? "served" : "null",
               name_of(why_too_large));
   slab.kfree(from_irq);
   slab.kfree_nolock(from_nmi);  // either call frees either kind; this one works anywhere
