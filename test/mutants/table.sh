@@ -910,7 +910,7 @@ mutant threads_leave_their_sheaves malloc_threads_test.smp_debug 'MallocThreads.
   'what an ended thread had in store is nobody'"'"'s any more' \
   include/nestlock/slab/cache_setup_inl.h 's/    if (!s) continue;\n    if (s->size \&\& n.nr_full/    if (!s || s->size) continue;\n    if (s->size \&\& n.nr_full/'
 
-mutant malloc_waits_in_a_handler malloc_sweep_test.smp MallocSweep.EveryInstruction \
+mutant malloc_waits_in_a_handler malloc_sweep_test.smp MallocSweep.AForkInAHandler \
   'a handler waits for the lock that the code it interrupted holds' \
   lib/malloc/heap.cc 's/  return Port::irqs_disabled();/  return false;/'
 
