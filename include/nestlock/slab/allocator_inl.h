@@ -256,6 +256,7 @@ bool BasicSlabAllocator<K, L, C>::destroy(Cache* cache) noexcept {
   // Nobody else uses it: other CPUs' sheaves are ours to empty.
   for (unsigned i = 0; i < decltype(cache->cpu_)::size(); ++i) {
     auto& c = cache->cpu_.on(i);
+    if (!c.main) continue;
     const typename Cache::MainOut out(c);
     for (internal::Sheaf* s : {c.main, c.spare}) {
       if (!s || s == &internal::no_sheaf) continue;

@@ -100,8 +100,10 @@ class BasicKmemCache {
     // statistics without it.
     Atomic<void**> top{nullptr}, bottom{nullptr};
     void** limit = nullptr;
-    Sheaf* main = &internal::no_sheaf;  // never null; its `size` is out of date but in MainOut
-    Sheaf* spare = nullptr;             // full, empty or between
+    // Its `size` is out of date but in MainOut. Null: nobody was ever here. (Not the address of a sheaf from
+    // the beginning: in a library each would be a relocation, and touch its page when a program starts.)
+    Sheaf* main = nullptr;
+    Sheaf* spare = nullptr;  // full, empty or between
     // Objects popped; and how many more came into main, and were popped, than were pushed. So the fast
     // path of a free counts nothing, and frees() says how many there were.
     Atomic<std::uintptr_t> allocs{0}, moved{0};
@@ -120,6 +122,7 @@ class BasicKmemCache {
    public:
     explicit MainOut(CpuSheaves& c) noexcept
         : c_(c), before_(c.allocs.load(internal::kRelaxed) + c.in_main()) {
+      if (!c.main) c.main = &internal::no_sheaf;
       if (c.main != &internal::no_sheaf) c.main->size = static_cast<std::uint32_t>(c.in_main());
     }
     ~MainOut() {

@@ -45,6 +45,7 @@ template <Kernel K, LockPolicy L>
   void* o = nullptr;
   if (attention_.load(internal::kRelaxed) || !L::may_try() || !pop_here(o)) [[unlikely]]
     return nullptr;
+  if (!o) __builtin_unreachable();  // so that no caller tests it once more
   return given(o);
 }
 
@@ -278,7 +279,7 @@ bool BasicKmemCache<K, L>::holds(const CpuSheaves& c, const void* object) const 
       if (s.object()[i - 1] == object) return true;
     return false;
   };
-  return has(*c.main, c.in_main()) || (c.spare && has(*c.spare, c.spare->size));
+  return (c.main && has(*c.main, c.in_main())) || (c.spare && has(*c.spare, c.spare->size));
 }
 
 // False also where the sheaves are busy: a look that has to wait is not worth it.

@@ -136,6 +136,7 @@ void BasicKmemCache<K, L>::shrink() noexcept {
 
 template <Kernel K, LockPolicy L>
 bool BasicKmemCache<K, L>::interrupted() const noexcept {
+  if (!pages_) return false;  // its set_up() was
   const unsigned cpu = internal::claimed_cpu<typename K::Port>();
   if (cpu < decltype(cpu_)::size() && cpu_.on(cpu).lock.is_locked()) return true;
   for (unsigned i = 0; i < pages_->nodes(); ++i)
@@ -191,6 +192,7 @@ bool BasicKmemCache<K, L>::consistent(std::uintptr_t* objects_out) noexcept {
     return true;
   };
   for (unsigned i = 0; i < decltype(cpu_)::size(); ++i) {
+    if (!cpu_.on(i).main) continue;
     const MainOut out(cpu_.on(i));
     Sheaf* const m = cpu_.on(i).main;
     Sheaf* const s = cpu_.on(i).spare;

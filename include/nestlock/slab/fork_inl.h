@@ -62,6 +62,7 @@ template <Kernel K, LockPolicy L>
 void BasicKmemCache<K, L>::take_back(unsigned cpu) noexcept {
   abandon_if_held(cpu);
   CpuSheaves& c = cpu_.on(cpu);
+  if (!c.main) return;
   Sheaf* theirs[2] = {nullptr, nullptr};
   {
     const MainOut out(c);
