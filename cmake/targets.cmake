@@ -91,7 +91,8 @@ if("smp" IN_LIST nestlock_configs AND NESTLOCK_PORT STREQUAL "hosted")
   set(nestlock_exports "${PROJECT_SOURCE_DIR}/lib/malloc/standard/exports.map")
   target_compile_features(nestlock_malloc_preload PRIVATE cxx_std_20)
   target_compile_definitions(nestlock_malloc_preload PRIVATE
-    NESTLOCK_CONFIG=smp NESTLOCK_MAX_CPUS=1024 NESTLOCK_OWN_STATE NESTLOCK_PAGE_SHIFT=${NESTLOCK_PAGE_SHIFT})
+    NESTLOCK_CONFIG=smp NESTLOCK_MAX_CPUS=1024 NESTLOCK_OWN_STATE NESTLOCK_FROM_THE_START
+    NESTLOCK_PAGE_SHIFT=${NESTLOCK_PAGE_SHIFT})
   target_include_directories(nestlock_malloc_preload PRIVATE "${PROJECT_SOURCE_DIR}/include")
   target_link_options(nestlock_malloc_preload PRIVATE "LINKER:--version-script=${nestlock_exports}"
                       "LINKER:--as-needed" -static-libgcc)

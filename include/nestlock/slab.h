@@ -41,7 +41,9 @@ class BasicSlabAllocator {
   using Page = BasicPage<K>;
   using Place = internal::PlaceOf<K>;
 
-  constexpr BasicSlabAllocator() = default;
+  constexpr BasicSlabAllocator() noexcept {
+    for (Cache*& c : cache_of_tag_) c = sheaf_caches_;
+  }
   BasicSlabAllocator(const BasicSlabAllocator&) = delete;
   BasicSlabAllocator& operator=(const BasicSlabAllocator&) = delete;
 
@@ -72,10 +74,10 @@ class BasicSlabAllocator {
       return classes_[Table::index_of(size)].alloc_sized(size, flags, kAnyNode, where);
     return size ? alloc_large(size, flags, where) : kZeroSize;
   }
-  // The fast path of kmalloc() alone, for a front end with slow paths of its own: an object that lies in
-  // this CPU's sheaf, else null. Any context.
-  [[gnu::always_inline]] void* kmalloc_at_hand(std::size_t size) noexcept {
-    return size - 1 < kLargestClass ? classes_[Table::index_of(size)].alloc_at_hand() : nullptr;
+  // The fast path of kmalloc() alone, of class `i` < kClasses, for a front end with slow paths of its own: an
+  // object that lies in this CPU's sheaf, else null. Any context; also before set_up().
+  [[gnu::always_inline]] void* kmalloc_at_hand(std::size_t i) noexcept {
+    return cache_of_tag_[i + 1]->alloc_at_hand();
   }
   void* kzalloc(std::size_t size, gfp flags, Place where = Place::here()) noexcept {
     return kmalloc(size, flags | gfp::zero, where);
@@ -221,9 +223,9 @@ class BasicSlabAllocator {
 
   Pages* pages_ = nullptr;
   PageTags tags_;
-  // The class that a page's tag names. A page that is none of theirs: a cache that has no sheaves, so that
-  // a free leaves the fast path without a test of its own.
-  Cache* cache_of_tag_[kClasses + 1]{sheaf_caches_};
+  // The class that a page's tag names, a load where its address takes two products. A page that is none of
+  // theirs, and before set_up(): a cache that has no sheaves, so that the fast path is left without a test.
+  Cache* cache_of_tag_[kClasses + 1]{};
   Reclaim reclaim_;
   Decay decay_;
   Cache classes_[kClasses];

@@ -70,6 +70,7 @@ bool in_range(const void* block) noexcept { return slabs.pages().page_of(block) 
 }  // namespace
 
 void* allocate_slow(std::size_t size) noexcept {
+  if (size < kAlign) size = kAlign;
   if (size > PTRDIFF_MAX) return no_memory();
   const bool ready = set_up();
   void* p = nullptr;

@@ -22,9 +22,29 @@ inline constexpr std::size_t kLargest = std::size_t{1} << 20;  // larger ones ar
 [[gnu::cold, gnu::noinline]] void* allocate_slow(std::size_t size) noexcept;
 [[gnu::noinline]] void free_slow(void* block, const char* call) noexcept;
 
+// The class of each size, of which every one is a multiple of 16 or, above 1 KiB, of 256: so 0 bytes and the
+// fewest, too, are served by that of 16, without a test.
+struct ClassOf {
+  std::uint8_t by_16[1024 / 16 + 1]{}, by_256[SystemSlabAllocator::kLargestClass / 256 + 1]{};
+  constexpr ClassOf() {
+    for (std::size_t i = 0; i < sizeof by_16; ++i) by_16[i] = of(i ? i * 16 : kAlign);
+    for (std::size_t i = 0; i < sizeof by_256; ++i) by_256[i] = of(i ? i * 256 : kAlign);
+  }
+  static constexpr std::uint8_t of(std::size_t size) {
+    return static_cast<std::uint8_t>(SystemSlabAllocator::class_of(size));
+  }
+};
+inline constexpr ClassOf kClassOf{};
+
 [[gnu::always_inline]] inline void* allocate(std::size_t size) noexcept {
-  if (size < kAlign) size = kAlign;
-  if (void* const p = internal::system_slab_object.kmalloc_at_hand(size)) [[likely]]
+  std::size_t i;
+  if (size <= 1024) [[likely]]
+    i = kClassOf.by_16[(size + 15) / 16];
+  else if (size <= SystemSlabAllocator::kLargestClass)
+    i = kClassOf.by_256[(size + 255) / 256];
+  else
+    return allocate_slow(size);
+  if (void* const p = internal::system_slab_object.kmalloc_at_hand(i)) [[likely]]
     return p;
   return allocate_slow(size);
 }

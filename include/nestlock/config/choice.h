@@ -13,6 +13,8 @@
 //                                        program and other libraries: it handles no signals, and what
 //                                        masks irqs elsewhere masks none for it (the preloaded malloc()).
 //                                        It exports no name of ours
+//   -DNESTLOCK_FROM_THE_START            such a library that is there when the program starts, preloaded or
+//                                        linked, and is never unloaded: its words have a place in each thread
 //
 // Nothing but preprocessor lines stands here and in version.h, so that c.h can include it.
 #pragma once

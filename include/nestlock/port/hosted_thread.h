@@ -70,8 +70,12 @@ struct ThreadState {
 };
 
 // Code that may become part of a shared library. What is compiled for a program (-fPIE, or neither) can
-// become no part of one, and the program's state is always the one that is used.
-#if defined(__PIC__) && !defined(__PIE__)
+// become no part of one, and the program's state is always the one that is used. So is that of a library that
+// keeps a state of its own and is never unloaded (choice.h).
+#if defined(NESTLOCK_FROM_THE_START) && !defined(NESTLOCK_OWN_STATE)
+#error "Nestlock: -DNESTLOCK_FROM_THE_START is for a library that has -DNESTLOCK_OWN_STATE, too."
+#endif
+#if defined(__PIC__) && !defined(__PIE__) && !defined(NESTLOCK_FROM_THE_START)
 inline constexpr bool kMayBeInALibrary = true;
 #define NESTLOCK_INTERNAL_TLS_MODEL
 #else
