@@ -866,6 +866,10 @@ forking=slab_fork_test.smp
 sources $forking lib/page/page.cc lib/slab/slab.cc
 kernels $forking 'HostedKernel<configs::smp>'
 
+forking_rt=slab_fork_test.smp_rt
+sources $forking_rt lib/page/page.cc lib/slab/slab.cc
+kernels $forking_rt 'HostedKernel<configs::smp_rt>'
+
 mutant fork_strands_sheaves $forking '*WhatOtherCpusCached*' \
   'what lies in the sheaves of threads that a child lacks comes back there' \
   "$inside" 's/\[\&\](Cache\& c) { c.take_back(cpu); }/[](Cache\&) {}/'
@@ -873,6 +877,10 @@ mutant fork_strands_sheaves $forking '*WhatOtherCpusCached*' \
 mutant fork_in_the_middle_of_a_list $forking '*AChildOfBusyThreads*' \
   'no other thread is in the middle of a list at a fork, nor has its lock' \
   "$inside" 's/    node_\[i\].kept_list = internal::take_over_fork<P>(node_\[i\].list_lock, bounded);\n//'
+
+mutant fork_waits_for_its_own_turn $forking_rt '*AHandlerForksAnywhereInASettle' \
+  'a fork in a handler does not wait for the turn to settle that it interrupted' \
+  "$inside" 's/ || whose == self//'
 
 mutant slab_never_reclaims $limits '*WithNothingLiveAllPagesCanBeHad' \
   'before it fails an allocation that may wait asks what keeps memory' \

@@ -15,6 +15,8 @@
 
 #include "gtest/gtest.h"
 #include "nestlock/slab.h"
+#include "nestlock/testing/instruction_sweep.h"
+#include "test/support/interrupts.h"
 #include "test/support/kernels.h"
 #include "test/support/slab_floors.h"
 
@@ -199,6 +201,46 @@ TYPED_TEST(SlabFork, AHandlerForksInTheMiddleOfACall) {
   for (const pid_t pid : pids) this->expect_end(pid);
   EXPECT_EQ(sigaction(SIGUSR1, &before, nullptr), 0);
   EXPECT_TRUE(this->use());
+}
+
+// The turn to settle is held with irqs on, so nothing tells a fork in an unregistered handler that what it
+// interrupted has it; waiting for it there would be for ever. On RT, where a hardirq's free is deferred.
+TYPED_TEST(SlabFork, AHandlerForksAnywhereInASettle) {
+  if constexpr (TypeParam::kConfig.preempt_rt) {
+    auto& s = *this->slabs;
+    void* p = nullptr;
+    bool settles = false, child = false;
+    unsigned wrong = 0, forks = 0, in_turn = 0;
+    const testing::SweepResult r = testing::sweep_each(
+        [&] {
+          p = s.kmalloc(64, gfp::nowait);
+          settles = false;
+          test_support::interrupt(test_support::Where::hardirq, [&] { s.kfree_nolock(p); });
+        },
+        [&] { settles = s.settle(); },
+        [&] {
+          const pid_t pid = this->fork_now();
+          if (pid == 0) {
+            child = true;  // and what was interrupted goes on there, too
+            return;
+          }
+          ++forks;
+          int status = 0;
+          wrong += waitpid(pid, &status, 0) != pid || status != 0;
+        },
+        [&] {
+          if (child) _exit(s.settle() && this->use() && s.consistent() ? 0 : 1);
+          in_turn += settles;
+          return settles;
+        },
+        {.boundaries = {.every = 11}, .engine = testing::Engine::trap_flag});
+    EXPECT_TRUE(r.ok()) << r.text();
+    EXPECT_EQ(wrong, 0u) << "children that ended badly";
+    EXPECT_GT(forks, 10u);
+    EXPECT_GT(in_turn, 10u);
+  } else {
+    GTEST_SKIP() << "only RT's hardirq defers without a lock that is held";
+  }
 }
 
 }  // namespace

@@ -55,13 +55,13 @@ check_file() {
 }
 check_each_header() {
   # Included, not given as it is: a header would be its own main file. bare.h is asked for as a
-  # build for bare metal asks for it.
+  # build for bare metal asks for it. Parts of hosted.h call what a later part defines.
   headers | xargs -P "$(nproc)" -I HEADER bash -c '
     port=; [ "$1" != nestlock/port/bare.h ] || port=-DNESTLOCK_PORT=bare
     echo "#include \"$1\"" | "${@:2}" $port -x c++ - 2>&1 ||
       echo "the header was $1"
   ' lint HEADER "$1" "${clang_options[@]}" -fsyntax-only -Wall -Wextra -Wthread-safety -Werror \
-    "-DNESTLOCK_CONFIG=$2"
+    -Wno-undefined-inline "-DNESTLOCK_CONFIG=$2"
 }
 # One file with all public headers; but bare.h, which excludes the hosted ones.
 write_all_headers() {

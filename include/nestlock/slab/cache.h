@@ -330,9 +330,9 @@ class BasicKmemCache {
   Atomic<std::uint32_t> attention_{0};
   Atomic<std::uint32_t> fail_every_{0}, fail_turn_{0};
   Atomic<Object*> deferred_{nullptr};
-  // Whose turn it is to settle; whoever finds it taken leaves it at that. Its holder has `backlog_`: what
-  // was taken off `deferred_` and is not settled yet.
-  Atomic<std::uint32_t> settling_{0};
+  // Whose turn it is to settle (0: nobody's); whoever finds it taken leaves it at that. Its holder has
+  // `backlog_`: what was taken off `deferred_` and is not settled yet.
+  Atomic<std::uintptr_t> settling_{0};
   bool kept_settling_ = false;  // over fork()
   Object* backlog_ = nullptr;
   internal::SlabCounters<K> counters_;

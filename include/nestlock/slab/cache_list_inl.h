@@ -266,7 +266,10 @@ void BasicKmemCache<K, L>::settle_some(unsigned most, bool may_spin) noexcept {
     return;
   // acquire: pairs with the release below; we see the backlog as the last one left it. Nobody waits for
   // the turn: it may be held by what we interrupted.
-  if (settling_.exchange(1, std::memory_order_acquire)) return;
+  std::uintptr_t nobody = 0;
+  if (!settling_.compare_exchange_strong(nobody, internal::self_of<typename K::Port>(),
+                                         std::memory_order_acquire, internal::kRelaxed))
+    return;
   // First the mark, then the lists: what comes in between marks again.
   attention_.fetch_and(~std::uint32_t{kUnsettled}, std::memory_order_acquire);
   bool more = false;

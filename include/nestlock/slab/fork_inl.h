@@ -15,14 +15,15 @@ namespace nestlock {
 template <Kernel K, LockPolicy L>
 void BasicKmemCache<K, L>::before_fork(bool bounded) noexcept NESTLOCK_NO_TSA {
   using P = typename K::Port;
+  const std::uintptr_t self = internal::self_of<P>();
   unsigned turns = 0;
-  kept_settling_ = true;
-  // acquire: as in settle_some().
-  for (unsigned i = 0; settling_.exchange(1, std::memory_order_acquire); ++i) {
-    if (bounded && i == internal::kForkTurns) {
-      kept_settling_ = false;
-      break;
-    }
+  for (unsigned i = 0;; ++i) {
+    std::uintptr_t whose = 0;
+    // acquire: as in settle_some().
+    kept_settling_ = settling_.compare_exchange_strong(whose, self, std::memory_order_acquire,
+                                                       internal::kRelaxed);
+    // Ours already: we interrupted it, and it goes on when we are back, in both processes.
+    if (kept_settling_ || whose == self || (bounded && i == internal::kForkTurns)) break;
     internal::wait_turn<P>(turns);
   }
   for (unsigned i = 0; i < pages_->nodes(); ++i) {
@@ -37,7 +38,9 @@ void BasicKmemCache<K, L>::after_fork(bool child) noexcept NESTLOCK_NO_TSA {
     internal::give_after_fork(node_[i].list_lock, node_[i].kept_list, child);
     internal::give_after_fork(node_[i].barn_lock, node_[i].kept_barn, child);
   }
-  if (std::exchange(kept_settling_, false)) settling_.store(0, std::memory_order_release);
+  const bool gone =
+      child && settling_.load(internal::kRelaxed) != internal::self_of<typename K::Port>();
+  if (std::exchange(kept_settling_, false) || gone) settling_.store(0, std::memory_order_release);
   if (child && (deferred_.load(internal::kRelaxed) || backlog_)) unsettle();  // marked or not
 }
 
