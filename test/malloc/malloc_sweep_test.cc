@@ -2,7 +2,7 @@
 // keeps what it gets; where this thread has free blocks at hand, and where all has to be made: sheaves, slabs,
 // pages, mappings. And at depth 2, the handler itself interrupted by another.
 //
-// At depth 2, and of two that are dear, a sample; NESTLOCK_LONG=1 takes all.
+// At depth 2 a sample; NESTLOCK_LONG=1 takes all.
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -91,12 +91,13 @@ Block mine, more;  // the code's
 bool code_wrong;
 
 void prepare(bool at_hand) {
-  // By the clock one run would give memory back and the next would not: each must be like the others, so that
-  // the sweep can take breakpoints.
+  // Each run must be like the others, so that the sweep can take breakpoints: by the clock one would give
+  // memory back and the next would not, and what the last one left on the CPU's lists of pages goes.
   system_pages().set_decay(1u << 30);
   for (Level* l : {&outer, &inner}) l->clean_up();
   mine.give_back(), more.give_back();
   system_slab().shrink_all();
+  system_pages().drain_all_pages();
   outer.prepare(0x10), inner.prepare(0x20);
   mine.set(nestlock_malloc(kSize), kSize, 0x77);
   code_wrong = false;
@@ -114,18 +115,14 @@ void prepare(bool at_hand) {
 struct Case {
   const char* name;
   void (*code)();
-  std::uint64_t every_to_be_made = 1;
 };
-// Where all has to be made these two are not the same code in each run, so that the sweep has to step: a
-// minute of the processor's. Their samples are of what the others go through, too.
-constexpr std::uint64_t kSample = 7;
 constexpr Case kCases[] = {
     {"malloc", [] { more.set(nestlock_malloc(kSize), 1, 0x55); }},
     {"free", [] { mine.give_back(); }},
     {"realloc", [] { code_wrong |= !mine.grow(nestlock_realloc(mine.at(), 300), 300); }},
-    {"calloc", [] { more.set(nestlock_calloc(2, 100), 1, 0x55); }, kSample},
+    {"calloc", [] { more.set(nestlock_calloc(2, 100), 1, 0x55); }},
     {"aligned_alloc", [] { more.set(nestlock_aligned_alloc(256, 200), 1, 0x55); }},
-    {"pages", [] { more.set(nestlock_malloc(20000), 1, 0x55), more.give_back(); }, kSample},
+    {"pages", [] { more.set(nestlock_malloc(20000), 1, 0x55), more.give_back(); }},
     {"mapping",
      [] {
        more.set(nestlock_malloc(kLarge), 1, 0x55);
@@ -152,11 +149,9 @@ void look_at(const SweepResult& r, const char* name, bool at_hand, bool every) {
 TEST(MallocSweep, EveryInstruction) {
   for (const bool at_hand : {true, false}) {
     for (const Case& c : kCases) {
-      const std::uint64_t every = at_hand || all_of_it() ? 1 : c.every_to_be_made;
       const SweepResult r =
-          testing::sweep_each([&] { prepare(at_hand); }, c.code, [] { outer.run(0x10); }, is_right,
-                              {.boundaries = {.every = every}});
-      look_at(r, c.name, at_hand, every == 1);
+          testing::sweep_each([&] { prepare(at_hand); }, c.code, [] { outer.run(0x10); }, is_right);
+      look_at(r, c.name, at_hand, true);
     }
   }
 }

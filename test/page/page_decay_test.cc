@@ -289,11 +289,11 @@ TYPED_TEST(PageSteps, WhatSomebodyHasIsNotGrownOver) {
 TYPED_TEST(PageSteps, LargeSizesTakeWholePagesAndGrowInPlace) {
   auto slabs = std::make_unique<typename TestFixture::Slabs>();
   ASSERT_TRUE(slabs->set_up(*this->pages));
-  for (const std::size_t pages : {std::size_t{5}, std::size_t{17}, std::size_t{300}}) {
+  for (const std::size_t many : {std::size_t{5}, std::size_t{17}, std::size_t{300}}) {
     const std::uintptr_t before = this->used();
-    void* const p = slabs->kmalloc(pages * kPageSize - 100, gfp::kernel);
-    EXPECT_EQ(this->used(), before + pages);
-    EXPECT_EQ(slabs->ksize(p), pages * kPageSize);
+    void* const p = slabs->kmalloc(many * kPageSize - 100, gfp::kernel);
+    EXPECT_EQ(this->used(), before + many);
+    EXPECT_EQ(slabs->ksize(p), many * kPageSize);
     EXPECT_FALSE(slabs->kfree(static_cast<char*>(p) + 4 * kPageSize)) << "a block of the row";
     EXPECT_TRUE(slabs->kfree(p));
     EXPECT_EQ(this->used(), before);
