@@ -2,10 +2,11 @@
 //
 // A repetition is one round: the threads run for a fixed time, pinned round robin, each taking the
 // lock, working under it, giving it back and working 100 ns without it. The row's time is that of
-// one acquisition; `fairness` is the luckiest thread's count over the unluckiest one's; `passed` is
-// how many sections others had at most while one waited, by a sample of the acquisitions. A round
-// beside which other programs used a processor for more than RunOptions::other_load of its time is
-// thrown away and done again, a few times; then the row fails.
+// one acquisition; `fairness` is the luckiest thread's count over the unluckiest one's. Of every 16th
+// acquisition: how long it took (with the clock's own 20 to 30 ns), and `passed`, how many sections others
+// had meanwhile. Of all together: processor time, and how often a thread slept or was preempted, for each
+// acquisition. A round beside which other programs used a processor for more than RunOptions::other_load
+// of its time is thrown away and done again, a few times; then the row fails.
 #include <sched.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -15,11 +16,14 @@
 #include <chrono>
 #include <cstdint>
 #include <cstdio>
+#include <string>
 #include <thread>
 #include <vector>
 
 #include "cpus.h"
 #include "nestlock/nestlock.h"
+#include "nestlock/pi_mutex.h"
+#include "nestlock/resilient_spinlock.h"
 #include "peers.h"
 #include "rows.h"
 
@@ -49,6 +53,12 @@ long turns_of(double ns) {
 
 constexpr double kThinkNs = 100;
 
+struct Load {
+  unsigned threads;
+  int section_ns;
+  bool one_cpu = false;  // all threads share one processor
+};
+
 // Processor time of the whole machine so far, in seconds; 0 where nothing tells.
 double machine_seconds() {
   double busy[8] = {};
@@ -61,46 +71,65 @@ double machine_seconds() {
   return (busy[0] + busy[1] + busy[2] + busy[5] + busy[6] + busy[7]) /
          static_cast<double>(sysconf(_SC_CLK_TCK));
 }
-double own_seconds() {
+std::string name_of(const Load& load) {
+  return std::string(kContended) + " " + std::to_string(load.threads) + "T " +
+         std::to_string(load.section_ns) + "ns" + (load.one_cpu ? " on one CPU" : "");
+}
+
+struct Own {
+  double seconds, sleeps, preemptions;
+};
+Own own_so_far() {
   rusage u{};
   getrusage(RUSAGE_SELF, &u);
   const auto seconds = [](timeval t) {
     return static_cast<double>(t.tv_sec) + static_cast<double>(t.tv_usec) / 1e6;
   };
-  return seconds(u.ru_utime) + seconds(u.ru_stime);
+  return {seconds(u.ru_utime) + seconds(u.ru_stime), static_cast<double>(u.ru_nvcsw),
+          static_cast<double>(u.ru_nivcsw)};
 }
 
 struct Round {
   std::vector<std::uint64_t> acquired, passed;
+  std::vector<float> waits;  // ns
+  Own own{};                 // of the round
   Ns time;
   double other = 0;        // processors that other programs used
   bool exclusive = false;  // the counter under the lock agrees
 };
 
 template <class Lock>
-Round run_round(unsigned threads, double section_ns, std::chrono::milliseconds length) {
+Round run_round(const Load& load, std::chrono::milliseconds length) {
+  const unsigned threads = load.threads;
   static constinit std::uint64_t under_lock = 0;
-  const long inside = turns_of(section_ns), outside = turns_of(kThinkNs);
+  const long inside = turns_of(load.section_ns), outside = turns_of(kThinkNs);
   alignas(128) std::atomic<unsigned> ready{0};
   std::atomic<bool> go{false}, stop{false};
   Round round;
   round.acquired.resize(threads), round.passed.resize(threads);
+  std::vector<std::vector<float>> waits(threads);
   const std::atomic_ref<std::uint64_t> sections(under_lock);
   under_lock = 0;
 
   std::vector<std::thread> running;
   for (unsigned t = 0; t < threads; ++t) {
     running.emplace_back([&, t] {
-      pin_to_nth_cpu(t);
+      pin_to_nth_cpu(load.one_cpu ? 0 : t);
+      waits[t].reserve(1 << 20);
       ready.fetch_add(1);
       while (!go.load()) sched_yield();
       std::uint64_t n = 0, passed = 0;
       for (; !stop.load(std::memory_order_relaxed); ++n) {
-        const bool sampled = n % 64 == 0;  // seldom, for it fetches the counter's line
+        const bool sampled = n % 16 == 0;  // seldom, for it fetches the counter's line
         const std::uint64_t before = sampled ? sections.load(std::memory_order_relaxed) : 0;
+        const Clock::time_point asked = sampled ? Clock::now() : Clock::time_point();
         the<Lock>.lock.lock();
         const std::uint64_t now = sections.load(std::memory_order_relaxed);
-        if (sampled) passed = std::max(passed, now - before);
+        if (sampled) {
+          passed = std::max(passed, now - before);
+          if (waits[t].size() < waits[t].capacity())
+            waits[t].push_back(static_cast<float>(Ns(Clock::now() - asked).count()));
+        }
         sections.store(now + 1, std::memory_order_relaxed);
         work(inside);
         the<Lock>.lock.unlock();
@@ -110,14 +139,19 @@ Round run_round(unsigned threads, double section_ns, std::chrono::milliseconds l
     });
   }
   while (ready.load() != threads) sched_yield();
-  const double others = machine_seconds() - own_seconds();
+  const Own own = own_so_far();
+  const double others = machine_seconds() - own.seconds;
   const auto start = Clock::now();
   go.store(true);
   std::this_thread::sleep_for(length);
   stop.store(true);
   round.time = Clock::now() - start;
-  round.other = (machine_seconds() - own_seconds() - others) / (round.time.count() / 1e9);
+  const Own now = own_so_far();
+  round.other = (machine_seconds() - now.seconds - others) / (round.time.count() / 1e9);
+  round.own = {now.seconds - own.seconds, now.sleeps - own.sleeps,
+               now.preemptions - own.preemptions};
   for (std::thread& t : running) t.join();
+  for (const auto& w : waits) round.waits.insert(round.waits.end(), w.begin(), w.end());
 
   std::uint64_t sum = 0;
   for (const std::uint64_t n : round.acquired) sum += n;
@@ -125,19 +159,25 @@ Round run_round(unsigned threads, double section_ns, std::chrono::milliseconds l
   return round;
 }
 
-constexpr int kTries = 5;
+// Of the waits, which it reorders.
+double quantile(std::vector<float>& v, double q) {
+  if (v.empty()) return 0;
+  const auto at = v.begin() + static_cast<std::ptrdiff_t>(q * static_cast<double>(v.size() - 1));
+  std::nth_element(v.begin(), at, v.end());
+  return static_cast<double>(*at);
+}
+
+constexpr int kTries = 5, kRepetitions = 7;
 
 template <class Lock>
-void add(const char* lock, unsigned threads, int section_ns, const RunOptions& options) {
-  const std::string name = std::string(kContended) + " " + std::to_string(threads) + "T " +
-                           std::to_string(section_ns) + "ns/" + lock;
+void add(const char* lock, const Load& load, const RunOptions& options) {
+  const std::string name = name_of(load) + "/" + lock;
   add_row(name,
           [=](benchmark::State& state) {
             for (auto _ : state) {
               Round round;
               for (int i = 0; i < kTries; ++i) {
-                round = run_round<Lock>(threads, section_ns,
-                                        std::chrono::milliseconds(options.round_ms));
+                round = run_round<Lock>(load, std::chrono::milliseconds(options.round_ms));
                 if (!round.exclusive || round.other <= options.other_load) break;
               }
               if (!round.exclusive) {
@@ -159,34 +199,72 @@ void add(const char* lock, unsigned threads, int section_ns, const RunOptions& o
               state.counters["passed"] =
                   static_cast<double>(*std::max_element(round.passed.begin(), round.passed.end()));
               state.counters["other"] = round.other;
+              const double each = 1 / static_cast<double>(std::max(sum, 1ul));
+              state.counters["cpu_ns"] = round.own.seconds * 1e9 * each;
+              state.counters["sleeps"] = round.own.sleeps * each;
+              state.counters["preemptions"] = round.own.preemptions * each;
+              state.counters["wait_p50"] = quantile(round.waits, 0.5);
+              state.counters["wait_p99"] = quantile(round.waits, 0.99);
+              state.counters["wait_p99.9"] = quantile(round.waits, 0.999);
+              state.counters["wait_max"] = quantile(round.waits, 1);
             }
           })
       ->Iterations(1)
+      ->Repetitions(kRepetitions)
       ->UseManualTime();
 }
 
 template <nestlock::Config kC>
 using K = nestlock::KernelOf<kC, nestlock::HostedPort<kC>>;
 
+template <class Kernel>
+struct Resilient {
+  nestlock::BasicResilientSpinLock<Kernel> inner;
+  void lock() {
+    if (!inner.lock(std::chrono::minutes(1))) refused();
+  }
+  void unlock() { inner.unlock(); }
+};
+
+// Spinning FIFO locks wait for threads that do not run: with more threads than processors a round would
+// not end in time.
+void add_concurrency_kit(const Load& load, [[maybe_unused]] const RunOptions& options) {
+#if NESTLOCK_BENCH_CK
+  add<CkFas>("ck fas", load, options);
+  if (load.threads > 2 || load.one_cpu) return;
+  add<CkTicket>("ck ticket", load, options);
+  add<CkMcs>("ck mcs", load, options);
+  add<CkClh>("ck clh", load, options);
+#else
+  for (const char* const lock : {"ck fas", "ck ticket", "ck mcs", "ck clh"})
+    add_absent(name_of(load) + "/" + lock);
+#endif
+}
+
 }  // namespace
 
 void add_contended(const RunOptions& options) {
   using namespace nestlock;
-  struct Load {
-    unsigned threads;
-    int section_ns;
+  constexpr Load kLoads[] = {
+      {1, 100},  {2, 0},     {2, 100},       {2, 1000},      {3, 0},       {3, 100},
+      {4, 0},    {4, 100},   {8, 0},         {8, 100},       {8, 1000},    {64, 0},
+      {64, 100}, {64, 1000}, {2, 100, true}, {8, 100, true}, {2, 0, true},
   };
-  for (const auto [threads, ns] : {Load{2, 0}, Load{2, 100}, Load{3, 100}, Load{4, 100}, Load{8, 0},
-                                   Load{8, 100}, Load{8, 1000}, Load{64, 100}}) {
-    add<PlainMutex>("pthread_mutex", threads, ns, options);
-    add<std::mutex>("std::mutex", threads, ns, options);
-    add<PthreadSpin>("pthread_spin", threads, ns, options);
-    add<PiMutex>("pthread_mutex PRIO_INHERIT", threads, ns, options);
-    add<AbslMutex>("absl::Mutex", threads, ns, options);
-    add<BasicSpinLock<K<configs::smp>>>("SpinLock smp", threads, ns, options);
-    add<BasicTrySpinLock<K<configs::smp>>>("TrySpinLock smp", threads, ns, options);
-    add<BasicSpinLock<K<configs::smp_rt>>>("SpinLock smp_rt", threads, ns, options);
-    add<BasicTrySpinLock<K<configs::smp_rt>>>("TrySpinLock smp_rt", threads, ns, options);
+  for (const Load& load : kLoads) {
+    add<PlainMutex>("pthread_mutex", load, options);
+    add<AdaptiveMutex>("pthread_mutex ADAPTIVE", load, options);
+    add<PiMutex>("pthread_mutex PRIO_INHERIT", load, options);
+    add<std::mutex>("std::mutex", load, options);
+    add<PthreadSpin>("pthread_spin", load, options);
+    add<AbslMutex>("absl::Mutex", load, options);
+    add<AbslSpin>("absl SpinLock", load, options);
+    add_concurrency_kit(load, options);
+    add<BasicSpinLock<K<configs::smp>>>("SpinLock smp", load, options);
+    add<BasicTrySpinLock<K<configs::smp>>>("TrySpinLock smp", load, options);
+    add<Resilient<K<configs::smp>>>("ResilientSpinLock smp", load, options);
+    add<BasicSpinLock<K<configs::smp_rt>>>("SpinLock smp_rt", load, options);
+    add<BasicTrySpinLock<K<configs::smp_rt>>>("TrySpinLock smp_rt", load, options);
+    add<nestlock::PiMutex>("PiMutex", load, options);
   }
 }
 

@@ -1,6 +1,7 @@
 #include "ratio_table.h"
 
 #include <algorithm>
+#include <fstream>
 #include <iomanip>
 #include <ostream>
 #include <sstream>
@@ -55,11 +56,7 @@ void RatioTable::ReportRuns(const std::vector<Run>& runs) {
       s.error = run.error_message;
       continue;
     }
-    const auto keep = [&run](const char* name, std::vector<double>& in) {
-      const auto found = run.counters.find(name);
-      if (found != run.counters.end()) in.push_back(found->second.value);
-    };
-    keep("fairness", s.fairness), keep("passed", s.passed), keep("other", s.other);
+    for (const auto& [name, counter] : run.counters) s.counters[name].push_back(counter.value);
     // CPU time is not disturbed by who else runs here; several threads measure their own.
     s.ns.push_back(run.run_name.time_type.empty() ? run.GetAdjustedCPUTime()
                                                   : run.GetAdjustedRealTime());
@@ -75,6 +72,7 @@ void RatioTable::Finalize() {
   print_contended();
   print_goals();
   print_errors();
+  write_figures();
 }
 
 // Every uncontended row: its median, its spread and its ratio to the reference.
@@ -83,7 +81,7 @@ void RatioTable::print_pairs() {
   bool first = true;
   for (const std::string& name : rows) {
     const Samples* s = find(name);
-    if (!s || !s->fairness.empty()) continue;
+    if (!s || s->contended()) continue;
     if (std::exchange(first, false))
       out() << "\nTaking and giving back, uncontended, one thread:\n"
                "median of the repetitions, and its ratio to the xchg pair's\n\n"
@@ -126,23 +124,81 @@ void RatioTable::print_contended() {
   double reference = 0;
   for (const std::string& full : rows) {
     const Samples* s = find(full);
-    if (!s || s->fairness.empty()) continue;
+    if (!s || !s->contended()) continue;
     const Name name(full);
     if (name.table != table) {
       table = name.table;
       reference = median_of(table + "/pthread_mutex");
       out() << "\n"
-            << table << " under the lock, 100 ns outside:\n\n"
+            << table << " under the lock, 100 ns outside; waits in ns:\n\n"
             << "| lock | acquisitions/s | p10..p90 | x pthread_mutex | fairness max/min, median "
-               "(worst) | passed at most | other load, worst |\n|---|--:|--:|--:|--:|--:|--:|\n";
+               "(worst) | passed at most | wait p50 | p99 | p99.9 | max | CPU ns | sleeps | "
+               "other load, worst |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n";
     }
     const auto millions = [&](double q) { return fixed(1e3 / quantile(s->ns, q)); };
+    const auto whole = [&](const char* counter) { return fixed(median(s->of(counter)), 0); };
     out() << "| " << name.row << " | " << millions(0.5) << " M | " << millions(0.9) << ".."
           << millions(0.1) << " M | " << (reference > 0 ? fixed(reference / median(s->ns)) : "-")
-          << " | " << fixed(median(s->fairness)) << " (" << fixed(quantile(s->fairness, 1))
-          << ") | " << fixed(quantile(s->passed, 1), 0) << " | " << fixed(quantile(s->other, 1))
-          << " |\n";
+          << " | " << fixed(median(s->of("fairness"))) << " ("
+          << fixed(quantile(s->of("fairness"), 1)) << ") | "
+          << fixed(quantile(s->of("passed"), 1), 0) << " | " << whole("wait_p50") << " | "
+          << whole("wait_p99") << " | " << whole("wait_p99.9") << " | " << whole("wait_max")
+          << " | " << whole("cpu_ns") << " | " << fixed(median(s->of("sleeps")), 4) << " | "
+          << fixed(quantile(s->of("other"), 1)) << " |\n";
   }
+}
+
+const std::vector<double>& RatioTable::Samples::of(const char* counter) const {
+  static const std::vector<double> none;
+  const auto found = counters.find(counter);
+  return found == counters.end() ? none : found->second;
+}
+
+void RatioTable::write_figures() const {
+  if (figures_.empty()) return;
+  std::ofstream file(figures_);
+  file << "group,name,round,kind,value\n";
+  const auto write = [&file](const std::string& group, const std::string& name, const char* kind,
+                             const std::vector<double>& figures, double scale = 1) {
+    for (std::size_t i = 0; i < figures.size(); ++i)
+      file << group << ',' << name << ',' << i + 1 << ',' << kind << ',' << figures[i] * scale
+           << '\n';
+  };
+  for (const std::string& full : rows) {
+    const auto found = samples_.find(full);
+    if (found == samples_.end()) continue;
+    const Samples& s = found->second;
+    const Name name(full);
+    const bool contended = name.table.rfind(kContended, 0) == 0;
+    const std::string group = contended ? name.table + " under the lock"
+                              : name.column.empty()
+                                  ? "uncontended: " + name.table
+                                  : "uncontended: " + name.table + " " + name.column;
+    const char* const first = contended ? "million acquisitions a second" : "a pair (ns)";
+    if (!s.error.empty() || s.ns.empty()) {
+      file << group << ',' << name.row << ",0," << first << ','
+           << (s.error.empty() ? "thrown away for other load" : s.error) << '\n';
+      continue;
+    }
+    if (!contended) {
+      write(group, name.row, first, s.ns);
+      continue;
+    }
+    std::vector<double> rate;
+    for (const double ns : s.ns) rate.push_back(1e3 / ns);
+    write(group, name.row, first, rate);
+    write(group, name.row, "fairness (max/min)", s.of("fairness"));
+    write(group, name.row, "passed by at most", s.of("passed"));
+    write(group, name.row, "wait p50 (ns)", s.of("wait_p50"));
+    write(group, name.row, "p99", s.of("wait_p99"));
+    write(group, name.row, "p99.9", s.of("wait_p99.9"));
+    write(group, name.row, "max", s.of("wait_max"));
+    write(group, name.row, "processor time (ns)", s.of("cpu_ns"));
+    write(group, name.row, "sleeps an acquisition", s.of("sleeps"));
+    write(group, name.row, "preemptions", s.of("preemptions"));
+  }
+  file.close();
+  if (!file) out() << "\nERROR: " << figures_ << " could not be written\n";
 }
 
 void RatioTable::print_goals() {
@@ -176,7 +232,7 @@ void RatioTable::print_errors() {
   for (const std::string& name : absent) out() << "\n" << name << ": " << kNotHere << "\n";
 }
 
-std::ostream& RatioTable::out() { return GetOutputStream(); }
+std::ostream& RatioTable::out() const { return GetOutputStream(); }
 
 const RatioTable::Samples* RatioTable::find(const std::string& name) const {
   const auto found = samples_.find(name);

@@ -21,7 +21,9 @@ struct Goal {
 
 class RatioTable : public benchmark::BenchmarkReporter {
  public:
-  explicit RatioTable(std::vector<Goal> goals) : goals_(std::move(goals)) {}
+  // `figures`: a file for every single figure, in the form that tools/driver/report_page.awk reads; empty: none.
+  explicit RatioTable(std::vector<Goal> goals, std::string figures = {})
+      : goals_(std::move(goals)), figures_(std::move(figures)) {}
 
   bool ReportContext(const Context&) override { return true; }
   void ReportRuns(const std::vector<Run>& runs) override;
@@ -29,9 +31,13 @@ class RatioTable : public benchmark::BenchmarkReporter {
 
  private:
   struct Samples {
-    std::vector<double> ns, fairness, passed, other;
-    std::string error;    // or why it is not here
+    std::vector<double> ns;
+    std::map<std::string, std::vector<double>> counters;  // of rows with several threads
+    std::string error;                                    // or why it is not here
     unsigned thrown = 0;  // repetitions, for the load of other programs
+
+    const std::vector<double>& of(const char* counter) const;
+    bool contended() const { return counters.count("fairness") != 0; }
   };
 
   void print_pairs();
@@ -39,11 +45,13 @@ class RatioTable : public benchmark::BenchmarkReporter {
   void print_contended();
   void print_goals();
   void print_errors();
-  std::ostream& out();
+  void write_figures() const;
+  std::ostream& out() const;
   const Samples* find(const std::string& name) const;  // null if it was not run
   double median_of(const std::string& name) const;     // 0 if it was not run
 
   std::vector<Goal> goals_;
+  std::string figures_;
   std::map<std::string, Samples> samples_;
 };
 

@@ -32,6 +32,7 @@ constexpr const char* kUsage =
   --round_ms=N           length of a round of several threads, default 200
   --other_load=X         such a round is thrown away if other programs used more than X processors
                          meanwhile, default 0.1
+  --figures=FILE         every single figure as a line of CSV, besides the tables
   --json                 the same as --benchmark_format=json: all repetitions, no tables
 
 Useful: --benchmark_filter=REGEX --benchmark_repetitions=N --benchmark_list_tests
@@ -40,6 +41,7 @@ Useful: --benchmark_filter=REGEX --benchmark_repetitions=N --benchmark_list_test
 
 struct Options : RunOptions {
   bool tables = true;
+  std::string figures;
   std::vector<std::string> rest;  // Google Benchmark's
 };
 
@@ -62,6 +64,8 @@ Options parse(int argc, char** argv) {
       o.round_ms = std::max(1, std::atoi(value.data()));
     } else if (starts_with(argv[i], "--other_load=", value)) {
       o.other_load = std::atof(value.data());
+    } else if (starts_with(argv[i], "--figures=", value)) {
+      o.figures = value;
     } else if (std::string_view(argv[i]) == "--json") {
       o.rest.emplace_back("--benchmark_format=json");
       o.tables = false;
@@ -111,7 +115,7 @@ int run(int argc, char** argv, const Program& program) {
     return 0;
   }
   print_context(o, program.context);
-  RatioTable tables(program.goals);
+  RatioTable tables(program.goals, o.figures);
   benchmark::RunSpecifiedBenchmarks(&tables);
   return 0;
 }

@@ -3,8 +3,9 @@
 //   patterns NAME SECONDS LIBRARY...
 //
 // A thread allocates, marks, looks at and frees blocks all the time; its timer's handler does what the pattern
-// says. Ends with 0 and says how often the handler came; or with 1, if a block was not as it was left. A hang
-// is for the caller to end.
+// says, 5000 times a second or as often as the environment's HANDLERS_PER_SECOND asks. Ends with 0 and says how
+// often the handler came, and how many blocks the thread looked at; or with 1, if a block was not as it was
+// left. A hang is for the caller to end.
 #include <dlfcn.h>
 #include <execinfo.h>
 #include <pthread.h>
@@ -22,10 +23,10 @@
 
 namespace {
 
-constexpr long kPeriod = 200'000;  // ns between handlers
+long period = 200'000;  // ns between handlers
 constexpr unsigned kBlocks = 512;
 
-std::atomic<unsigned long> handlers{0};
+std::atomic<unsigned long> handlers{0}, looked_at{0};
 std::atomic<bool> over{false};
 int (*touch)(int);
 char** libraries;  // copies of lazy_tls.cc's, not loaded yet
@@ -114,6 +115,7 @@ void allocate_and_look(Block* blocks, unsigned turns, std::uint32_t& seed) {
     if (!b.at) corrupt("none was given");
     std::memset(b.at, b.mark, b.size);
   }
+  looked_at.fetch_add(turns, std::memory_order_relaxed);
 }
 
 void set_timer(bool on) {
@@ -127,7 +129,7 @@ void set_timer(bool on) {
   event.sigev_signo = SIGPROF;
   event._sigev_un._tid = static_cast<pid_t>(syscall(SYS_gettid));
   if (timer_create(CLOCK_MONOTONIC, &event, &timer) != 0) _exit(2);
-  const itimerspec often{.it_interval = {0, kPeriod}, .it_value = {0, kPeriod}};
+  const itimerspec often{.it_interval = {0, period}, .it_value = {0, period}};
   timer_settime(timer, 0, &often, nullptr);
 }
 
@@ -198,6 +200,15 @@ int main(int argc, char** argv) {
     std::fprintf(stderr, "\n");
     return 2;
   }
+  const char* const rate = std::getenv("HANDLERS_PER_SECOND");
+  if (rate) {
+    const long asked = std::atol(rate);
+    if (asked < 2 || asked > 100'000) {
+      std::fprintf(stderr, "HANDLERS_PER_SECOND is 2 to 100000\n");
+      return 2;
+    }
+    period = 1'000'000'000 / asked;
+  }
   libraries = argv + 3, libraries_left = argc - 3;
   for (unsigned i = 0; i < pattern->loaded_at_first; ++i) load_one_more();
   struct sigaction action{};
@@ -218,6 +229,6 @@ int main(int argc, char** argv) {
     over.store(true);
     pthread_join(t, nullptr);
   }
-  std::printf("%lu handlers\n", handlers.load());
+  std::printf("%lu handlers %lu blocks\n", handlers.load(), looked_at.load());
   return 0;
 }

@@ -2,27 +2,38 @@
 
 help_bench_malloc() {
   cat <<'END'
-usage: ./nest bench malloc [--rounds N] [--peer=NAME=LIBRARY]...
+usage: ./nest bench malloc [--rounds N] [--text] [--peer=NAME=LIBRARY]...
 
 Workloads in a process each, on every malloc() that is here in turn, N rounds (5). Prints the median of
 the processor time of an operation in nanoseconds, so that other load on the machine counts little, and
 beside ours the ratio to the best of the others in that row; the peak resident memory; and the spread of
-each row, (largest - least) / median of ours. Every single figure is in .nest/demo_malloc/bench.csv.
+each row, (largest - least) / median of ours. Then who survives handlers that allocate, 1,000 and 10,000
+times a second, on a thread that allocates, for 1.5 s: `ok` and how many blocks the thread had, or what
+became of it (hang, crash, corrupt). All of it is a page, too: report/malloc.html, with every single
+figure in report/malloc.csv beside it; --text leaves these away.
 
-What handlers may do on each of them is another table: ./nest demo malloc.
+A malloc that is missing: ./nest setup --peers. More of what handlers may do: ./nest demo malloc.
 END
 }
 
 run_bench_malloc() {
-  local out="$state/demo_malloc" rounds=5 peers=() round name library workload cxx
+  local out="$state/demo_malloc" rounds=5 peers=() page=1 round name library workload rate what cxx
   while [ $# -gt 0 ]; do
     case $1 in
       --help | -h) help_bench_malloc; return ;;
-      --rounds) rounds=${2:?a number}; shift ;;
+      --rounds)
+        rounds=${2:-}
+        [[ $rounds =~ ^[1-9][0-9]*$ ]] || die "--rounds wants a number; ./nest bench malloc --help"
+        shift
+        ;;
+      --text) page= ;;
       --peer=*=*) peers+=("${1#--peer=}") ;;
       *) die "unknown argument '$1'; ./nest bench malloc --help" ;;
     esac
     shift
+  done
+  for name in ${peers[@]+"${peers[@]}"}; do
+    [ -e "${name#*=}" ] || die "--peer=$name: there is no such library"
   done
   . "$driver/demo_malloc.sh"
   cd "$top" || exit 2
@@ -44,11 +55,63 @@ run_bench_malloc() {
       done <"$out/mallocs"
     done
   done
+  printf 'rate,malloc,what,blocks\n' >"$out/survival.csv"
+  for rate in 1000 10000; do
+    while read -r name library; do
+      what=$(export HANDLERS_PER_SECOND=$rate; one sample "$library" 2>/dev/null)
+      printf '%s,%s,%s,%s\n' "$rate" "$name" "$what" "$(awk '/handlers/ { print $3 }' "$out/said")"
+    done <"$out/mallocs" >>"$out/survival.csv"
+  done
   say "processor time of a malloc() and its free(), ns; ours / best of the others; spread of ours"
   table_of 4 "$out/bench.csv"
   say
   say "peak resident memory, KiB"
   table_of 6 "$out/bench.csv"
+  say
+  say "handlers that allocate, a second: the blocks that the thread had meanwhile, or what became of it"
+  survival_table "$out/survival.csv"
+  [ -z "$page" ] || malloc_page
+}
+
+survival_table() {
+  awk -F, 'NR == 1 { next }
+    !($1 in seen) { seen[$1] = 1; rate[++rates] = $1 }
+    rates == 1 { malloc[++mallocs] = $2 }
+    { cell[$1, $2] = $3 == "ok" ? "ok " $4 : $3 }
+    END {
+      printf "%-10s", ""
+      for (m = 1; m <= mallocs; ++m) printf "%15s", malloc[m]
+      for (r = 1; r <= rates; ++r) {
+        printf "\n%-10s", rate[r]
+        for (m = 1; m <= mallocs; ++m) printf "%15s", cell[rate[r], malloc[m]]
+      }
+      print ""
+    }' "$1"
+}
+
+# report/malloc.html and .csv, from the figures in $out.
+malloc_page() {
+  mkdir -p report || die "cannot write to report"
+  {
+    echo group,name,round,kind,value
+    awk -F, 'NR > 1 {
+        print $3 "," $2 "," $1 ",processor time of a malloc() and its free() (ns)," ($4 == "" ? "failed" : $4)
+        print $3 "," $2 "," $1 ",wall time (ns)," ($5 == "" ? "failed" : $5)
+        print $3 "," $2 "," $1 ",peak resident memory (KiB)," ($6 == "" ? "failed" : $6)
+      }' "$out/bench.csv"
+    awk -F, 'NR > 1 {
+        print "a handler allocates " $1 " times a second," $2 ",1,blocks of the thread in 1.5 s," ($3 == "ok" ? $4 : $3)
+      }' "$out/survival.csv"
+  } >report/malloc.csv
+  {
+    machine_notes
+    while read -r name library; do say "$name: $([ "$library" = - ] && ldd --version 2>&1 | head -n 1 || readlink -f "$library")"; done <"$out/mallocs"
+    say "A figure in red is a failure: what became of the program in that row."
+  } >"$out/notes"
+  awk -v title="malloc(), beside its peers" -v notes="$out/notes" -v ours='^nestlock' \
+    -f "$driver/report_page.awk" report/malloc.csv >report/malloc.html
+  say
+  say "report/malloc.html, and every figure in report/malloc.csv"
 }
 
 # table_of COLUMN CSV: medians, a row for each workload; an empty figure is a failure.

@@ -2,7 +2,9 @@ help_setup() {
   cat <<'END'
 makes this machine ready for ./nest test and ./nest lint
 
-usage: ./nest setup
+usage: ./nest setup [--peers]
+
+--peers installs what the benchmarks compare with as well: jemalloc, mimalloc, tcmalloc, Concurrency Kit.
 
 On Debian, as root or where sudo asks no password, it installs the packages that are missing and
 says which; otherwise it prints the line to run and exits with 1. The sources of Abseil and Google
@@ -162,11 +164,16 @@ prepare() {
 }
 
 run_setup() {
-  [ $# = 0 ] || die "setup takes no arguments; see ./nest setup --help"
+  local peers=
+  case "$#${1:-}" in
+    0) ;;
+    1--peers) peers="libjemalloc2 libmimalloc2.0 libtcmalloc-minimal4 libck-dev" ;;
+    *) die "setup takes --peers or nothing; see ./nest setup --help" ;;
+  esac
   # What the foreign projects and the boards need as well; ./nest test needs none of it.
   . "$driver/cmd_embed.sh"
   . "$driver/cmd_firmware.sh"
-  needed_packages+=" $(embed_packages | tr '\n' ' ') $(firmware_packages | tr '\n' ' ')"
+  needed_packages+=" $(embed_packages | tr '\n' ' ') $(firmware_packages | tr '\n' ' ') $peers"
   prepare
   is_debian || say "Bazel fetches the pinned archives of WORKSPACE by itself"
   say "ready"

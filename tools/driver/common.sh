@@ -157,3 +157,10 @@ run_bazel() {
   root=$(bazel_root) || exit 2
   bazel_in "$root" "$@"
 }
+
+# For the top of a report: when, on what, of which commit.
+machine_notes() {
+  say "$(date -u '+%Y-%m-%d %H:%M UTC'), commit $(git rev-parse --short HEAD 2>/dev/null || echo unknown)"
+  say "$(nproc) processors: $(sed -n 's/^model name[^:]*: //p' /proc/cpuinfo 2>/dev/null | head -n 1); $(uname -sr)"
+  say "load before the run: $(cut -d' ' -f1-3 /proc/loadavg 2>/dev/null)"
+}
