@@ -134,7 +134,43 @@ same "sqlite3: a table and an index" sqlite3 :memory: '
   with recursive n(i) as (select 1 union all select i + 1 from n where i < 20000)
     insert into t select i, hex(i * 7919) from n;
   create index tb on t(b); select count(*), min(b), max(b) from t where b > "3";'
+# Python's own tests: of the first one, or of all that use much of it.
+if command -v python3 >/dev/null && python3 -c 'import test.test_json' 2>/dev/null; then
+  own="test_gc test_dict"
+  [ -z "${NESTLOCK_LONG:-}" ] || own="test_gc test_dict test_json test_re test_threading test_list test_zlib test_bytes test_set"
+  for own in $own; do
+    checks=$((checks + 1))
+    # test_gc asks for what another thread or a signal changes: without the storm. The last line is the verdict.
+    LD_PRELOAD="$library" timeout 600 python3 -m test -q "$own" >log 2>&1 </dev/null || fail "python3: its own $own"
+    [ "$own" = test_gc ] || [ "$own" = test_threading ] ||
+      STORM_LOG="$work/storms" LD_PRELOAD="$library $storm" timeout 600 python3 -m test -q "$own" >log 2>&1 </dev/null ||
+      fail "python3: its own $own in a storm"
+  done
+else
+  absent="$absent python3-test"
+fi
+
+# redis-server: what its benchmark sends it is answered, preloaded and in a storm.
+if command -v redis-server >/dev/null && command -v redis-benchmark >/dev/null; then
+  for libraries in "$library" "$library $storm"; do
+    checks=$((checks + 1))
+    (STORM_LOG="$work/storms" LD_PRELOAD="$libraries" exec redis-server --unixsocket "$work/redis.sock" --port 0 \
+      --save '' --daemonize no >redis.log 2>&1) &
+    server=$!
+    until redis-cli -s "$work/redis.sock" ping >/dev/null 2>&1 || ! kill -0 $server 2>/dev/null; do sleep 0.1; done
+    requests=5000
+    [ -z "${NESTLOCK_LONG:-}" ] || requests=100000
+    timeout 300 redis-benchmark -s "$work/redis.sock" -q -n $requests -t set,get,lpush,hset,zadd -d 300 >log 2>&1 ||
+      fail "redis: its benchmark ($libraries)"
+    [ "$(redis-cli -s "$work/redis.sock" llen mylist 2>>log)" = $requests ] || fail "redis: the list's length ($libraries)"
+    redis-cli -s "$work/redis.sock" shutdown nosave >/dev/null 2>&1
+    wait $server || { cat redis.log >>log; fail "redis: ends with $? ($libraries)"; }
+  done
+else
+  absent="$absent redis-server"
+fi
 seq 1 400000 >numbers
+same "pigz: two threads" pigz -p 2 -n -c numbers
 same "xz: two threads" xz -T2 --block-size=500000 -c numbers
 
 # Entries, of these with a lock of the allocator held, blocks that were changed, nulls.

@@ -27,6 +27,11 @@ is_debian() {
 
 needed_packages="g++ dpkg-dev bazel-bootstrap bazel-skylib bazel-platforms bazel-rules-java
   bazel-rules-proto googletest clang-19 libclang-rt-19-dev clang-tidy-19 clang-format-19"
+# Programs that run under our malloc in the tests, besides what every Debian has.
+needed_packages+=" redis-server redis-tools pigz sqlite3"
+if [ -x /usr/bin/python3 ]; then
+  needed_packages+=" $(/usr/bin/python3 -c 'import sys; print("libpython%d.%d-testsuite" % sys.version_info[:2])')"
+fi
 
 missing_packages() {
   local package

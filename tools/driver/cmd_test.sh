@@ -2,12 +2,14 @@ help_test() {
   cat <<'END'
 runs the tests in every configuration, plain and under ThreadSanitizer
 
-usage: ./nest test [--quick | --plain | --tsan] [BAZEL TEST ARGUMENTS]
+usage: ./nest test [--quick | --plain | --tsan | --long] [BAZEL TEST ARGUMENTS]
 
   --quick   without sanitizers, and only those tests that are tagged `quick`: every lock in every
             context, the port's masks, the allocators' calls; it says what it left out
   --plain   without sanitizers only
   --tsan    under ThreadSanitizer only
+  --long    without sanitizers, those tests that take samples or a second by default (NESTLOCK_LONG in the
+            source says which): all boundaries, storms of 20 s, more of real programs' own tests; hours
 
 On a terminal a line says how many of the test programs have run. Arguments go to `bazel test`; targets
 among them replace //test/...:
@@ -136,18 +138,31 @@ tell_what_is_not_quick() {
 }
 
 run_test() {
-  local plain=1 tsan=1 quick=0 targets=0 args=() arg
+  local plain=1 tsan=1 quick=0 long=0 targets=0 args=() arg
   for arg; do
     case "$arg" in
       --quick) quick=1 tsan=0 args+=(--test_tag_filters=quick) ;;
       --plain) tsan=0 ;;
+      --long)
+        tsan=0
+        args+=(--test_env=NESTLOCK_LONG=1 --test_env=NESTLOCK_STORM_SECONDS=20 --test_timeout=20000)
+        long=1
+        ;;
       --tsan) plain=0 ;;
       //* | :* | @*) targets=1 args+=("$arg") ;;
       *) args+=("$arg") ;;
     esac
   done
   [ "$plain$tsan" != 00 ] || die "--quick, --plain, --tsan: give one of them, or none for all"
-  [ "$targets" = 1 ] || args+=(//test/...)
+  if [ "$targets" = 0 ] && [ "$long" = 1 ]; then
+    # By file: the tests that ask for it themselves, and those with a header that does.
+    args+=(//test/malloc/... //test/slab:slab_sweep_test.smp_debug //test/slab:slab_rows_test.smp_debug
+      //test/slab:slab_call_rows_test.smp_debug //test/slab:slab_free_rows_test.smp_debug
+      //test/page:page_sweep_test.smp_debug //test/lock:lock_sweep_test.smp_debug
+      //test/lock:event_test.smp_debug //test/testing:unwind_sweep_test.smp_debug)
+  elif [ "$targets" = 0 ]; then
+    args+=(//test/...)
+  fi
 
   . "$driver/cmd_setup.sh"
   prepare
