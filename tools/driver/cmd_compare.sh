@@ -10,9 +10,10 @@ usage: ./nest compare [--lock=FILE] [--json]
 
 Six answers to one question: how shall a trylock on one CPU tell the truth to a handler that
 interrupted the holder? `stateless` (Linux's UP spinlock: it does not), `irqs off` (the holder masks
-irqs), `refused in NMI` (besides, an NMI is told no), `per-lock atomic` (an SMP spinlock), `class atomic`
-(one atomic for all locks of a class), `per-lock byte` (Nestlock's TrySpinLock). State, code, instructions, and what nested allocations get on each. Needs a
-C++20 compiler ($CXX, or the first found of g++, clang++, clang++-19) and nothing else.
+irqs), `refused in NMI` (besides, an NMI is told no), `per-lock atomic` (an SMP spinlock),
+`class atomic` (one atomic for all locks of a class), `per-lock byte` (Nestlock's TrySpinLock).
+State, code, instructions, and what nested allocations get on each. Needs a C++20 compiler ($CXX, or
+the first found of g++, clang++, clang++-19) and nothing else.
 Exit status 1: something is not as known, or your lock does not keep the promise.
 END
 }
