@@ -36,6 +36,11 @@ extern "C" const char NESTLOCK_LINK_STAMP;  // "undefined reference to nestlock_
                                             // library linked was built for another configuration
 namespace nestlock::signals {
 
+// What becomes of a system call that waits, and that a handler interrupts: it goes on where the kernel can
+// (SA_RESTART; see signal(7)), or ends with EINTR. As with SA_RESTART the arrival decides, also where the
+// handler runs later because an irq-off section holds it back.
+enum class Calls : std::uint8_t { restart, interrupt };
+
 // As sigaction() has it with SA_SIGINFO.
 using Handler = void (*)(int signo, siginfo_t* info, void* ucontext);
 
@@ -68,8 +73,8 @@ constexpr const char* name_of(Error e) noexcept {
 //
 // In a uniprocessor configuration the calling thread becomes the one that may use the library, and
 // signals of the process that the kernel gives to another thread are forwarded to it.
-[[nodiscard]] Error register_irq(int signo, Handler handler) noexcept;
-[[nodiscard]] Error register_nmi(int signo, Handler handler) noexcept;
+[[nodiscard]] Error register_irq(int signo, Handler handler, Calls calls = Calls::restart) noexcept;
+[[nodiscard]] Error register_nmi(int signo, Handler handler, Calls calls = Calls::restart) noexcept;
 // Puts the previous handler back, unless the program has installed another one since: that one
 // stays, and what it calls as its previous handler reaches ours. Arrivals still held back are dropped,
 // those that the library sent on to the kernel's queue, too. Then it waits until no other thread runs

@@ -59,10 +59,12 @@ void print_to_sink(const nestlock::Report& r) noexcept {
 }  // namespace
 
 nestlock_signal_error_t nestlock_register_irq(int signo, nestlock_handler_t handler) noexcept {
-  return set(signo, handler, signals::register_irq);
+  return set(signo, handler,
+             [](int s, signals::Handler h) noexcept { return signals::register_irq(s, h); });
 }
 nestlock_signal_error_t nestlock_register_nmi(int signo, nestlock_handler_t handler) noexcept {
-  return set(signo, handler, signals::register_nmi);
+  return set(signo, handler,
+             [](int s, signals::Handler h) noexcept { return signals::register_nmi(s, h); });
 }
 nestlock_signal_error_t nestlock_unregister_signal(int signo) noexcept {
   const Error error = signals::unregister(signo);

@@ -41,11 +41,11 @@ bool is_in_this_object(const void* function) noexcept { return hosted::in_this_o
 
 }  // namespace
 
-Error register_irq(int signo, Handler handler) noexcept {
-  return engine_to_register().add(signo, handler, true);
+Error register_irq(int signo, Handler handler, Calls calls) noexcept {
+  return engine_to_register().add(signo, handler, true, calls);
 }
-Error register_nmi(int signo, Handler handler) noexcept {
-  return engine_to_register().add(signo, handler, false);
+Error register_nmi(int signo, Handler handler, Calls calls) noexcept {
+  return engine_to_register().add(signo, handler, false, calls);
 }
 Error unregister(int signo) noexcept {
   const Error e = engine().remove(signo, "unregister");

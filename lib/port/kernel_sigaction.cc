@@ -42,12 +42,13 @@ bool query(int signo, struct sigaction& now) noexcept {
   return true;
 }
 
-bool install(int signo, void (*trampoline)(int, siginfo_t*, void*), KernelMask mask) noexcept {
+bool install(int signo, void (*trampoline)(int, siginfo_t*, void*), KernelMask mask,
+             int restart) noexcept {
   // Handlers run on stacks of their own (nestlock/port/hosted_tsan.h). From an alternate one they could not
   // leave for these: to the kernel it would be free. So only for those that may need it.
   const unsigned long stack = signo == SIGSEGV || signo == SIGBUS ? SA_ONSTACK : 0;
-  const KernelAction k{trampoline, SA_SIGINFO | SA_RESTART | stack | kRestorer, nestlock_sigreturn,
-                       mask};
+  const KernelAction k{trampoline, SA_SIGINFO | static_cast<unsigned>(restart) | stack | kRestorer,
+                       nestlock_sigreturn, mask};
   return ask(signo, &k, nullptr);
 }
 
@@ -64,10 +65,11 @@ bool query(int signo, struct sigaction& now) noexcept {
   return sigaction(signo, nullptr, &now) == 0;
 }
 
-bool install(int signo, void (*trampoline)(int, siginfo_t*, void*), KernelMask mask) noexcept {
+bool install(int signo, void (*trampoline)(int, siginfo_t*, void*), KernelMask mask,
+             int restart) noexcept {
   struct sigaction now{};
   now.sa_sigaction = trampoline;
-  now.sa_flags = SA_SIGINFO | SA_RESTART | SA_ONSTACK;
+  now.sa_flags = SA_SIGINFO | restart | SA_ONSTACK;
   std::memcpy(&now.sa_mask, &mask, sizeof mask);
   return sigaction(signo, &now, nullptr) == 0;
 }

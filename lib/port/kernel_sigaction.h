@@ -14,8 +14,9 @@ constexpr KernelMask mask_of(int signo) noexcept { return KernelMask{1} << (sign
 // The present action. False: errno tells.
 bool query(int signo, struct sigaction& now) noexcept;
 
-// Installs `trampoline` (SA_SIGINFO | SA_RESTART | SA_ONSTACK) with the given mask. False: errno.
-bool install(int signo, void (*trampoline)(int, siginfo_t*, void*), KernelMask mask) noexcept;
+// Installs `trampoline` (SA_SIGINFO | SA_ONSTACK, and SA_RESTART or 0) with the given mask. False: errno.
+bool install(int signo, void (*trampoline)(int, siginfo_t*, void*), KernelMask mask,
+             int restart) noexcept;
 
 // Puts an action back that query() gave. False: errno tells.
 bool restore(int signo, const struct sigaction& action) noexcept;

@@ -15,11 +15,29 @@ namespace {
 pthread_mutex_t registering = PTHREAD_MUTEX_INITIALIZER;
 bool held_over_fork = false;
 
+// Says before it locks that this thread is about it: for a fork in a handler that nobody registered, which
+// cannot be told from a task.
+struct Registering {
+  Registering() noexcept {
+    self().registering.store(1, kRelaxed);
+    hosted::fence();
+    pthread_mutex_lock(&registering);
+  }
+  ~Registering() {
+    pthread_mutex_unlock(&registering);
+    hosted::fence();
+    self().registering.store(0, kRelaxed);
+  }
+  Registering(const Registering&) = delete;
+  Registering& operator=(const Registering&) = delete;
+};
+
 // What to put back, and whether our trampoline may be called by a handler that was installed after
 // it: by one that unregister() found in its place. Under `registering` only.
 struct Before {
   struct sigaction action;
   bool buried;
+  int restart;  // SA_RESTART, or 0
 };
 Before before[kLastSignal + 1];
 
@@ -63,7 +81,7 @@ bool install_all(int added = 0) noexcept {
   for (int s = 1; s <= kLastSignal; ++s) {
     struct sigaction now;
     if (!(all & mask_of(s)) || (s != added && query(s, now) && !is_ours(now))) continue;
-    if (!install(s, trampoline, blocked_during(s))) return false;
+    if (!install(s, trampoline, blocked_during(s), before[s].restart)) return false;
   }
   return true;
 }
@@ -97,32 +115,33 @@ bool put_back(int signo) noexcept {
 
 }  // namespace
 
-Error add(int signo, Handler handler, bool irq) noexcept {
+Error add(int signo, Handler handler, bool irq, Calls calls) noexcept {
   const char* const call = irq ? "register_irq" : "register_nmi";
   std::atomic<KernelMask>& to = irq ? irq_class : nmi_class;
   if (const Error e = check(signo, handler, irq); e != Error::none) return refuse(e, call);
-  pthread_mutex_lock(&registering);
-  set_up_once();
   Error e = Error::none;
-  if (registered() & mask_of(signo)) {
-    e = Error::taken;
-  } else if (!take_over(signo)) {
-    e = Error::refused;
-  } else {
-    signal_table[signo].handler.store(handler, std::memory_order_release);
-    to.fetch_or(mask_of(signo), kRelaxed);
-    if (!install_all(signo)) e = Error::refused;
-    if (e != Error::none) to.fetch_and(~mask_of(signo), kRelaxed);
+  {
+    const Registering lock;
+    set_up_once();
+    if (registered() & mask_of(signo)) {
+      e = Error::taken;
+    } else if (!take_over(signo)) {
+      e = Error::refused;
+    } else {
+      before[signo].restart = calls == Calls::restart ? SA_RESTART : 0;
+      signal_table[signo].handler.store(handler, std::memory_order_release);
+      to.fetch_or(mask_of(signo), kRelaxed);
+      if (!install_all(signo)) e = Error::refused;
+      if (e != Error::none) to.fetch_and(~mask_of(signo), kRelaxed);
+    }
   }
-  pthread_mutex_unlock(&registering);
   return e == Error::none ? e : refuse(e, call);
 }
 
 Error remove(int signo, const char* call) noexcept {
   if (signo < 1 || signo > kLastSignal) return refuse(Error::not_a_signal, call);
-  pthread_mutex_lock(&registering);
   Error e = Error::not_taken;
-  if (registered() & mask_of(signo)) {
+  if (const Registering lock; registered() & mask_of(signo)) {
     Signal& s = signal_table[signo];
     struct sigaction now;
     const bool there = !query(signo, now) || is_ours(now);
@@ -136,15 +155,14 @@ Error remove(int signo, const char* call) noexcept {
     install_all();
     hosted::tsan_blocks_change();  // on this thread it comes no more
   }
-  pthread_mutex_unlock(&registering);
   return e == Error::none ? e : refuse(e, call);
 }
 
 // In a handler it may be the interrupted code that holds it: then this child's registrations are as
 // that left them.
 void lock_registration_to_fork() noexcept {
-  held_over_fork = self().context.load(kRelaxed) ? pthread_mutex_trylock(&registering) == 0
-                                                 : pthread_mutex_lock(&registering) == 0;
+  held_over_fork = self().registering.load(kRelaxed) ? pthread_mutex_trylock(&registering) == 0
+                                                     : pthread_mutex_lock(&registering) == 0;
 }
 void unlock_registration_after_fork() noexcept {
   if (held_over_fork) pthread_mutex_unlock(&registering);
@@ -168,9 +186,10 @@ void wait_for_handlers(int signo) noexcept {
 
 bool add_softirq(unsigned nr, void (*run)()) noexcept {
   if (nr >= kMaxSoftirqs) return false;
-  pthread_mutex_lock(&registering);
-  set_up_once();
-  pthread_mutex_unlock(&registering);
+  {
+    const Registering lock;
+    set_up_once();
+  }
   softirq_run[nr].store(run, std::memory_order_release);
   return true;
 }

@@ -126,7 +126,7 @@ int change_mask(int how, const sigset_t* set, sigset_t* old) noexcept;
 
 // engine.cc: what a copy of this library can do for all others of the process.
 struct Engine {
-  Error (*add)(int signo, Handler handler, bool irq) noexcept;
+  Error (*add)(int signo, Handler handler, bool irq, Calls calls) noexcept;
   Error (*remove)(int signo, const char* call) noexcept;
   void (*wait_for_handlers)(int signo) noexcept;
   bool (*add_softirq)(unsigned nr, void (*run)()) noexcept;
@@ -142,7 +142,7 @@ struct Engine {
 void set_up_once() noexcept;
 
 // registration.cc: see nestlock/signals.h.
-Error add(int signo, Handler handler, bool irq) noexcept;
+Error add(int signo, Handler handler, bool irq, Calls calls) noexcept;
 Error remove(int signo, const char* call) noexcept;
 void wait_for_handlers(int signo) noexcept;
 bool add_softirq(unsigned nr, void (*run)()) noexcept;

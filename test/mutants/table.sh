@@ -217,6 +217,14 @@ mutant fork_gives_what_is_half_done $process 'PortProcessTest.ForkKeepsACpuOut*'
   'data in the middle of a section would go to another thread' \
   $cpu 's/if (!half_done) internal/internal/'
 
+mutant fork_waits_for_its_own_registration $process '*ForkInAHandlerAnywhereInARegistration' \
+  'a fork in a handler does not wait for the registration that it interrupted' \
+  "$signals" 's/self().registering.load(kRelaxed) ?/self().context.load(kRelaxed) ?/'
+
+mutant calls_always_go_on $process '*ASystemCallGoesOnOrEndsAsWasAsked' \
+  'whether an interrupted system call goes on is the choice of who registers' \
+  "$signals" 's/calls == Calls::restart ? SA_RESTART : 0/SA_RESTART/'
+
 mutant fork_in_a_registration $process 'PortProcessTest.ForkBeside*' \
   "the mutex of a thread that the child lacks" \
   "$signals" 's/pthread_atfork(lock_registration_to_fork, unlock_registration_after_fork,\n *unlock_registration_after_fork);//'

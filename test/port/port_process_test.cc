@@ -4,13 +4,16 @@
 #include <sched.h>
 #include <setjmp.h>
 #include <sys/mman.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include <bit>
 #include <functional>
 #include <thread>
 
 #include "nestlock/nestlock.h"
+#include "nestlock/testing/instruction_sweep.h"
 #include "test/port/port_testing.h"
 
 namespace nestlock::port_testing {
@@ -128,6 +131,41 @@ TEST_F(PortProcessTest, ForkBesideARegistrationLeavesTheChildAbleToRegister) {
   registers.join();
 }
 
+// A fork in a handler that nobody registered: of the mutex that what it interrupted has, waiting would be for
+// ever. The child goes on where that was, and can register.
+TEST_F(PortProcessTest, ForkInAHandlerAnywhereInARegistration) {
+  if (nestlock::internal::kWithTsan) return;
+  if (const char* const why = testing::internal::why_unsupported()) GTEST_SKIP() << why;
+  bool child = false, right = false;
+  unsigned forks = 0, inside = 0, wrong = 0;
+  const testing::SweepResult r = testing::sweep_each(
+      [&] { right = false; },
+      [&] {
+        right = signals::register_irq(spare(), on_irq) == Error::none &&
+                signals::unregister_nowait(spare()) == Error::none;
+      },
+      [&] {
+        inside += hosted::self().registering.load();
+        const pid_t pid = fork();
+        if (pid == 0) {
+          alarm(20);  // instead of for ever
+          child = true;
+          return;
+        }
+        ++forks;
+        int status = 0;
+        wrong += waitpid(pid, &status, 0) != pid || status != 0;
+      },
+      [&] {
+        if (child) _exit(right && signals::register_irq(spare(), on_irq) == Error::none ? 0 : 1);
+        return right;
+      },
+      {.boundaries = {.every = 67}, .engine = testing::Engine::trap_flag});
+  EXPECT_TRUE(r.ok()) << r.text();
+  EXPECT_EQ(wrong, 0u) << "children that ended badly";
+  EXPECT_GT(inside, 5u) << "of " << forks;
+}
+
 TEST_F(PortProcessTest, ForkTheChildReleasesWhatItsThreadTook) {
   hosted::PiLock lock;
   ASSERT_EQ(lock.lock(), SleepResult::acquired);
@@ -139,6 +177,40 @@ TEST_F(PortProcessTest, ForkTheChildReleasesWhatItsThreadTook) {
             0);
   EXPECT_TRUE(lock.held_by_caller());
   lock.unlock();
+}
+
+// SA_RESTART is a choice.
+TEST_F(PortProcessTest, ASystemCallGoesOnOrEndsAsWasAsked) {
+  static int ends[2];
+  ASSERT_EQ(pipe(ends), 0);
+  for (const auto calls : {signals::Calls::restart, signals::Calls::interrupt}) {
+    ASSERT_EQ(signals::register_irq(
+                  spare(),
+                  [](int, siginfo_t*, void*) { EXPECT_EQ(syscall(SYS_write, ends[1], "x", 1), 1); },
+                  calls),
+              Error::none);
+    std::atomic<bool> soon{false};
+    std::thread sender([&soon, to = thread_id()] {
+      real_mask(SIG_BLOCK, ~Mask{0});
+      while (!soon) sched_yield();
+      while (!is_asleep(to)) sched_yield();
+      queue_to(to, spare(), 1);
+    });
+    char c = 0;
+    soon = true;
+    const long n = syscall(SYS_read, ends[0], &c, 1);
+    if (calls == signals::Calls::restart) {
+      EXPECT_EQ(n, 1);
+    } else {
+      EXPECT_EQ(n, -1);
+      EXPECT_EQ(errno, EINTR);
+      EXPECT_EQ(syscall(SYS_read, ends[0], &c, 1), 1);
+    }
+    EXPECT_EQ(c, 'x');
+    sender.join();
+    EXPECT_EQ(signals::unregister(spare()), Error::none);
+  }
+  close(ends[0]), close(ends[1]);
 }
 
 // ---- synchronous faults -------------------------------------------------------------------------

@@ -44,21 +44,22 @@ struct Change {
 inline constexpr unsigned kMaxChanges = 8;
 
 struct ThreadState {
-  Word soft;      // 1 = irqs are masked
-  Word held;      // 1 = something was held back meanwhile; irq_restore() must look
-  Word context;   // kIn... bits
-  Word preempt;   // preempt_disable() depth
-  Word bh;        // bh_disable() depth
-  Word migrate;   // migrate_disable() depth
-  Word softirqs;  // raised and not yet run, one bit each (left behind by handlers: RMW only)
-  Word depth;     // irq_save() depth, debug configurations only
-  Word cpu;       // virtual CPU + 1; 0 = none yet. Claimed by compare-exchange
-  Word tid;       // cached thread id, 0 = not known yet
-  Word levels;    // entries in use of level[]
-  Word exits;     // passes of the thread-exit hook so far
-  Word searches;  // for a CPU that were in vain
-  Word watched;   // debug: the thread's end is
-  Word was_tid;   // in a forked child: the id of the thread that forked, in the parent
+  Word soft;         // 1 = irqs are masked
+  Word held;         // 1 = something was held back meanwhile; irq_restore() must look
+  Word context;      // kIn... bits
+  Word preempt;      // preempt_disable() depth
+  Word bh;           // bh_disable() depth
+  Word migrate;      // migrate_disable() depth
+  Word softirqs;     // raised and not yet run, one bit each (left behind by handlers: RMW only)
+  Word depth;        // irq_save() depth, debug configurations only
+  Word cpu;          // virtual CPU + 1; 0 = none yet. Claimed by compare-exchange
+  Word tid;          // cached thread id, 0 = not known yet
+  Word levels;       // entries in use of level[]
+  Word exits;        // passes of the thread-exit hook so far
+  Word searches;     // for a CPU that were in vain
+  Word watched;      // debug: the thread's end is
+  Word was_tid;      // in a forked child: the id of the thread that forked, in the parent
+  Word registering;  // lib/port: it takes, has or gives back the registration's mutex
   std::atomic<std::uint64_t> added;    // signals that a hold-back really blocked, to be unblocked
   std::atomic<std::uint64_t> waiting;  // signals that wait_irq() blocked around its sleep
   std::atomic<std::uint64_t> handled;  // lib/port: whose handlers run, innermost or interrupted
