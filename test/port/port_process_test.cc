@@ -179,6 +179,42 @@ TEST_F(PortProcessTest, ForkTheChildReleasesWhatItsThreadTook) {
   lock.unlock();
 }
 
+template <class Lock>
+void held_by_a_thread_that_the_child_lacks() {
+  static Lock lock;
+  std::atomic<int> stage{0};
+  std::thread holder([&] {
+    lock.lock();
+    stage = 1;
+    while (stage != 2) sched_yield();
+    lock.unlock();
+  });
+  while (stage != 1) sched_yield();
+  EXPECT_EQ(in_child([] {
+              alarm(20);
+              if (lock.try_lock()) return 1;
+              reinit(lock);
+              lock.lock();
+              const bool held = !lock.try_lock();
+              lock.unlock();
+              return held && !lock.is_locked() ? 0 : 2;
+            }),
+            0);
+  stage = 2;
+  holder.join();
+  lock.lock();
+  lock.unlock();
+}
+TEST_F(PortProcessTest, ForkWhatAnotherThreadHeldIsMadeAnew) {
+  using Rt = KernelOf<configs::smp_rt, HostedPort<configs::smp_rt>>;
+  using Plain = KernelOf<configs::smp, HostedPort<configs::smp>>;
+  held_by_a_thread_that_the_child_lacks<BasicSpinLock<Plain>>();
+  held_by_a_thread_that_the_child_lacks<BasicRawSpinLock<Plain>>();
+  held_by_a_thread_that_the_child_lacks<BasicTrySpinLock<Plain>>();
+  held_by_a_thread_that_the_child_lacks<BasicSpinLock<Rt>>();
+  held_by_a_thread_that_the_child_lacks<BasicTrySpinLock<Rt>>();
+}
+
 // SA_RESTART is a choice.
 TEST_F(PortProcessTest, ASystemCallGoesOnOrEndsAsWasAsked) {
   static int ends[2];

@@ -7,7 +7,12 @@
 //   Guard g(lock, adopt_lock);                     after a successful lock.try_lock()
 //
 // Contexts, ordering and cost are those of the lock's functions.
+//
+// reinit(lock) is for the child of a fork().
 #pragma once
+
+#include <new>
+#include <type_traits>
 
 #include "nestlock/config/annotations.h"
 #include "nestlock/lock/debug_checks.h"
@@ -15,6 +20,16 @@
 #include "nestlock/lock/lock_concepts.h"
 
 namespace nestlock {
+
+// In the child of a fork(): a lock that may be held by a thread that the child lacks is a new, free one
+// afterwards, whatever its word said. Nobody else may use it meanwhile, and what it guards may be half
+// changed. (What the forking thread itself held is the child's to unlock.) Not for SharedTrySpinLock on UP,
+// whose word is that of all its class.
+template <class L>
+  requires std::is_nothrow_default_constructible_v<L>
+void reinit(L& lock) noexcept {
+  ::new (static_cast<void*>(&lock)) L;
+}
 
 template <BasicLockable L, class Tag = NoIrq>
 class [[nodiscard]] NESTLOCK_SCOPED_CAPABILITY Guard {
