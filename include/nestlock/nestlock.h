@@ -22,6 +22,7 @@
 #include "nestlock/lock/shared_try_spinlock.h"
 #include "nestlock/lock/spinlock.h"
 #include "nestlock/lock/try_spinlock.h"
+#include "nestlock/lock/tsan_lock_order.h"
 #include "nestlock/port/kernel.h"
 #include "nestlock/port/port.h"
 #include "nestlock/port/report.h"
@@ -32,10 +33,13 @@ namespace nestlock {
 // What the build has chosen (config.h): its port, its kernel, and the locks over it.
 using BuiltPort = DefaultPort<kBuiltConfig>;
 
+// Nobody's, but where ThreadSanitizer is to see the order of locks.
+using BuiltObserver = std::conditional_t<kTsanLockOrder, TsanLockOrder, NullObserver>;
+
 // Files of one program that use the plain names below were built for one choice, or they do not link
 // (config/one_choice.h). Hence a type of its own for each choice.
 template <Config kC, unsigned kCpus, unsigned kShift>
-struct BuiltKernelOf : KernelOf<kC, DefaultPort<kC>> {
+struct BuiltKernelOf : KernelOf<kC, DefaultPort<kC>, BuiltObserver> {
   // That these are the plain names'.
   static constexpr bool kPlainNames = true;
 };

@@ -71,6 +71,10 @@ void __asan_unpoison_memory_region(void const volatile* addr, std::size_t size);
 extern "C" {
 void __tsan_acquire(void* addr);
 void __tsan_release(void* addr);
+void __tsan_mutex_pre_lock(void* addr, unsigned flags);
+void __tsan_mutex_post_lock(void* addr, unsigned flags, int recursion);
+int __tsan_mutex_pre_unlock(void* addr, unsigned flags);
+void __tsan_mutex_post_unlock(void* addr, unsigned flags);
 }
 #endif
 
@@ -94,8 +98,23 @@ inline void asan_unpoison([[maybe_unused]] const void* at,
 #if NESTLOCK_WITH_TSAN
 inline void tsan_acquire(const volatile void* p) noexcept { __tsan_acquire(const_cast<void*>(p)); }
 inline void tsan_release(const volatile void* p) noexcept { __tsan_release(const_cast<void*>(p)); }
+// For lock/tsan_lock_order.h alone. 1: the lock is known from its first use on ("linker-initialised", for a
+// constinit one has no constructor that could tell); 16: a try.
+inline void tsan_pre_lock(const void* p, bool by_try) noexcept {
+  __tsan_mutex_pre_lock(const_cast<void*>(p), 1u | (by_try ? 16u : 0u));
+}
+inline void tsan_post_lock(const void* p, bool by_try) noexcept {
+  __tsan_mutex_post_lock(const_cast<void*>(p), 1u | (by_try ? 16u : 0u), 0);
+}
+inline void tsan_unlock(const void* p) noexcept {
+  __tsan_mutex_pre_unlock(const_cast<void*>(p), 0);
+  __tsan_mutex_post_unlock(const_cast<void*>(p), 0);
+}
 #else
 inline void tsan_acquire(const volatile void*) noexcept {}
 inline void tsan_release(const volatile void*) noexcept {}
+inline void tsan_pre_lock(const void*, bool) noexcept {}
+inline void tsan_post_lock(const void*, bool) noexcept {}
+inline void tsan_unlock(const void*) noexcept {}
 #endif
 }  // namespace nestlock::internal

@@ -13,6 +13,8 @@
 //                                        program and other libraries: it handles no signals, and what
 //                                        masks irqs elsewhere masks none for it (the preloaded malloc()).
 //                                        It exports no name of ours
+//   -DNESTLOCK_TSAN_LOCK_ORDER           ThreadSanitizer is told of every lock of the plain names, and reports
+//                                        locks taken in different orders (lock/tsan_lock_order.h)
 //   -DNESTLOCK_FROM_THE_START            such a library that is there when the program starts, preloaded or
 //                                        linked, and is never unloaded: its words have a place in each thread
 //
@@ -63,6 +65,11 @@
 
 #ifndef NESTLOCK_MAX_CPUS
 #define NESTLOCK_MAX_CPUS 64
+#endif
+#ifdef NESTLOCK_TSAN_LOCK_ORDER
+#define NESTLOCK_INTERNAL_TSAN_LOCK_ORDER 1
+#else
+#define NESTLOCK_INTERNAL_TSAN_LOCK_ORDER 0
 #endif
 #ifndef NESTLOCK_PAGE_SHIFT
 #define NESTLOCK_PAGE_SHIFT 12
