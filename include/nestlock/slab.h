@@ -202,6 +202,10 @@ class BasicSlabAllocator {
                : static_cast<std::uint32_t>((size + kPageSize - 1) >> kPageShift);
   }
   static unsigned next_index(std::size_t size) noexcept;
+  // Whether krealloc() to `size` leaves what has room for `room` bytes where it is.
+  static constexpr bool fits_in_place(std::size_t size, std::size_t room) noexcept {
+    return size <= room && size > room / 2;
+  }
   // (`p` first, so that it stays where the fast path got it.)
   static bool free_spinning(void* p, BasicSlabAllocator& slabs, Place where) noexcept;
   static bool free_trying(void* p, BasicSlabAllocator& slabs, Place where) noexcept;

@@ -251,6 +251,14 @@ TYPED_TEST(SlabDebug, ASizedFreeKnowsTheClass) {
     EXPECT_TRUE(plain.kfree_sized(p, size));
     EXPECT_EQ(this->findings.size(), this->seen) << this->findings.text();
   }
+  // Shrunk where it lies: its size is the last that was asked for.
+  for (const auto& [size, shrunk] :
+       {std::pair{192u, 100u}, std::pair{1024u, 700u}, std::pair{40000u, 24000u}}) {
+    void* const p = plain.kmalloc(size, gfp::kernel);
+    ASSERT_EQ(plain.krealloc(p, shrunk, gfp::kernel), p);
+    EXPECT_TRUE(plain.kfree_sized(p, shrunk));
+    EXPECT_EQ(this->findings.size(), this->seen) << size << this->findings.text();
+  }
   plain.flush_cpu();
 }
 

@@ -102,7 +102,7 @@ bool BasicSlabAllocator<K, L, C>::free_other(Page* page, void* p, bool may_spin,
   return false;
 }
 
-// What is not ours is kfree()'s to report.
+// What is not ours is kfree()'s to report. An object may have been shrunk where it lay, by krealloc().
 template <Kernel K, LockPolicy L, class C>
 [[gnu::cold, gnu::noinline]] void BasicSlabAllocator<K, L, C>::check_size(void* p, std::size_t size,
                                                                           Place where) noexcept {
@@ -119,12 +119,14 @@ template <Kernel K, LockPolicy L, class C>
       right = !track || track->asked == size;
     } else if (of >= classes_ && of < classes_ + kClasses) {  // kmalloc_nolock() may take the next
       const auto i = static_cast<unsigned>(of - classes_);
-      right = size - 1 < kLargestClass && (i == Table::index_of(size) || i == next_index(size));
+      right = fits_in_place(size, of->object_size()) ||
+              (size - 1 < kLargestClass && (i == Table::index_of(size) || i == next_index(size)));
     } else {
       right = of->object_size() == size;
     }
   } else if (page && page->kind == Cache::kLarge) {
-    right = size > kLargestClass && pages_for(size) == Cache::large_pages(*page);
+    right = fits_in_place(size, Cache::large_pages(*page) * kPageSize) ||
+            (size > kLargestClass && pages_for(size) == Cache::large_pages(*page));
   }
   if (!right) of->report(Finding::wrong_size, "kfree_sized", p, where, track);
 }
@@ -184,7 +186,7 @@ bool BasicSlabAllocator<K, L, C>::resized_in_place(void* p, std::size_t size, gf
     return true;
   }
   const std::size_t room = of ? of->object_size() : Cache::large_pages(*page) * kPageSize;
-  if (size > room || size <= room / 2) return false;
+  if (!fits_in_place(size, room)) return false;
   if (std::has_single_bit(size) && (reinterpret_cast<std::uintptr_t>(p) & (size - 1))) return false;
   const std::size_t from = of ? of->resize(p, size) : size;
   if (has(flags, gfp::zero)) {
