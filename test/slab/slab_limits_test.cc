@@ -1,5 +1,6 @@
 // The slab and page floors at their limits, in all eight kernels: memory that runs out, what nolock
 // calls leave behind, bad frees, krealloc()'s promises, nodes, calls that come too early.
+#include <bit>
 #include <cstdint>
 #include <cstring>
 #include <vector>
@@ -69,6 +70,38 @@ TYPED_TEST(SlabLimits, WithNothingLiveAllPagesCanBeHad) {
   EXPECT_GE(taken.size() + stats.min + 8, stats.committed);
   for (void* p : taken) EXPECT_TRUE(s.kfree(p));
   EXPECT_EQ(this->floors_.live(), 0u);
+}
+
+// What a call with memalloc takes of the pages' reserve no ordinary call comes by.
+TYPED_TEST(SlabLimits, TheReserveIsForMemallocAlone) {
+  this->floors_.reset(std::size_t{4} << 20);
+  auto& s = this->slabs();
+  ASSERT_GE(this->pages().stats(0).min, 2u);
+  for (const std::size_t size : {64u, 512u, 1000u, 4096u}) {
+    if (TypeParam::kConfig.debug && size < 4096) continue;  // it writes and checks each byte
+    std::vector<void*> taken;
+    while (void* const p = s.kmalloc(size, gfp::nowait)) taken.push_back(p);
+    while (void* const p = s.kmalloc(kPageSize + 4000, gfp::nowait)) taken.push_back(p);
+    while (void* const p = s.kmalloc(size, gfp::nowait)) taken.push_back(p);
+    const auto before = this->pages().stats(0);
+    void* const p = s.kmalloc(size, gfp::memalloc | gfp::zero);
+    ASSERT_NE(p, nullptr) << size << ": " << before.free << " free, min " << before.min;
+    EXPECT_EQ(before.free - this->pages().stats(0).free, (size + kPageSize - 1) / kPageSize);
+    if (std::has_single_bit(size)) EXPECT_EQ(reinterpret_cast<std::uintptr_t>(p) & (size - 1), 0u);
+    EXPECT_GE(s.ksize(p), size);
+    EXPECT_EQ(s.kmalloc(size, gfp::nowait), nullptr);
+    EXPECT_TRUE(s.kfree_sized(p, size));
+    for (void* t : taken) EXPECT_TRUE(s.kfree(t));
+    s.shrink_all();
+  }
+  auto* const cache = s.create("ordinary", 64);
+  while (cache->alloc(gfp::nowait)) {
+  }
+  while (s.kmalloc(kPageSize, gfp::nowait)) {
+  }
+  while (cache->alloc(gfp::nowait)) {
+  }
+  EXPECT_EQ(cache->alloc(gfp::memalloc), nullptr);
 }
 
 struct Hoard : Shrinker {

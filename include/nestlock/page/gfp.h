@@ -12,10 +12,12 @@ namespace nestlock {
 // One flag each, and the usual sets of them.
 enum class gfp : std::uint32_t {
   none = 0,
-  wake = 1u << 0,      // may ask for more memory (commit address space)
-  reclaim = 1u << 1,   // may drain other CPUs' caches and reclaim: task context
-  high = 1u << 2,      // may use half of the reserve below the min watermark
-  memalloc = 1u << 3,  // may use the whole reserve: this call frees more than it takes
+  wake = 1u << 0,     // may ask for more memory (commit address space)
+  reclaim = 1u << 1,  // may drain other CPUs' caches and reclaim: task context
+  high = 1u << 2,     // may use half of the reserve below the min watermark
+  memalloc =
+      1u << 3,  // may use the whole reserve: this call frees more than it takes. A kmalloc() gets
+                // whole pages of it; caches of create() get none
   zero = 1u << 4,      // memory is returned zeroed
   nowarn = 1u << 5,    // a failure is expected: no report
   comp = 1u << 6,      // a block of several pages that knows its head

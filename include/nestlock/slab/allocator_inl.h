@@ -126,7 +126,7 @@ template <Kernel K, LockPolicy L, class C>
     }
   } else if (page && page->kind == Cache::kLarge) {
     right = fits_in_place(size, Cache::large_pages(*page) * kPageSize) ||
-            (size > kLargestClass && pages_for(size) == Cache::large_pages(*page));
+            pages_for(size) == Cache::large_pages(*page);  // also of the reserve
   }
   if (!right) of->report(Finding::wrong_size, "kfree_sized", p, where, track);
 }

@@ -221,6 +221,7 @@ class BasicKmemCache {
                            Place where) noexcept;
   void* alloc_trying(std::size_t size, gfp flags, int node, SlabRefusal* why, Place where) noexcept;
   void* alloc_spinning(std::size_t size, gfp flags, int node, Place where) noexcept;
+  void* alloc_of_the_reserve(gfp flags, int node, Place where) noexcept;
   void* alloc_slow(const Request& r, SlabRefusal* why) noexcept;
   void* alloc_from_list(const Request& r, SlabRefusal& why) noexcept;
   void* alloc_from_new_slab(const Request& r, SlabRefusal& why) noexcept;

@@ -79,8 +79,23 @@ template <Kernel K, LockPolicy L>
     pages_->decay();
   SlabRefusal why{};
   void* const o = given(alloc_slow({flags, SlabAlloc::spinning, node}, &why));
+  if (!o && tag_ && has(flags, gfp::memalloc)) [[unlikely]]
+    return alloc_of_the_reserve(flags, node, where);
   if (!debugged()) return finish(o, object_size_, flags);
   return finish(debug_alloc(o, size, "alloc", where), size, flags);
+}
+
+// What is left of the pages' reserve a call with gfp::memalloc gets as pages of its own: the rest of a slab
+// would go to ordinary calls.
+template <Kernel K, LockPolicy L>
+[[gnu::cold, gnu::noinline]] void* BasicKmemCache<K, L>::alloc_of_the_reserve(
+    gfp flags, int node, Place where) noexcept {
+  const auto n = static_cast<std::uint32_t>((object_size_ + kPageSize - 1) / kPageSize);
+  Page* const p = pages_->alloc_pages_exact(flags, n, node, where);
+  if (!p) return nullptr;
+  p->kind = kLarge;
+  large_pages(*p) = n;
+  return pages_->address(p);
 }
 
 template <Kernel K, LockPolicy L>

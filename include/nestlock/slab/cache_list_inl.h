@@ -159,7 +159,8 @@ void* BasicKmemCache<K, L>::alloc_from_new_slab(const Request& r, SlabRefusal& w
 // All objects free, on no list, known to nobody yet. The preferred order, else the smallest.
 template <Kernel K, LockPolicy L>
 BasicPage<K>* BasicKmemCache<K, L>::new_slab(const Request& r) noexcept {
-  const gfp flags = (r.flags & ~gfp::zero) | gfp::comp;
+  // Not of the reserve: see alloc_of_the_reserve().
+  const gfp flags = (r.flags & ~(gfp::zero | gfp::memalloc)) | gfp::comp;
   auto pages = [&](unsigned order) -> Page* {
     return r.may_spin() ? pages_->alloc_pages(flags, order, r.node)
                         : pages_->alloc_pages_nolock(
