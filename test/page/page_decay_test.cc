@@ -1,9 +1,12 @@
 // Kind 5: memory goes back to the system, at once by trim() and by and by by decay(); what is counted.
 // Kind 6: sizes in page steps: blocks of any number of pages, longer and shorter where they lie.
+// Kind 9: a thread beyond the last CPU takes what it needs, not a batch that it has no place for.
+#include <atomic>
 #include <bit>
 #include <cstdint>
 #include <cstdlib>
 #include <memory>
+#include <thread>
 #include <utility>
 #include <vector>
 
@@ -315,6 +318,41 @@ TYPED_TEST(PageSteps, LargeSizesTakeWholePagesAndGrowInPlace) {
   EXPECT_EQ(slabs->krealloc(p, 20 * kPageSize, gfp::kernel), p);
   EXPECT_EQ(this->used(), before - 580);
   EXPECT_TRUE(slabs->kfree(p));
+}
+
+// ---- kind 9 -------------------------------------------------------------------------------------
+
+TYPED_TEST(PageDecay, AThreadWithoutACpuTakesOnePage) {
+  using Port = typename TypeParam::Port;
+  if constexpr (!TypeParam::kConfig.smp) {
+    GTEST_SKIP() << "one CPU";
+  } else {
+    std::atomic<unsigned> up{0};
+    std::atomic<bool> over{false};
+    std::vector<std::thread> threads;
+    for (unsigned i = 0; i < Port::kMaxCpus; ++i)
+      threads.emplace_back([&] {
+        Port::cpu_id();
+        ++up;
+        over.wait(false);
+      });
+    while (up < Port::kMaxCpus) std::this_thread::yield();
+    std::thread([&] {
+      auto& floor = *this->pages;
+      ASSERT_GE(Port::cpu_id(), Port::kMaxCpus);
+      for (const unsigned order : {0u, 2u}) {
+        auto* const first = floor.alloc_pages(gfp::kernel, order);  // grows, if need be
+        const PageStats before = floor.stats(0);
+        auto* const p = floor.alloc_pages(gfp::kernel, order);
+        EXPECT_EQ(floor.stats(0).zone_allocs, before.zone_allocs + 1);
+        EXPECT_EQ(floor.stats(0).free, before.free - (1u << order));
+        EXPECT_TRUE(floor.free_pages(p, order) && floor.free_pages(first, order));
+      }
+    }).join();
+    over = true;
+    over.notify_all();
+    for (std::thread& t : threads) t.join();
+  }
 }
 
 }  // namespace

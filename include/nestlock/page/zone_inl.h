@@ -87,6 +87,8 @@ BasicPage<K>* BasicPageAllocator<K, L>::refill(Zone& z, unsigned order, gfp flag
     unpark_locked(z, kUnparkedAtOnce);
     first = take_locked(z, order, mark_for(z, flags));
     if (!first || order >= kPcpOrders || !kPcp || z.pcp_off.load(internal::kRelaxed)) return first;
+    // A thread beyond the last CPU has no list.
+    if (internal::claimed_cpu<typename K::Port>() >= K::Port::kMaxCpus) return first;
     // The reserve between min and low is not for caches.
     const std::uint32_t batch = z.pcp_batch.load(internal::kRelaxed) >> order;
     for (; got < batch; ++got) {

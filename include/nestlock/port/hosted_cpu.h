@@ -130,11 +130,13 @@ inline unsigned take_free_cpu() noexcept {
 
 // One whose thread is gone: the kernel knows no thread of its id, or that is ours by now. An id that
 // went to another thread of this process hides it until that one ends. A thread's first search looks
-// at all CPUs, each later one at one of them, so that to be without stays cheap.
+// at all CPUs, of its later ones every 64th at one of them, so that to be without stays cheap.
 inline unsigned take_lost_cpu() noexcept {
   const int saved = errno;
   const std::uint32_t search = self().searches.fetch_add(1, kRelaxed);
-  unsigned cpu = search ? search % kHostedMaxCpus : 0;
+  constexpr std::uint32_t kSeldom = 64;
+  if (search % kSeldom) return kHostedMaxCpus;
+  unsigned cpu = search ? search / kSeldom % kHostedMaxCpus : 0;
   const unsigned end = search ? cpu + 1 : kHostedMaxCpus;
   for (; cpu < end; ++cpu) {
     std::uint32_t tid = process().cpu_owner[cpu].tid.load(kRelaxed);
