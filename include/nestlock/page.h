@@ -135,8 +135,8 @@ class BasicPageAllocator {
   // Any context; as free_pages_nolock().
   bool free_pages_exact_nolock(Page* page, std::uint32_t pages,
                                Place where = Place::here()) noexcept;
-  // Makes a block of `from` pages one of `to` where it lies. Contexts as above. Always done where `to` is
-  // fewer, but for 0; else if what lies behind is free and the block is aligned enough. False: it is as before.
+  // Makes a block of `from` pages one of `to` where it lies. Contexts as above. Done where `to` is fewer (not
+  // 0), or what lies behind is free and the block is aligned enough. False: it is as before.
   bool resize_exact(Page* page, std::uint32_t from, std::uint32_t to,
                     Place where = Place::here()) noexcept;
 
@@ -147,6 +147,9 @@ class BasicPageAllocator {
   void drain_cpu(unsigned cpu) noexcept;  // gives a CPU's cached pages back to the buddy
   void drain_all_pages() noexcept;  // all CPUs' and the parked ones; does not stop their owners
   void unpark_all() noexcept;
+  // Keeps `bytes` for nolock calls, in place of what was kept before: commits until so much is free above the
+  // watermark, touches each page, and from then on other calls leave as much. False: not all is there.
+  bool reserve(std::size_t bytes) noexcept;
   // Any context, never spins: puts back at most kUnparkedAtOnce parked blocks of each node whose lock is
   // free. True: nothing is parked any more.
   bool unpark() noexcept;
@@ -158,8 +161,7 @@ class BasicPageAllocator {
   bool remove_shrinker(Shrinker& s) noexcept;
   // Memory goes back to the system, where PageMemory has a `release`. What is given back stays committed,
   // and is free as before; a later use costs a page fault for each page.
-  // At once, all free pages, this and other CPUs' cached ones. Returns bytes. Task context, no lock held;
-  // one system call a block.
+  // At once, all free pages, and cached ones. Returns bytes. Task context, no lock held; a system call a block.
   std::size_t trim() noexcept;
   // What was free for half of the decay time and more, in blocks of 2^kDecayOrder pages or larger, down to
   // kDecayKeeps pages; at most kDecayAtOnce a call. Returns bytes; a load and a look at the clock where
@@ -171,11 +173,7 @@ class BasicPageAllocator {
     decay_ms_.store(milliseconds, internal::kRelaxed);
   }
   // For a floor above; one. False: there is one already.
-  bool set_decay_hook(DecayHook& hook) noexcept {
-    DecayHook* none = nullptr;
-    return decay_hook_.compare_exchange_strong(none, &hook, std::memory_order_release,
-                                               internal::kRelaxed);
-  }
+  bool set_decay_hook(DecayHook& hook) noexcept;
 
   // Pages of this block (2^kMaxOrder pages around p) are not allocated any more until undone.
   void isolate_block(Page* p, bool isolated) noexcept;
@@ -255,6 +253,7 @@ class BasicPageAllocator {
     std::uint32_t dirty_low = 0;  // the fewest dirty pages since decay() looked; guarded by lock
     Atomic<std::uint32_t> committed{0};  // the end of the usable pages, which begin at `begin`
     Atomic<std::uint32_t> unusable{0};   // pages below it whose commit failed (see grow())
+    Atomic<std::uint32_t> kept_for_nolock{0};              // pages: see reserve()
     Atomic<std::uint32_t> pcp_batch{1}, pcp_high{0};       // pages
     Atomic<std::uint32_t> pcp_off{0}, isolated_blocks{0};  // depths
     internal::PageCounters<K> counters;
@@ -322,6 +321,7 @@ class BasicPageAllocator {
   Index block_of(Index p, const Zone& z) const noexcept;
   Index block_end(Index p, const Zone& z) const noexcept;
   Page* refill(Zone& z, unsigned order, gfp flags) noexcept;
+  void touch(Zone& z, std::uint32_t pages) noexcept;
   bool grow(Zone& z, unsigned order) noexcept;
   bool take_failed(Zone& z, Index& begin, Index& end) noexcept;
   bool ask_shrinkers() noexcept;
@@ -330,10 +330,7 @@ class BasicPageAllocator {
   static std::uint32_t dirty_pages(const Zone& z) noexcept {
     return z.buddy.free_pages() - z.buddy.clean_pages();
   }
-  bool has_much(const Zone& z) const noexcept {
-    return release_ && now_ &&
-           static_cast<std::int32_t>(dirty_pages(z)) > static_cast<std::int32_t>(kDecayKeeps);
-  }
+  bool has_much(const Zone& z) const noexcept;
   void begin_decay() noexcept;
   void tell_decay(bool waits) noexcept;
   void release_idle(Zone& z) noexcept;
@@ -387,6 +384,7 @@ class BasicPageAllocator {
 #include "nestlock/page/info_inl.h"
 #include "nestlock/page/page_state_inl.h"
 #include "nestlock/page/pcp_inl.h"
+#include "nestlock/page/reserve_inl.h"
 #include "nestlock/page/setup_inl.h"
 #include "nestlock/page/zone_inl.h"
 

@@ -64,8 +64,10 @@ void set_up() noexcept {
                                      .commit = commit,
                                      .release = release,
                                      .now = now,
-                                     .descriptors = descriptors}) == PageSetup::ok)
+                                     .descriptors = descriptors}) == PageSetup::ok) {
+      pages.reserve(0);  // the first memory, so that a handler gets some also in a fresh process
       break;
+    }
     munmap(range, size);
     if (descriptors) munmap(descriptors, PageAllocator::descriptor_bytes(size));
   }

@@ -1,4 +1,5 @@
 // Kind 5: memory goes back to the system, at once by trim() and by and by by decay(); what is counted.
+// Kind 2: memory that is kept for nolock calls before they need it.
 // Kind 6: sizes in page steps: blocks of any number of pages, longer and shorter where they lie.
 // Kind 9: a thread beyond the last CPU takes what it needs, not a batch that it has no place for.
 #include <atomic>
@@ -318,6 +319,42 @@ TYPED_TEST(PageSteps, LargeSizesTakeWholePagesAndGrowInPlace) {
   EXPECT_EQ(slabs->krealloc(p, 20 * kPageSize, gfp::kernel), p);
   EXPECT_EQ(this->used(), before - 580);
   EXPECT_TRUE(slabs->kfree(p));
+}
+
+// ---- kind 2 -------------------------------------------------------------------------------------
+
+TYPED_TEST(PageDecay, WhatIsReservedIsForNolockCallsAndStays) {
+  auto& floor = *this->pages;
+  constexpr std::uint32_t kKept = kMiB >> kPageShift;
+  EXPECT_EQ(floor.stats(0).committed, 0u) << "nothing is there";
+  EXPECT_EQ(floor.alloc_pages_nolock(gfp::none, 0), nullptr);
+  ASSERT_TRUE(floor.reserve(kMiB));
+  const std::uint32_t min = floor.stats(0).min;
+  EXPECT_GE(floor.stats(0).free, min + kKept);
+  EXPECT_GE(floor.stats(0).free - floor.stats(0).clean, kKept) << "touched";
+  std::vector<typename TestFixture::Pages::Page*> ordinary, nolock;
+  while (auto* const p = floor.alloc_pages(gfp::kernel, 0)) ordinary.push_back(p);
+  floor.drain_all_pages();
+  while (auto* const p = floor.alloc_pages(gfp::kernel | gfp::high | gfp::memalloc, 0))
+    ordinary.push_back(p);
+  EXPECT_EQ(floor.stats(0).free, kKept);
+  EXPECT_TRUE(floor.free_pages(ordinary.back(), 0));
+  ordinary.pop_back();
+  for (std::uint32_t i = 0; i < min; ++i) {
+    EXPECT_TRUE(floor.free_pages(ordinary.back(), 0));
+    ordinary.pop_back();
+  }
+  floor.drain_all_pages();
+  while (auto* const p = floor.alloc_pages_nolock(gfp::none, 0)) nolock.push_back(p);
+  EXPECT_GE(nolock.size(), kKept);
+  for (auto* const p : nolock) EXPECT_TRUE(floor.free_pages_nolock(p, 0));
+  for (auto* const p : ordinary) EXPECT_TRUE(floor.free_pages(p, 0));
+  floor.trim();
+  EXPECT_GE(floor.stats(0).free - floor.stats(0).clean, kKept) << "as much stays";
+  EXPECT_FALSE(floor.reserve(64 * kMiB)) << "more than there is";
+  EXPECT_TRUE(floor.reserve(0));
+  floor.trim();
+  EXPECT_EQ(floor.stats(0).free, floor.stats(0).clean);
 }
 
 // ---- kind 9 -------------------------------------------------------------------------------------

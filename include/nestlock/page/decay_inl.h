@@ -10,12 +10,29 @@
 
 namespace nestlock {
 
+template <Kernel K, LockPolicy L>
+inline bool BasicPageAllocator<K, L>::has_much(const Zone& z) const noexcept {
+  const std::uint32_t kept = z.kept_for_nolock.load(internal::kRelaxed);
+  return release_ && now_ &&
+         static_cast<std::int32_t>(dirty_pages(z) - kept) > static_cast<std::int32_t>(kDecayKeeps);
+}
+
+template <Kernel K, LockPolicy L>
+bool BasicPageAllocator<K, L>::set_decay_hook(DecayHook& hook) noexcept {
+  DecayHook* none = nullptr;
+  return decay_hook_.compare_exchange_strong(none, &hook, std::memory_order_release,
+                                             internal::kRelaxed);
+}
+
 // Block by block, each out of the buddy while the system takes it: so that no lock is held meanwhile,
 // and no more than one block is missing.
 template <Kernel K, LockPolicy L>
 std::uint32_t BasicPageAllocator<K, L>::release_some(Zone& z, std::uint32_t most,
                                                      unsigned order) noexcept {
   std::uint32_t done = 0;
+  // What is kept for nolock calls stays: no block goes that is more than the rest.
+  const std::uint32_t kept = z.kept_for_nolock.load(internal::kRelaxed), dirty = dirty_pages(z);
+  if (kept && most > dirty - kept) most = dirty > kept ? dirty - kept : 0;
   for (bool more = true; more && done < most;) {
     Index p = kNil;
     {
@@ -24,7 +41,7 @@ std::uint32_t BasicPageAllocator<K, L>::release_some(Zone& z, std::uint32_t most
     }
     if (p == kNil) break;
     const unsigned has = all_[p].order();
-    more = release_(address(all_ + p), kPageSize << has);
+    more = (!kept || (1u << has) <= most - done) && release_(address(all_ + p), kPageSize << has);
     if constexpr (K::kConfig.debug)  // the poison is gone
       for (Index i = 0; more && i < (Index{1} << has); ++i) all_[p + i].poisoned = false;
     Guard g(z.lock, irq_save);
@@ -90,7 +107,8 @@ template <Kernel K, LockPolicy L>
       Guard g(z.lock, irq_save);
       due = step ? z.dirty_low : dirty_pages(z);
     }
-    due = due > kDecayKeeps ? due - kDecayKeeps : 0;
+    const std::uint32_t stays = kDecayKeeps + z.kept_for_nolock.load(internal::kRelaxed);
+    due = due > stays ? due - stays : 0;
     const std::uint32_t most = due < kDecayAtOnce ? due : kDecayAtOnce;
     const std::uint32_t done = release_some(z, most, kDecayOrder);
     pages += done;

@@ -127,7 +127,8 @@ bool BasicPageAllocator<K, L>::resize_exact(Page* page, std::uint32_t from, std:
   if ((first_pfn_ + p) & (std::bit_floor(to) - 1) || to > z.end - p) return false;
   {
     Guard g(z.lock, irq_save);
-    if (z.buddy.free_pages() < z.min + (to - from) || !z.buddy.take_range(p + from, p + to))
+    if (z.buddy.free_pages() < mark_for(z, gfp::none) + (to - from) ||
+        !z.buddy.take_range(p + from, p + to))
       return false;
     internal::bump_locked(z.counters.zone_allocs);
     z.dirty_low = std::min(z.dirty_low, dirty_pages(z));

@@ -8,8 +8,9 @@ namespace nestlock {
 
 template <Kernel K, LockPolicy L>
 std::uint32_t BasicPageAllocator<K, L>::mark_for(const Zone& z, gfp flags) const noexcept {
-  if (has(flags, gfp::memalloc)) return 0;
-  return has(flags, gfp::high) ? z.min / 2 : z.min;
+  const std::uint32_t kept = z.kept_for_nolock.load(internal::kRelaxed);
+  if (has(flags, gfp::memalloc)) return kept;
+  return kept + (has(flags, gfp::high) ? z.min / 2 : z.min);
 }
 
 template <Kernel K, LockPolicy L>
@@ -92,7 +93,7 @@ BasicPage<K>* BasicPageAllocator<K, L>::refill(Zone& z, unsigned order, gfp flag
     // The reserve between min and low is not for caches.
     const std::uint32_t batch = z.pcp_batch.load(internal::kRelaxed) >> order;
     for (; got < batch; ++got) {
-      Page* const p = take_locked(z, order, z.low);
+      Page* const p = take_locked(z, order, z.low + z.kept_for_nolock.load(internal::kRelaxed));
       if (!p) break;
       p->set(PageState::cached, order);
       p->next = chain;
