@@ -5,6 +5,7 @@
 
 #include <cerrno>
 #include <cstdlib>
+#include <cstring>
 #include <ctime>
 
 #include "nestlock/port/hosted_once.h"
@@ -41,11 +42,34 @@ void* reserve(std::size_t size, int protection) noexcept {
   return p == MAP_FAILED ? nullptr : p;
 }
 
+// To standard error, in pieces; nothing allocates, and errno is kept.
+template <class... Texts>
+void say(Texts... texts) noexcept {
+  const int saved = errno;
+  for (const char* text : {texts...})
+    if (write(STDERR_FILENO, text, std::strlen(text)) < 0) break;
+  errno = saved;
+}
+
+constexpr std::size_t kLeastMib = 4, kMostMib = std::size_t{1} << (sizeof(void*) == 8 ? 27 : 11);
+
+// What the environment asks for, or 0.
+std::size_t asked_for() noexcept {
+  const char* const text = std::getenv("NESTLOCK_RESERVE_MIB");
+  if (!text) return 0;
+  std::size_t n = 0;
+  const char* at = text;
+  for (; *at >= '0' && *at <= '9' && n <= kMostMib; ++at)
+    n = 10 * n + static_cast<std::size_t>(*at - '0');
+  if (at != text && !*at && n >= kLeastMib && n <= kMostMib) return n << 20;
+  say("nestlock: NESTLOCK_RESERVE_MIB=", text,
+      sizeof(void*) == 8 ? " is no number from 4 to 134217728" : " is no number from 4 to 2048",
+      "; the default is taken\n");
+  return 0;
+}
+
 std::size_t wanted() noexcept {
-  if (const char* const mib = std::getenv("NESTLOCK_RESERVE_MIB")) {
-    const unsigned long n = std::strtoul(mib, nullptr, 10);
-    if (n) return std::size_t{n} << 20;
-  }
+  if (const std::size_t asked = asked_for()) return asked;
   const long have = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
   return have > 0 && page > 0 ? 4 * static_cast<std::size_t>(have) * static_cast<std::size_t>(page)
                               : std::size_t{1} << 30;
@@ -53,7 +77,8 @@ std::size_t wanted() noexcept {
 
 // An address space too small for the range gets half, until it fits.
 void set_up() noexcept {
-  for (std::size_t size = wanted(); size >= (std::size_t{4} << 20); size /= 2) {
+  bool ready = false;
+  for (std::size_t size = wanted(); !ready && size >= kLeastMib << 20; size /= 2) {
     void* const range = reserve(size, PROT_NONE);
     if (!range) continue;
     // Untouched descriptors cost no memory.
@@ -66,11 +91,14 @@ void set_up() noexcept {
                                      .now = now,
                                      .descriptors = descriptors}) == PageSetup::ok) {
       pages.reserve(0);  // the first memory, so that a handler gets some also in a fresh process
-      break;
+      ready = true;
+      continue;
     }
     munmap(range, size);
     if (descriptors) munmap(descriptors, PageAllocator::descriptor_bytes(size));
   }
+  if (!ready)
+    say("nestlock: not even 4 MiB of addresses can be had: system_pages() has no memory\n");
   static constinit hosted::OfflineHook hook{
       [](hosted::OfflineHook&, unsigned cpu) noexcept { pages.drain_cpu(cpu); }, nullptr};
   hosted::on_cpu_offline(hook);

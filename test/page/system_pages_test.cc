@@ -1,7 +1,9 @@
 // The process's own page allocator, as lib/page sets it up, in the built configuration.
 #include "nestlock/system_pages.h"
 
+#include <cstdlib>
 #include <cstring>
+#include <string>
 #include <thread>
 
 #include "gtest/gtest.h"
@@ -49,6 +51,22 @@ TEST(SystemPages, AThreadsExitSendsItsPagesHome) {
   }).join();
   EXPECT_GT(cached, 0u);
   EXPECT_EQ(pages.stats(0).cached, 0u);
+}
+
+// Kind 6: what cannot be is said, and the default taken. In a new process, for it is read once.
+TEST(SystemPages, ASettingOutsideItsRangeIsNamed) {
+  GTEST_FLAG_SET(death_test_style, "threadsafe");
+  for (const char* const value : {"1", "17592186044416", "many", "12x", ""}) {
+    ASSERT_EQ(setenv("NESTLOCK_RESERVE_MIB", value, 1), 0);
+    EXPECT_EXIT(
+        std::_Exit(system_pages().stats(0).present >= (4u << 20 >> kPageShift) ? 0 : 1),
+        ::testing::ExitedWithCode(0),
+        std::string("^nestlock: NESTLOCK_RESERVE_MIB=") + value + " is no number from 4 to");
+  }
+  ASSERT_EQ(setenv("NESTLOCK_RESERVE_MIB", "16", 1), 0);
+  EXPECT_EXIT(std::_Exit(system_pages().stats(0).present == 16u << 20 >> kPageShift ? 0 : 1),
+              ::testing::ExitedWithCode(0), "^$");
+  unsetenv("NESTLOCK_RESERVE_MIB");
 }
 
 }  // namespace
