@@ -74,9 +74,9 @@ inline constexpr Config kBuiltConfig = configs::NESTLOCK_CONFIG;
 inline constexpr bool kHosted = NESTLOCK_INTERNAL_IS(NESTLOCK_INTERNAL_CHOSEN);
 inline constexpr unsigned kHostedMaxCpus = NESTLOCK_MAX_CPUS;
 static_assert(kHostedMaxCpus >= 1 && kHostedMaxCpus <= 4096, "NESTLOCK_MAX_CPUS is 1..4096");
-// Whether ThreadSanitizer is told of the plain names' locks (lock/tsan_lock_order.h).
-inline constexpr bool kTsanLockOrder = NESTLOCK_INTERNAL_TSAN_LOCK_ORDER;
-
 inline constexpr unsigned kPageShift = NESTLOCK_PAGE_SHIFT;
 static_assert(kPageShift >= 8 && kPageShift <= 16, "NESTLOCK_PAGE_SHIFT is 8..16");
+
+// Whether ThreadSanitizer is told of the plain names' locks (lock/tsan_lock_order.h).
+inline constexpr bool kTsanLockOrder = NESTLOCK_INTERNAL_TSAN_LOCK_ORDER;
 }  // namespace nestlock
