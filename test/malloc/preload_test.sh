@@ -154,16 +154,16 @@ fi
 if command -v redis-server >/dev/null && command -v redis-benchmark >/dev/null; then
   for libraries in "$library" "$library $storm"; do
     checks=$((checks + 1))
-    (STORM_LOG="$work/storms" LD_PRELOAD="$libraries" exec redis-server --unixsocket "$work/redis.sock" --port 0 \
+    (STORM_LOG="$work/storms" LD_PRELOAD="$libraries" exec redis-server --unixsocket redis.sock --port 0 \
       --save '' --daemonize no >redis.log 2>&1) &
     server=$!
-    until redis-cli -s "$work/redis.sock" ping >/dev/null 2>&1 || ! kill -0 $server 2>/dev/null; do sleep 0.1; done
+    until redis-cli -s redis.sock ping >/dev/null 2>&1 || ! kill -0 $server 2>/dev/null; do sleep 0.1; done
     requests=5000
     [ -z "${NESTLOCK_LONG:-}" ] || requests=100000
-    timeout 300 redis-benchmark -s "$work/redis.sock" -q -n $requests -t set,get,lpush,hset,zadd -d 300 >log 2>&1 ||
+    timeout 300 redis-benchmark -s redis.sock -q -n $requests -t set,get,lpush,hset,zadd -d 300 >log 2>&1 ||
       fail "redis: its benchmark ($libraries)"
-    [ "$(redis-cli -s "$work/redis.sock" llen mylist 2>>log)" = $requests ] || fail "redis: the list's length ($libraries)"
-    redis-cli -s "$work/redis.sock" shutdown nosave >/dev/null 2>&1
+    [ "$(redis-cli -s redis.sock llen mylist 2>>log)" = $requests ] || fail "redis: the list's length ($libraries)"
+    redis-cli -s redis.sock shutdown nosave >/dev/null 2>&1
     wait $server || { cat redis.log >>log; fail "redis: ends with $? ($libraries)"; }
   done
 else
