@@ -87,7 +87,8 @@ TYPED_TEST(SlabLimits, TheReserveIsForMemallocAlone) {
     void* const p = s.kmalloc(size, gfp::memalloc | gfp::zero);
     ASSERT_NE(p, nullptr) << size << ": " << before.free << " free, min " << before.min;
     EXPECT_EQ(before.free - this->pages().stats(0).free, (size + kPageSize - 1) / kPageSize);
-    if (std::has_single_bit(size)) EXPECT_EQ(reinterpret_cast<std::uintptr_t>(p) & (size - 1), 0u);
+    const std::uintptr_t aligned_to = std::has_single_bit(size) ? size : 8;
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(p) & (aligned_to - 1), 0u);
     EXPECT_GE(s.ksize(p), size);
     EXPECT_EQ(s.kmalloc(size, gfp::nowait), nullptr);
     EXPECT_TRUE(s.kfree_sized(p, size));
