@@ -7,14 +7,7 @@
 
 #include "absl/base/internal/spinlock.h"
 #include "absl/synchronization/mutex.h"
-
-// Concurrency Kit: Debian's libck-dev, which ./nest setup --peers installs.
-#if __has_include(<ck_spinlock.h>)
-#define NESTLOCK_BENCH_CK 1
-#include <ck_spinlock.h>
-#else
-#define NESTLOCK_BENCH_CK 0
-#endif
+#include "ck_locks.h"
 
 namespace bench {
 
@@ -79,51 +72,22 @@ class AbslSpin {
   absl::base_internal::SpinLock spin_;
 };
 
-#if NESTLOCK_BENCH_CK
-class CkFas {
- public:
-  void lock() { ck_spinlock_fas_lock(&lock_); }
-  void unlock() { ck_spinlock_fas_unlock(&lock_); }
-
- private:
-  ck_spinlock_fas_t lock_ = CK_SPINLOCK_FAS_INITIALIZER;
+struct CkFas {
+  void lock() { bench_ck_fas_lock(); }
+  void unlock() { bench_ck_fas_unlock(); }
 };
-class CkTicket {
- public:
-  void lock() { ck_spinlock_ticket_lock(&lock_); }
-  void unlock() { ck_spinlock_ticket_unlock(&lock_); }
-
- private:
-  ck_spinlock_ticket_t lock_ = CK_SPINLOCK_TICKET_INITIALIZER;
+struct CkTicket {
+  void lock() { bench_ck_ticket_lock(); }
+  void unlock() { bench_ck_ticket_unlock(); }
 };
-// A node for each thread: one such lock at a time.
-class CkMcs {
- public:
-  void lock() { ck_spinlock_mcs_lock(&lock_, &node()); }
-  void unlock() { ck_spinlock_mcs_unlock(&lock_, &node()); }
-
- private:
-  static ck_spinlock_mcs_context_t& node() {
-    alignas(64) static thread_local ck_spinlock_mcs_context_t mine;
-    return mine;
-  }
-  ck_spinlock_mcs_t lock_ = CK_SPINLOCK_MCS_INITIALIZER;
+struct CkMcs {
+  void lock() { bench_ck_mcs_lock(); }
+  void unlock() { bench_ck_mcs_unlock(); }
 };
-// A node goes from thread to thread; those of threads that are gone are never given back.
-class CkClh {
- public:
-  CkClh() { ck_spinlock_clh_init(&lock_, new ck_spinlock_clh_t()); }
-  void lock() { ck_spinlock_clh_lock(&lock_, node()); }
-  void unlock() { ck_spinlock_clh_unlock(&node()); }
-
- private:
-  static ck_spinlock_clh_t*& node() {
-    static thread_local ck_spinlock_clh_t* mine = new ck_spinlock_clh_t();
-    return mine;
-  }
-  ck_spinlock_clh_t* lock_;
+struct CkClh {
+  void lock() { bench_ck_clh_lock(); }
+  void unlock() { bench_ck_clh_unlock(); }
 };
-#endif
 
 // One of each type, on a cache line (and its prefetched neighbour) of its own.
 template <class Lock>

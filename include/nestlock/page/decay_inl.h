@@ -117,8 +117,7 @@ template <Kernel K, LockPolicy L>
     // The rest of what is due now stays due; else it is counted anew.
     const bool rest = done >= kDecayAtOnce && due > done;
     z.dirty_low =
-        rest ? (z.dirty_low < due + stays - done ? z.dirty_low : due + stays - done)
-             : dirty;
+        rest ? (z.dirty_low < due + stays - done ? z.dirty_low : due + stays - done) : dirty;
     in_parts |= rest;
     much |= has_much(z) && (done || due == 0);
   }
