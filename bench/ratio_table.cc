@@ -160,8 +160,10 @@ void RatioTable::write_figures() const {
   file << "group,name,round,kind,value\n";
   const auto write = [&file](const std::string& group, const std::string& name, const char* kind,
                              const std::vector<double>& figures, double scale = 1) {
+    std::string cell = name;
+    std::replace(cell.begin(), cell.end(), ',', ';');
     for (std::size_t i = 0; i < figures.size(); ++i)
-      file << group << ',' << name << ',' << i + 1 << ',' << kind << ',' << figures[i] * scale
+      file << group << ',' << cell << ',' << i + 1 << ',' << kind << ',' << figures[i] * scale
            << '\n';
   };
   for (const std::string& full : rows) {

@@ -251,10 +251,13 @@ clients_abseil() {
   local flags=(-O1 -w "-I$files/abseil" "-I$absl" "-I$gtest" "-I$gtest/include")
   fetched abseil || return
   [ -f gtest.o ] || compile_now gtest.o "${flags[@]}" -c "$gtest/src/gtest-all.cc"
+  # A lock of a debug configuration looks at its end if somebody holds it, so it has a destructor.
+  grep -v 'static_assert(std::is_trivially_destructible<SpinLock>' "$absl/absl/base/spinlock_test_common.cc" \
+    >spinlock_test_common.cc || return
   for config in $few_configurations; do
     for lock in $client_locks; do
       compile "spinlock.$config.$lock" "${flags[@]}" "-DNESTLOCK_CONFIG=$config" "-DCLIENT_LOCK=$lock" \
-        "$absl/absl/base/spinlock_test_common.cc" "$files/abseil_main.cc" \
+        spinlock_test_common.cc "$files/abseil_main.cc" \
         "$absl"/absl/base/internal/{sysinfo,raw_logging,unscaledcycleclock,spinlock_wait}.cc \
         gtest.o "$lib.$config.a"
     done
