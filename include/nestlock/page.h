@@ -148,7 +148,7 @@ class BasicPageAllocator {
   void drain_all_pages() noexcept;  // all CPUs' and the parked ones; does not stop their owners
   void unpark_all() noexcept;
   // Keeps `bytes` for nolock calls, in place of what was kept before: commits until so much is free above the
-  // watermark, touches each page, and from then on other calls leave as much. False: not all is there.
+  // watermark, touches each page (its cost), and from then on other calls leave as much. False: not all is there.
   bool reserve(std::size_t bytes) noexcept;
   // Any context, never spins: puts back at most kUnparkedAtOnce parked blocks of each node whose lock is
   // free. True: nothing is parked any more.

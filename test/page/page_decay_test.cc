@@ -352,6 +352,10 @@ TYPED_TEST(PageDecay, WhatIsReservedIsForNolockCallsAndStays) {
   floor.trim();
   EXPECT_GE(floor.stats(0).free - floor.stats(0).clean, kKept) << "as much stays";
   EXPECT_FALSE(floor.reserve(64 * kMiB)) << "more than there is";
+  EXPECT_FALSE(floor.reserve(~std::size_t{0}));
+  const std::uintptr_t released = floor.stats(0).released;
+  floor.set_decay(0), floor.decay(), floor.trim();
+  EXPECT_EQ(floor.stats(0).released, released) << "less than is kept";
   EXPECT_TRUE(floor.reserve(0));
   floor.trim();
   EXPECT_EQ(floor.stats(0).free, floor.stats(0).clean);

@@ -18,7 +18,7 @@ namespace nestlock {
 struct TsanLockOrder {
   // A wait may begin.
   static void acquiring(const LockRef& l) noexcept { internal::tsan_pre_lock(l.lock, false); }
-  // It is over; or a try_lock() that is the first word of this lock.
+  // The lock is had: a wait is over, or a try_lock() was granted, of which nothing was told before.
   static void acquired(const LockRef& l, bool by_try) noexcept {
     if (by_try) internal::tsan_pre_lock(l.lock, true);
     internal::tsan_post_lock(l.lock, by_try);

@@ -32,7 +32,8 @@ std::uint32_t BasicPageAllocator<K, L>::release_some(Zone& z, std::uint32_t most
   std::uint32_t done = 0;
   // What is kept for nolock calls stays: no block goes that is more than the rest.
   const std::uint32_t kept = z.kept_for_nolock.load(internal::kRelaxed), dirty = dirty_pages(z);
-  if (kept && most > dirty - kept) most = dirty > kept ? dirty - kept : 0;
+  const std::uint32_t spare = dirty > kept ? dirty - kept : 0;
+  if (kept && most > spare) most = spare;
   for (bool more = true; more && done < most;) {
     Index p = kNil;
     {

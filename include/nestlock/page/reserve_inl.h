@@ -10,7 +10,7 @@ namespace nestlock {
 // to as many (release_some()).
 template <Kernel K, LockPolicy L>
 bool BasicPageAllocator<K, L>::reserve(std::size_t bytes) noexcept {
-  const std::size_t all = (bytes + kPageSize - 1) >> kPageShift;
+  const std::size_t all = (bytes >> kPageShift) + (bytes % kPageSize ? 1 : 0);
   bool there = true;
   drain_all_pages();
   for (unsigned n = 0; n < nodes_; ++n) {
