@@ -866,6 +866,22 @@ mutant block_grows_over_others $decay '*WhatSomebodyHasIsNotGrownOver' \
   'a block grows only over what is free' \
   include/nestlock/page/buddy.h 's/      if (all_\[q\].state() != PageState::buddy || all_\[q\].isolated_free) return false;/      if (all_[q].isolated_free) return false;/'
 
+mutant reserve_for_everybody $decay '*WhatIsReserved*' \
+  'ordinary calls leave what is kept for nolock calls' \
+  include/nestlock/page/zone_inl.h 's/  return kept + (has/  return (has/'
+
+mutant reserve_goes_back $decay '*WhatIsReserved*' \
+  'what is kept for nolock calls does not go back to the system' \
+  include/nestlock/page/decay_inl.h 's/  if (kept \&\& most > spare) most = spare;\n//'
+
+beyond=page_decay_test.smp
+sources $beyond lib/page/page.cc lib/slab/slab.cc
+kernels $beyond 'HostedKernel<configs::smp>'
+
+mutant batch_without_a_list $beyond '*WithoutACpu*' \
+  'a thread beyond the last CPU takes no batch of pages' \
+  include/nestlock/page/zone_inl.h 's/    if (internal::claimed_cpu<typename K::Port>() >= K::Port::kMaxCpus) return first;\n//'
+
 mutant grows_beside_idle_memory $decay '*NotByWhatLiesIdle' \
   'free memory that does not serve goes back before the process grows' \
   "$inside" 's/      if (has(flags, gfp::reclaim)) release_idle(z);\n//'
@@ -889,6 +905,10 @@ mutant fork_in_the_middle_of_a_list $forking '*AChildOfBusyThreads*' \
 mutant fork_waits_for_its_own_turn $forking_rt '*AHandlerForksAnywhereInASettle' \
   'a fork in a handler does not wait for the turn to settle that it interrupted' \
   "$inside" 's/ || whose == self//'
+
+mutant slabs_eat_the_reserve $limits '*TheReserveIsForMemallocAlone' \
+  'no slab comes from the reserve that calls with memalloc may use' \
+  include/nestlock/slab/cache_list_inl.h 's/~(gfp::zero | gfp::memalloc)/~gfp::zero/'
 
 mutant slab_never_reclaims $limits '*WithNothingLiveAllPagesCanBeHad' \
   'before it fails an allocation that may wait asks what keeps memory' \
