@@ -1,5 +1,5 @@
 // The levels of nestlock/port/hosted_tsan.h as fibres, and on stacks of their own. Empty without the tool.
-#include "nestlock/port/hosted.h"
+#include "tsan_fibers.h"
 
 #if NESTLOCK_WITH_TSAN
 
@@ -11,30 +11,11 @@
 #include <atomic>
 #include <cerrno>
 
-extern "C" {
-void* __tsan_get_current_fiber();
-void* __tsan_create_fiber(unsigned flags);
-void __tsan_destroy_fiber(void* fiber);
-void __tsan_switch_to_fiber(void* fiber, unsigned flags);
-void AnnotateBenignRaceSized(const char* file, int line, const volatile void* at, std::size_t size,
-                             const char* why);
-}
-
-// Instrumented, its entry would be noted on one fibre and its exit on another; to clang
-// no_sanitize("thread") alone leaves these in. In the section that sweeps leave out: on its way
-// from one stack and fibre to another a thread is between the two, and an interrupt would be, too.
-#if defined(__clang__)
-#define NESTLOCK_INTERNAL_NOT_IN_TSAN \
-  __attribute__((disable_sanitizer_instrumentation, noinline, section("nestlock_unseen")))
-#else
-#define NESTLOCK_INTERNAL_NOT_IN_TSAN \
-  __attribute__((no_sanitize("thread"), noipa, section("nestlock_unseen")))
-#endif
+extern "C" void AnnotateBenignRaceSized(const char* file, int line, const volatile void* at,
+                                        std::size_t size, const char* why);
 
 namespace nestlock::hosted {
 namespace {
-
-constexpr unsigned kTsanNoSync = 1;  // the flag of __tsan_switch_to_fiber
 
 // Asked for, or the child of a fork: there the tool ignores the one thread, but not its fibres.
 constinit std::atomic<bool> tsan_merged{false};
@@ -133,6 +114,8 @@ NESTLOCK_INTERNAL_NOT_IN_TSAN void tsan_run(TsanLevel level, TsanCall* call) noe
   if (t.running[n] || tsan_merged.load(kRelaxed)) return tsan_call(call);
   if (!t.fiber[n]) tsan_create_levels();
   void* const from = __tsan_get_current_fiber();
+  void* const task = t.task;
+  if (!task) t.task = from;
   t.running[n] = true;
   __tsan_switch_to_fiber(t.fiber[n], kTsanNoSync);
   __tsan_acquire(&t.order[n]);
@@ -144,6 +127,7 @@ NESTLOCK_INTERNAL_NOT_IN_TSAN void tsan_run(TsanLevel level, TsanCall* call) noe
   __tsan_release(&t.order[n]);
   __tsan_switch_to_fiber(from, kTsanNoSync);
   t.running[n] = false;
+  t.task = task;
 }
 
 }  // namespace nestlock::hosted

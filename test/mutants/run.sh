@@ -71,6 +71,7 @@ compile() {
   local flags=(-O1 -MMD -MF "${4%.o}.d")
   # Most of the time goes into compiling; but a search or a sweep is long, and optimised elsewhere.
   case $2 in
+    tsan_interrupts_test.*) flags+=(-fsanitize=thread -g1 --param=tsan-distinguish-volatile=1) ;;
     *+tsan) flags+=(-fsanitize=thread -g1) ;;
     explore* | *sweep*) ;;
     *) flags[0]=-O0 ;;

@@ -397,13 +397,25 @@ mutant pi_unlock_relaxed pi_lock_test.smp_debug+tsan 'PiLockTest.ThreadsExcludeE
   'P5: nor does it hide what the lock itself must order' \
   $pi 's/(me, 0, std::memory_order_release, kRelaxed)/(me, 0, kRelaxed, kRelaxed)/'
 
+mutant refusal_blamed_on_the_owner pi_lock_test.smp_debug 'PiLockTest.WhereTheKernelRefuses*' \
+  'P7: an error that is not about the owner' \
+  $pi 's/if (e == ESRCH || owner_is_gone())/if (e)/'
+
 mutant irq_save_masks_nothing tsan_interrupts_test.smp_debug+tsan 'TsanInterrupts/*.WhatIsCorrectIsSilent' \
   'TSan: an irq in a section is a race' \
   $port 's/  me.soft.store(1, kRelaxed);\n  fence();  \/\/ the section/  fence();  \/\/ the section/'
 
 mutant levels_synchronise tsan_interrupts_test.smp_debug+tsan 'TsanInterrupts/*.WhatLacksAMaskIsReported' \
   'TSan: a switch that is an order hides every missing mask' \
-  lib/port/tsan_levels.cc 's/kTsanNoSync = 1;/kTsanNoSync = 0;/'
+  lib/port/tsan_fibers.h 's/kTsanNoSync = 1;/kTsanNoSync = 0;/'
+
+mutant a_sig_atomic_is_the_levels tsan_interrupts_test.smp_debug+tsan 'TsanInterrupts/*.WhatIsCorrectIsSilent' \
+  'TSan: the standard lets a thread and its handler share a volatile sig_atomic_t' \
+  lib/port/tsan_volatile.cc 's/if (!task || size/if (true || !task || size/'
+
+mutant every_volatile_is_the_threads tsan_interrupts_test.smp_debug+tsan 'TsanInterrupts/*.WhatLacksAMaskIsReported' \
+  'TSan: it lets them share nothing else' \
+  lib/port/tsan_volatile.cc 's/if (!task || size != sizeof(std::sig_atomic_t))/if (!task)/'
 
 mutant irq_off_in_an_nmi_orders tsan_interrupts_test.smp_debug+tsan 'TsanInterrupts/*.WhatLacksAMaskIsReported' \
   'TSan: nothing masks an nmi' \

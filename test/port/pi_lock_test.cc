@@ -1,7 +1,10 @@
-// The priority-inheriting lock of the hosted port (P1..P6 in lib/port/README.md), and what the
+// The priority-inheriting lock of the hosted port (P1..P7 in lib/port/README.md), and what the
 // sleeping locks of the PREEMPT_RT configurations make of its answers.
+#include <linux/filter.h>
+#include <linux/seccomp.h>
 #include <pthread.h>
 #include <sched.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 #include <chrono>
@@ -333,6 +336,90 @@ TEST_F(PiLockTest, ATryMayTakeTheLockOfADeadOwner) {
   EXPECT_EQ(word_of(lock) & ~std::uint32_t{FUTEX_WAITERS}, static_cast<std::uint32_t>(thread_id()));
   lock.unlock();
   EXPECT_EQ(word_of(lock), 0u);
+}
+
+// ---- P7: a kernel that refuses --------------------------------------------------------------------
+
+// Refuses the calling thread all waiting for PI futexes, as a kernel without them, one without memory or a
+// sandbox would. False: such filters are not permitted here.
+bool refuse_pi_futexes(int error) {
+  constexpr std::uint32_t kLockPi2 = 13;
+  const auto load = [](std::size_t at) -> sock_filter {
+    return BPF_STMT(BPF_LD | BPF_W | BPF_ABS, static_cast<std::uint32_t>(at));
+  };
+  const auto equal = [](std::uint32_t what, std::uint8_t then,
+                        std::uint8_t or_else) -> sock_filter {
+    return BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, what, then, or_else);
+  };
+  sock_filter filter[] = {
+      load(offsetof(seccomp_data, nr)),
+      equal(SYS_futex, 0, 5),
+      load(offsetof(seccomp_data, args[1])),
+      BPF_STMT(BPF_ALU | BPF_AND | BPF_K, static_cast<std::uint32_t>(FUTEX_CMD_MASK)),
+      equal(FUTEX_LOCK_PI, 1, 0),
+      equal(kLockPi2, 0, 1),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ERRNO | static_cast<std::uint32_t>(error)),
+      BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW),
+  };
+  const sock_fprog program{std::size(filter), filter};
+  return prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0 &&
+         prctl(PR_SET_SECCOMP, SECCOMP_MODE_FILTER, &program) == 0;
+}
+
+// f(error) on a thread of its own, to which the kernel says `error` whenever it wants to wait.
+template <class F>
+void where_the_kernel_refuses(F f) {
+  for (const int error : {ENOSYS, ENOMEM, EPERM, EACCES}) {
+    SCOPED_TRACE(std::strerror(error));
+    std::thread([&] {
+      if (refuse_pi_futexes(error))
+        f();
+      else
+        std::printf("skipped: filters of system calls are not permitted\n");
+    }).join();
+  }
+}
+
+TEST_F(PiLockTest, WhereTheKernelRefusesAWaiterLooksAgain) {
+  where_the_kernel_refuses([] {
+    PiLock lock;
+    std::atomic<bool> held{false};
+    const std::uint64_t before = entries();
+    std::thread owner([&] {  // inherits the filter, and needs the kernel for nothing
+      EXPECT_EQ(lock.lock(), SleepResult::acquired);
+      held = true;
+      while (entries() < before + 3) sched_yield();
+      lock.unlock();
+    });
+    while (!held) sched_yield();
+    errno = 7;
+    EXPECT_EQ(lock.lock(), SleepResult::acquired);
+    EXPECT_EQ(errno, 7);
+    EXPECT_TRUE(lock.held_by_caller());
+    lock.unlock();
+    owner.join();
+    EXPECT_EQ(word_of(lock), 0u);
+  });
+}
+
+TEST_F(PiLockTest, WhereTheKernelRefusesWaitsEndAllTheSame) {
+  where_the_kernel_refuses([] {
+    PiLock lock;
+    EXPECT_EQ(lock.lock(), SleepResult::acquired);
+    EXPECT_EQ(lock.lock(), SleepResult::deadlock);
+    timespec end{};
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    end.tv_nsec = (end.tv_nsec + 1'000'000) % 1'000'000'000;
+    if (end.tv_nsec < 1'000'000) ++end.tv_sec;
+    std::thread([&] {
+      EXPECT_EQ(lock.lock_until(hosted::PiClock::monotonic, end), SleepResult::timeout);
+    }).join();
+    lock.unlock();
+    take_and_exit(lock);
+    errno = 7;
+    EXPECT_EQ(lock.lock(), SleepResult::owner_gone);
+    EXPECT_EQ(errno, 7);
+  });
 }
 
 // ---- P4: fork -----------------------------------------------------------------------------------

@@ -113,6 +113,13 @@ void tried() {
   }
 }
 
+// What the standard lets a thread share with its own handlers. This file is compiled with
+// --param=tsan-distinguish-volatile=1.
+volatile std::sig_atomic_t flag;
+volatile long wider;
+[[gnu::noinline]] void add_to_flag() { flag = flag + 1; }
+[[gnu::noinline]] void add_to_wider() { wider = wider + 1; }
+
 // ---- cases --------------------------------------------------------------------------------------
 
 struct Case {
@@ -226,9 +233,37 @@ struct Code {
            add();
          });
        }},
+      {"AVolatileThatIsNoSigAtomic", irq,
+       [] {
+         add_to_wider();
+         arrive(irq, add_to_wider);
+       }},
+      {"ASigAtomicOfTwoThreads", irq,
+       [] {
+         static std::atomic<bool> handled{false};
+         std::thread other([] {
+           while (!handled.load(kRelaxed)) std::this_thread::yield();
+           add_to_flag();
+         });
+         arrive(irq, add_to_flag);
+         handled.store(true, kRelaxed);
+         other.join();
+       }},
   };
 
   static constexpr Case kSilent[] = {
+      {"SigAtomic", nmi,
+       [] {
+         add_to_flag();
+         arrive(irq, [] {
+           add_to_flag();
+           arrive(nmi, add_to_flag);
+         });
+         add_to_flag();
+         arrive(softirq, add_to_flag);
+         arrive(probe, add_to_flag);
+         add_to_flag();
+       }},
       {"IrqSave", irq,
        [] {
          add_masked<P>();

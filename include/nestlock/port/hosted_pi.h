@@ -4,7 +4,8 @@
 // is one compare-exchange each way and no system call. Waiting: a bounded spin, then a bounded
 // number of yields, then the kernel, whose queue is by priority and lends the waiter's priority to
 // the owner. Once one waiter is in the kernel every hand-over is a system call each way, so not
-// entering it is worth the bound; it delays inheritance by the bound only.
+// entering it is worth the bound; it delays inheritance by the bound only. Where the kernel refuses (one
+// without PI futexes, a sandbox, no memory) waiters look every 100 us instead, and lend no priority.
 #pragma once
 
 #include <linux/futex.h>
@@ -153,13 +154,33 @@ class PiLock {
       if (e == EAGAIN || e == EINTR) continue;  // the owner is exiting: once more
       if (e == ETIMEDOUT) return SleepResult::timeout;
       if (e == EDEADLK) return SleepResult::deadlock;
-      if (e) return SleepResult::owner_gone;  // ESRCH: gone without a trace; EPERM: another process
+      if (e) {  // ESRCH: the owner is gone without a trace
+        if (e == ESRCH || owner_is_gone()) return SleepResult::owner_gone;
+        // The kernel has no such lock (ENOSYS), no memory for one, or was told to refuse it.
+        if (take(me)) return SleepResult::acquired;
+        if (end && reached(clock, *end)) return SleepResult::timeout;
+        look_again_later();
+        continue;
+      }
       nestlock::internal::tsan_acquire(&word_);
       // acquire: the hand-over was the kernel's; its word is all that we can order against.
       if (!(word_.load(std::memory_order_acquire) & FUTEX_OWNER_DIED)) return SleepResult::acquired;
       word_.fetch_and(~std::uint32_t{FUTEX_OWNER_DIED}, kRelaxed);
       return SleepResult::owner_died;
     }
+  }
+
+  // Where the kernel does not wait for us, it does not look for the owner either.
+  bool owner_is_gone() const noexcept {
+    const std::uint32_t who = owner();
+    const int saved = errno;
+    const bool gone = who && syscall(SYS_tgkill, getpid(), who, 0) == -1 && errno == ESRCH;
+    errno = saved;
+    return gone;
+  }
+  static void look_again_later() noexcept {
+    constexpr timespec kShort{0, 100'000};
+    clock_nanosleep(CLOCK_MONOTONIC, 0, &kShort, nullptr);  // does not touch errno
   }
 
   static void spin_hint() noexcept;

@@ -30,6 +30,7 @@ struct TsanState {
   void* fiber[kTsanLevels];
   char* stack[kTsanLevels];
   bool running[kTsanLevels];
+  void* task;  // while a level runs: the fibre that all levels interrupted; else null
 };
 NESTLOCK_ONE_COPY inline constinit thread_local TsanState tsan_state
     [[gnu::tls_model("initial-exec")]]{};
