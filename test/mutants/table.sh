@@ -821,6 +821,18 @@ limits=slab_limits_test.up
 sources $limits lib/page/page.cc lib/slab/slab.cc
 kernels $limits 'HostedKernel<configs::up>'
 
+mutant shrink_in_one_section $limits '*ShrinkHoldsAListForAPortionAtATime' \
+  'irqs are masked for as long as a list has slabs' \
+  include/nestlock/slab/cache_setup_inl.h 's/i < kSettledAtOnce \&\& left; ++i, --left/left; ++i, --left/'
+
+mutant shrink_sees_one_portion $limits '*ShrinkHoldsAListForAPortionAtATime' \
+  'what was looked at must not come again before the rest' \
+  include/nestlock/slab/cache_setup_inl.h 's/n.partial.push_back(/n.partial.push(/'
+
+mutant queue_forgets_its_end $limits '*ShrinkHoldsAListForAPortionAtATime' \
+  'a slab is put behind one that is on no list' \
+  include/nestlock/page/descriptor.h 's/    if (p == last_) last_ = all\[p\].prev;\n//'
+
 mutant slab_settles_one_part $limits '*NoCallPaysForAllThatWasDeferred' \
   'what a bounded call leaves of what was deferred stays marked' \
   "$inside" 's/  more |= backlog_ || deferred_/  more |= nullptr != deferred_/'

@@ -19,9 +19,16 @@ using test_support::ignore;
 using test_support::KernelName;
 
 // The library's locks behind a gate of the test's: while it is closed every nolock call is refused its
-// locks, as in an NMI on PREEMPT_RT, and what it frees is left for later calls.
+// locks, as in an NMI on PREEMPT_RT, and what it frees is left for later calls. The lists' locks count.
 template <class K>
 struct Gated : policy::PerLockByte<K> {
+  struct List : BasicTrySpinLock<K> {
+    static inline unsigned sections = 0;
+    template <class... Place>
+    void lock(Place... place) noexcept {
+      BasicTrySpinLock<K>::lock(place...), ++sections;
+    }
+  };
   static inline bool open = true;
   static bool may_try() noexcept { return open; }
 };
@@ -176,6 +183,48 @@ TYPED_TEST(SlabLimits, NoCallPaysForAllThatWasDeferred) {
   unsigned calls = 1;
   while (!cache->settle()) ++calls;
   EXPECT_EQ(calls, (1000 - 2 * kSettledAtOnce + kSettledAtOnce - 1) / kSettledAtOnce);
+  EXPECT_TRUE(this->slabs().destroy(cache));
+}
+
+TYPED_TEST(SlabLimits, ShrinkHoldsAListForAPortionAtATime) {
+  using List = typename Gated<TypeParam>::List;
+  constexpr unsigned kSlabs = 500;  // of one object each
+  auto* const cache = this->slabs().create("portions", kPageSize / 2, 0, slab::no_sheaves);
+  std::vector<void*> objects;
+  for (;;) {
+    objects.push_back(cache->alloc(gfp::kernel));
+    if (cache->stats().slabs == kSlabs) break;
+  }
+  const std::size_t per_slab = objects.size() / (kSlabs - 1);
+  std::vector<void*> kept;
+  for (std::size_t i = 0; i < objects.size(); ++i)
+    if (i % per_slab) {
+      EXPECT_TRUE(cache->free(objects[i]));
+    } else {
+      kept.push_back(objects[i]);
+    }
+  EXPECT_EQ(cache->stats().slabs, kSlabs);
+  List::sections = 0;
+  cache->shrink();
+  EXPECT_GE(List::sections, kSlabs / kSettledAtOnce);
+  EXPECT_LE(List::sections, kSlabs / kSettledAtOnce + 3);
+  EXPECT_EQ(cache->stats().slabs, kSlabs);
+  EXPECT_TRUE(this->slabs().consistent());
+
+  // Empty ones wherever they are on the list: the first, the last, and some together.
+  unsigned left = kSlabs;
+  for (const unsigned i : {0u, 1u, 2u, 100u, 101u, 300u, kSlabs - 2, kSlabs - 1}) {
+    EXPECT_TRUE(cache->free(kept[i]));
+    kept[i] = nullptr;
+    --left;
+  }
+  cache->shrink();
+  EXPECT_EQ(cache->stats().slabs, left);
+  EXPECT_TRUE(this->slabs().consistent());
+  std::erase(kept, nullptr);
+  for (void* p : kept) EXPECT_TRUE(cache->free(p));
+  cache->shrink();
+  EXPECT_EQ(cache->stats().slabs, 0u);
   EXPECT_TRUE(this->slabs().destroy(cache));
 }
 

@@ -105,5 +105,35 @@ class PageList {
   std::uint32_t first_ = Page::kNil;
 };
 
+// The same, with an end that can be put to.
+template <Kernel K>
+class PageQueue {
+ public:
+  using Page = BasicPage<K>;
+
+  bool empty() const noexcept { return list_.empty(); }
+  std::uint32_t first() const noexcept { return list_.first(); }
+
+  void push(Page* all, std::uint32_t p) noexcept {
+    if (empty()) last_ = p;
+    list_.push(all, p);
+  }
+  void push_back(Page* all, std::uint32_t p) noexcept {
+    if (empty()) return push(all, p);
+    all[p].prev = last_;
+    all[p].next = Page::kNil;
+    all[last_].next = p;
+    last_ = p;
+  }
+  void remove(Page* all, std::uint32_t p) noexcept {
+    if (p == last_) last_ = all[p].prev;
+    list_.remove(all, p);
+  }
+
+ private:
+  PageList<K> list_;
+  std::uint32_t last_ = Page::kNil;
+};
+
 }  // namespace internal
 }  // namespace nestlock

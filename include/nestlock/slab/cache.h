@@ -67,7 +67,8 @@ class BasicKmemCache {
   // Any context, never spins: settles at most kSettledAtOnce of the objects that nolock frees deferred,
   // as far as the lists' locks are free. True: nothing waits to be settled any more.
   bool settle() noexcept;
-  // Task context: this CPU's sheaves, the barn's and the empty slabs give their memory back.
+  // Task context: this CPU's sheaves, the barn's and the empty slabs give their memory back. Irqs are
+  // masked, and a list is held, for a sheaf or kSettledAtOnce objects or slabs at a time.
   void shrink() noexcept;
   // This CPU's sheaves to the barn, beyond its limit to the slabs: for the port's offline hook.
   void flush_cpu() noexcept;
@@ -156,7 +157,7 @@ class BasicKmemCache {
     Sheaf* empty = nullptr;
     Atomic<std::uint32_t> nr_full{0}, nr_empty{0};
     typename L::List list_lock;
-    internal::PageList<K> partial;  // guarded by list_lock
+    internal::PageQueue<K> partial;  // guarded by list_lock
     std::uint32_t nr_partial = 0;
     internal::LockFreeList<K> orphans;  // new slabs that found the list busy
     Atomic<std::uint32_t> nr_orphans{0};
@@ -269,6 +270,7 @@ class BasicKmemCache {
   void add_slab_locked(Node& n, Page& slab) noexcept;
   void settle_locked(Node& n, Page*& empty) noexcept;
   unsigned settle_backlog_locked(Node& n, unsigned most, Page*& empty) noexcept;
+  void discard_empty_slabs(Node& n) noexcept;
   void discard(Page* chain, bool may_spin) noexcept;
 
   Page* new_slab(const Request& r) noexcept;

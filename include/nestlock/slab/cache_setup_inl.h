@@ -113,23 +113,32 @@ void BasicKmemCache<K, L>::shrink() noexcept {
     sheaf_source_->free_to_slab(s, true);
   }
   settle_all();
-  for (unsigned i = 0; i < pages_->nodes(); ++i) {
-    Node& n = node_[i];
+  for (unsigned i = 0; i < pages_->nodes(); ++i) discard_empty_slabs(node_[i]);
+}
+
+// Those that are on the list now. What has been looked at goes to the list's end, so that the lock may be
+// given back in between.
+template <Kernel K, LockPolicy L>
+void BasicKmemCache<K, L>::discard_empty_slabs(Node& n) noexcept {
+  std::uint32_t left = 0;
+  with_list(n, true, [&] { left = n.nr_partial; });
+  while (left) {
     Page* empty = nullptr;
-    {
-      Guard g(n.list_lock, irq_save);
-      for (auto at = n.partial.first(); at != Page::kNil;) {
+    with_list(n, true, [&] {
+      for (unsigned i = 0; i < kSettledAtOnce && left; ++i, --left) {
+        const auto at = n.partial.first();
+        if (at == Page::kNil) return void(left = 0);  // others took the rest
         Page& p = *pages_->page_at(at);
-        const auto next = p.next;
-        if (inuse(p) == 0) {
-          n.partial.remove(pages_->descriptors(), at);
-          --n.nr_partial;
-          on_list(p) = kOff;
-          chain_empty(p, empty);
+        n.partial.remove(pages_->descriptors(), at);
+        if (inuse(p)) {
+          n.partial.push_back(pages_->descriptors(), at);
+          continue;
         }
-        at = next;
+        --n.nr_partial;
+        on_list(p) = kOff;
+        chain_empty(p, empty);
       }
-    }
+    });
     discard(empty, true);
   }
 }
