@@ -21,6 +21,7 @@
 // context does not compile.
 #pragma once
 
+#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -100,10 +101,10 @@ class BasicPageAllocator {
   void* address(const Page* p) const noexcept {
     return reinterpret_cast<void*>((first_pfn_ + index(p)) << kPageShift);
   }
-  // The page of an address; null if it is not in the managed range.
+  // The page of an address; null if it is not in the managed range, or beyond all that was ever committed.
   Page* page_of(const void* at) const noexcept {
     const std::uintptr_t pfn = (reinterpret_cast<std::uintptr_t>(at) >> kPageShift) - first_pfn_;
-    return pfn < pages_ ? all_ + pfn : nullptr;
+    return pfn < described_.load(internal::kRelaxed) ? all_ + pfn : nullptr;
   }
   // The head of an allocated block: for a page inside one that was asked for with gfp::comp.
   Page* head_of(Page* p) const noexcept {
@@ -323,13 +324,11 @@ class BasicPageAllocator {
   Page* refill(Zone& z, unsigned order, gfp flags) noexcept;
   void touch(Zone& z, std::uint32_t pages) noexcept;
   bool grow(Zone& z, unsigned order) noexcept;
+  bool describe(const Zone& z, Index end) noexcept;
   bool take_failed(Zone& z, Index& begin, Index& end) noexcept;
   bool ask_shrinkers() noexcept;
   using ZoneIrq = internal::TagFor<typename Locks::Zone, IrqSave>;
-  // Free pages that the system may keep memory for.
-  static std::uint32_t dirty_pages(const Zone& z) noexcept {
-    return z.buddy.free_pages() - z.buddy.clean_pages();
-  }
+  static std::uint32_t dirty_pages(const Zone& z) noexcept;
   bool has_much(const Zone& z) const noexcept;
   void begin_decay() noexcept;
   void tell_decay(bool waits) noexcept;
@@ -339,7 +338,6 @@ class BasicPageAllocator {
   std::uint32_t mark_for(const Zone& z, gfp flags) const noexcept;
   bool fails_now(unsigned order) noexcept;
   void note_busy(Zone& z, bool pcp) noexcept;
-
   Page* alloc_slow(gfp flags, unsigned order, int node, Place where) noexcept;
   bool free_slow(Zone& z, Page* page, unsigned order) noexcept;
   bool free_refused(Zone& z, Page* page, unsigned order) noexcept;
@@ -358,11 +356,14 @@ class BasicPageAllocator {
   std::uint8_t* tags_ = nullptr;  // behind the descriptors
   std::uintptr_t first_pfn_ = 0;
   std::uintptr_t pages_ = 0;
+  std::atomic<std::uintptr_t> described_{
+      0};  // pages with a descriptor: see describe(). It only grows
   unsigned nodes_ = 1;
   Atomic<std::uint32_t> attention_{kNotSetUp};  // bits; 0 on the fast path
   Atomic<std::uint32_t> allowed_{static_cast<std::uint32_t>(kGfpAll)};
   Atomic<std::uint32_t> fail_every_{0}, fail_orders_{0}, fail_turn_{0};
   bool (*commit_)(void*, std::size_t) noexcept = nullptr;
+  bool (*commit_descriptors_)(void*, std::size_t) noexcept = nullptr;
   Atomic<Shrinker*> shrinkers_[kMaxShrinkers]{};
   Atomic<std::uint32_t> shrinking_{0};  // calls of shrinkers under way
   bool (*release_)(void*, std::size_t) noexcept = nullptr;

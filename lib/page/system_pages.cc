@@ -22,6 +22,14 @@ bool commit(void* start, std::size_t size) noexcept {
   return ok;
 }
 
+// Any part: its first and its last page belong to the neighbours, too.
+bool commit_descriptors(void* start, std::size_t size) noexcept {
+  const auto page = static_cast<std::uintptr_t>(getpagesize());
+  const auto at = reinterpret_cast<std::uintptr_t>(start);
+  const std::uintptr_t begin = at & ~(page - 1), end = (at + size + page - 1) & ~(page - 1);
+  return commit(reinterpret_cast<void*>(begin), end - begin);
+}
+
 bool release(void* start, std::size_t size) noexcept {
   const int saved = errno;
   const bool ok = madvise(start, size, MADV_DONTNEED) == 0;
@@ -36,9 +44,9 @@ std::uint64_t now() noexcept {
          static_cast<std::uint64_t>(t.tv_nsec) / 1000000;
 }
 
-void* reserve(std::size_t size, int protection) noexcept {
+void* reserve(std::size_t size) noexcept {
   void* const p =
-      mmap(nullptr, size, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+      mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
   return p == MAP_FAILED ? nullptr : p;
 }
 
@@ -79,17 +87,17 @@ std::size_t wanted() noexcept {
 void set_up() noexcept {
   bool ready = false;
   for (std::size_t size = wanted(); !ready && size >= kLeastMib << 20; size /= 2) {
-    void* const range = reserve(size, PROT_NONE);
+    void* const range = reserve(size);
     if (!range) continue;
-    // Untouched descriptors cost no memory.
-    void* const descriptors =
-        reserve(PageAllocator::descriptor_bytes(size), PROT_READ | PROT_WRITE);
+    // Untouched they cost no memory, but all that can be read or written would after mlockall().
+    void* const descriptors = reserve(PageAllocator::descriptor_bytes(size));
     if (descriptors && pages.set_up({.start = range,
                                      .size = size,
                                      .commit = commit,
                                      .release = release,
                                      .now = now,
-                                     .descriptors = descriptors}) == PageSetup::ok) {
+                                     .descriptors = descriptors,
+                                     .commit_descriptors = commit_descriptors}) == PageSetup::ok) {
       pages.reserve(0);  // the first memory, so that a handler gets some also in a fresh process
       ready = true;
       continue;

@@ -725,6 +725,14 @@ sources $growing test/support/page_allocators.cc test/support/page_allocators_ob
   lib/page/page.cc test/support/locks.cc
 kernels $growing 'HostedKernel<configs::up>'
 
+mutant pages_without_a_descriptor $growing 'All/Upkeep.DescriptorsAreMadeWritable*' \
+  'memory is claimed before there is room for what describes it' \
+  include/nestlock/page/setup_inl.h 's/      if (!describe(z, upto)) return false;\n//'
+
+mutant page_beyond_the_descriptors $growing 'All/Upkeep.DescriptorsAreMadeWritable*' \
+  'an address of the range whose descriptor cannot be read' \
+  include/nestlock/page.h 's/return pfn < described_.load(internal::kRelaxed) ? /return pfn < pages_ ? /'
+
 mutant failed_commit_forgotten $growing 'All/Growing.AFailedCommitBesideAnother*' \
   'a range whose commit failed is tried again' \
   "$inside" 's/    z.failed.push(at, next_of());\n//'

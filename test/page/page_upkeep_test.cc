@@ -1,9 +1,13 @@
 // The page allocator's upkeep, in all eight kernels: setting up, growing, draining, isolating,
 // restricting and failing on purpose, and what it tells about itself.
+#include <sys/mman.h>
+
 #include <atomic>
+#include <bit>
 #include <condition_variable>
 #include <mutex>
 #include <thread>
+#include <vector>
 
 #include "test/support/page_memory.h"
 
@@ -100,6 +104,70 @@ TEST_P(Upkeep, DescriptorsInsideTheRangeAreNotPages) {
   EXPECT_TRUE(allocator->consistent());
   give_back(owned);
   expect_all_free();
+}
+
+// A range of which only what is used costs anything, its descriptors included.
+struct Reserved {
+  static constexpr std::size_t kSize = std::size_t{200} << 20;
+  explicit Reserved(std::size_t descriptor_bytes)
+      : at{map(kSize, PROT_READ | PROT_WRITE), map(descriptor_bytes, PROT_NONE)},
+        bytes(descriptor_bytes) {
+    described = 0, refuses = false;
+  }
+  ~Reserved() { munmap(at[0], kSize), munmap(at[1], bytes); }
+  Reserved(const Reserved&) = delete;
+  Reserved& operator=(const Reserved&) = delete;
+  static void* map(std::size_t size, int protection) {
+    return mmap(nullptr, size, protection, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+  }
+  PageMemory memory() const {
+    return {.start = at[0],
+            .size = kSize,
+            .commit = [](void*, std::size_t) noexcept { return true; },
+            .descriptors = at[1],
+            .commit_descriptors = writable};
+  }
+  static bool writable(void* start, std::size_t size) noexcept {
+    if (refuses) return false;
+    ++described;
+    const auto begin = reinterpret_cast<std::uintptr_t>(start), offset = begin & 4095;
+    return mprotect(reinterpret_cast<void*>(begin - offset), size + offset,
+                    PROT_READ | PROT_WRITE) == 0;
+  }
+  void* const at[2];
+  const std::size_t bytes;
+  static inline unsigned described = 0;
+  static inline bool refuses = false;
+};
+
+TEST_P(Upkeep, DescriptorsAreMadeWritableBeforeTheyAreWritten) {
+  const Reserved reserved(allocator->descriptor_bytes(Reserved::kSize));
+  ASSERT_EQ(allocator->set_up(reserved.memory()), PageSetup::ok);
+  EXPECT_EQ(Reserved::described, 1u) << "the tags";
+  Reserved::refuses = true;
+  EXPECT_EQ(allocator->alloc(gfp::kernel, 0), nullptr);
+  EXPECT_EQ(allocator->stats().committed, 0u);
+  EXPECT_EQ(allocator->stats().free, 0u);
+  Reserved::refuses = false;
+
+  const auto order =
+      static_cast<unsigned>(std::bit_width((std::size_t{1} << 20 >> kPageShift) - 1));
+  std::vector<void*> blocks;  // a mebibyte each, of 150
+  while (blocks.size() < 150) {
+    blocks.push_back(allocator->alloc(gfp::kernel, order));
+    ASSERT_NE(blocks.back(), nullptr);
+  }
+  EXPECT_EQ(Reserved::described, 1 + 3u) << "64 MiB at a time";
+
+  // What lies beyond is nobody's page.
+  char* const beyond = static_cast<char*>(reserved.at[0]) + Reserved::kSize - kPageSize;
+  EXPECT_FALSE(allocator->managed(beyond));
+  EXPECT_FALSE(allocator->free(beyond, 0));
+  EXPECT_EQ(take_findings().size(), config().debug ? 1u : 0u);
+  allocator->isolate(beyond, true);
+  for (void* const p : blocks) EXPECT_TRUE(allocator->free(p, order));
+  EXPECT_TRUE(allocator->consistent());
+  allocator.reset();  // before its memory goes
 }
 
 TEST_P(Upkeep, DescriptorsNeedNotBeAligned) {

@@ -1,6 +1,11 @@
 // The process's own page allocator, as lib/page sets it up, in the built configuration.
 #include "nestlock/system_pages.h"
 
+#include <sys/mman.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <cstdio>
 #include <cstdlib>
 #include <cstring>
 #include <string>
@@ -67,6 +72,38 @@ TEST(SystemPages, ASettingOutsideItsRangeIsNamed) {
   EXPECT_EXIT(std::_Exit(system_pages().stats(0).present == 16u << 20 >> kPageShift ? 0 : 1),
               ::testing::ExitedWithCode(0), "^$");
   unsetenv("NESTLOCK_RESERVE_MIB");
+}
+
+long resident_pages() {
+  long size = 0, resident = 0;
+  std::FILE* const f = std::fopen("/proc/self/statm", "r");
+  if (!f || std::fscanf(f, "%ld %ld", &size, &resident) != 2) resident = -1;
+  if (f) std::fclose(f);
+  return resident;
+}
+
+// Kind 6: a real-time program locks its memory, which costs what is used and not what is reserved. In a child,
+// for this one's other tests. (The sanitizers' own memory would be locked, too.)
+TEST(SystemPages, AllOfItCanBeLockedInMemory) {
+  if (internal::kWithTsan || internal::kWithAsan)
+    GTEST_SKIP() << "the tool's memory is locked, too";
+  constexpr int kNotPermitted = 77;
+  const auto lock_all = [] {
+    const long before = resident_pages();
+    if (mlockall(MCL_CURRENT | MCL_FUTURE) != 0) _exit(kNotPermitted);
+    Page* const p = system_pages().alloc_pages(gfp::kernel, kMaxOrder);
+    const long more = (resident_pages() - before) * getpagesize();
+    _exit(p && before > 0 && more < (64 << 20) ? 0 : 1);
+  };
+  EXPECT_EXIT(
+      lock_all(),
+      [](int status) {
+        if (WIFEXITED(status) && WEXITSTATUS(status) == kNotPermitted)
+          std::printf("skipped: mlockall() is not permitted\n");
+        return WIFEXITED(status) &&
+               (WEXITSTATUS(status) == 0 || WEXITSTATUS(status) == kNotPermitted);
+      },
+      "");
 }
 
 }  // namespace

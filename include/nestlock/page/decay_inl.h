@@ -10,6 +10,12 @@
 
 namespace nestlock {
 
+// Free pages that the system may keep memory for.
+template <Kernel K, LockPolicy L>
+std::uint32_t BasicPageAllocator<K, L>::dirty_pages(const Zone& z) noexcept {
+  return z.buddy.free_pages() - z.buddy.clean_pages();
+}
+
 template <Kernel K, LockPolicy L>
 inline bool BasicPageAllocator<K, L>::has_much(const Zone& z) const noexcept {
   const std::uint32_t kept = z.kept_for_nolock.load(internal::kRelaxed);

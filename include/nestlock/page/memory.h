@@ -62,6 +62,9 @@ struct PageMemory {
   std::uint64_t (*now)() noexcept = nullptr;
   // Zero-filled memory for the descriptors and the tags (descriptor_bytes()); null: taken from `start`.
   void* descriptors = nullptr;
+  // Makes part of `descriptors` usable, with `commit`, and one node only: called outside all locks, with any
+  // address and size, and perhaps more than once for the same. False: out of memory. Null: all are.
+  bool (*commit_descriptors)(void* start, std::size_t size) noexcept = nullptr;
   unsigned nodes = 1;  // the range is split evenly among them
 };
 

@@ -66,7 +66,7 @@ template <Kernel K, LockPolicy L>
 [[gnu::always_inline]] inline bool BasicPageAllocator<K, L>::is_ours(
     const Page* page) const noexcept {
   return reinterpret_cast<std::uintptr_t>(page) - reinterpret_cast<std::uintptr_t>(all_) <
-         pages_ * sizeof(Page);
+         described_.load(internal::kRelaxed) * sizeof(Page);
 }
 
 template <Kernel K, LockPolicy L>

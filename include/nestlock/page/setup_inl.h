@@ -11,7 +11,8 @@ namespace nestlock {
 template <Kernel K, LockPolicy L>
 PageSetup BasicPageAllocator<K, L>::set_up(const PageMemory& m) noexcept {
   if (!(attention_.load(internal::kRelaxed) & kNotSetUp)) return PageSetup::already;
-  if (m.nodes < 1 || m.nodes > kMaxNodes) return PageSetup::bad_nodes;
+  if (m.nodes < 1 || m.nodes > (m.commit_descriptors ? 1 : kMaxNodes)) return PageSetup::bad_nodes;
+  if (m.commit_descriptors && (!m.commit || !m.descriptors)) return PageSetup::too_small;
   const auto start = reinterpret_cast<std::uintptr_t>(m.start);
   std::uintptr_t begin = (start + kPageSize - 1) >> kPageShift;
   const std::uintptr_t end = (start + m.size) >> kPageShift;
@@ -32,12 +33,18 @@ PageSetup BasicPageAllocator<K, L>::set_up(const PageMemory& m) noexcept {
   if (end - begin < m.nodes || end - begin > kNil - (2u << kMaxOrder)) return PageSetup::too_small;
   // Zero-filled is a valid absent page, except that its links are 0 and not kNil: both are only
   // looked at on a list. So a reserved range of any size is not touched here.
+  // (But the tags, of which every free reads one, are of the whole range.)
+  const auto tags = reinterpret_cast<std::uint8_t*>(aligned) + (end - begin) * sizeof(Page);
+  if (m.commit_descriptors && !m.commit_descriptors(tags, end - begin))
+    return PageSetup::commit_failed;
   all_ = reinterpret_cast<Page*>(aligned);
   first_pfn_ = begin;
   pages_ = end - begin;
-  tags_ = reinterpret_cast<std::uint8_t*>(all_ + pages_);
+  tags_ = tags;
   nodes_ = m.nodes;
   commit_ = m.commit;
+  commit_descriptors_ = m.commit_descriptors;
+  described_.store(commit_descriptors_ ? 0 : pages_, internal::kRelaxed);
   release_ = m.release;
   now_ = m.now;
   if (now_) decay_next_.store(static_cast<std::uintptr_t>(now_()), internal::kRelaxed);
@@ -82,6 +89,23 @@ void BasicPageAllocator<K, L>::add_memory(Zone& z, Index begin, Index end) noexc
   }
 }
 
+// The descriptors of all pages up to `end` can be used, or there is no memory for them. In large steps, and
+// for whole blocks: a page's neighbours in the buddy can be looked at, whether committed or not.
+template <Kernel K, LockPolicy L>
+bool BasicPageAllocator<K, L>::describe(const Zone& z, Index end) noexcept {
+  // relaxed, all three: by the time that a thread has read the number the system has done its part.
+  const auto from = static_cast<Index>(described_.load(internal::kRelaxed));
+  if (end <= from || !commit_descriptors_) [[likely]]
+    return true;
+  constexpr std::uint32_t kStep = (std::uint32_t{64} << 20) >> kPageShift;
+  if (end - from < kStep) end = z.end - from < kStep ? z.end : from + kStep;
+  end = block_end(end - 1, z);
+  if (!commit_descriptors_(all_ + from, (end - from) * sizeof(Page))) return false;
+  Guard g(zone_[0].lock, irq_save);  // two at once have done the same; the further end stays
+  if (described_.load(internal::kRelaxed) < end) described_.store(end, internal::kRelaxed);
+  return true;
+}
+
 // A range whose commit failed before: its first page's descriptor is on the list and has its length.
 template <Kernel K, LockPolicy L>
 bool BasicPageAllocator<K, L>::take_failed(Zone& z, Index& begin, Index& end) noexcept {
@@ -114,6 +138,7 @@ bool BasicPageAllocator<K, L>::grow(Zone& z, unsigned order) noexcept {
       // up to the next boundary of that size, so that whole blocks come together
       want += static_cast<std::uint32_t>(-(first_pfn_ + at) & (want - 1));
       upto = z.end - at < want ? z.end : at + want;
+      if (!describe(z, upto)) return false;
       // relaxed: the claim orders nothing; the zone lock publishes the memory.
     } while (!z.committed.compare_exchange_weak(at, upto, internal::kRelaxed, internal::kRelaxed));
   const Index pages = upto - at;
@@ -234,6 +259,7 @@ void BasicPageAllocator<K, L>::isolate_block(Page* p, bool isolated) noexcept {
   while (index(p) >= zone_[node].end) ++node;  // zone_id is set when a page's memory is added
   Zone& z = zone_[node];
   const Index block = block_of(index(p), z);
+  if (!describe(z, block + 1)) return;  // nobody could get its pages either
   {
     Guard g(z.lock, irq_save);
     Page& first = all_[block];
