@@ -3,6 +3,7 @@
 // failures, which show that the sweep sees what the promise is for.
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/time.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -14,21 +15,22 @@
 namespace nestlock::test_support {
 namespace {
 
-// Ends a child that no longer gets from one boundary to the next: the walk of a corrupt list. The
-// system sends SIGXCPU after so many seconds of processor time, and then once a second; a slow
-// machine is not a hang, so only a second without a new boundary counts.
+// Ends a child that no longer gets from one boundary to the next: the walk of a corrupt list. Looked at by
+// the child's own processor time, for a slow machine is not a hang: kLook of it without a new boundary.
 struct Watch {
-  static constexpr rlim_t kFirst = 2, kLast = 60;  // seconds; at the last the system ends it
+  static constexpr itimerval kLook{{0, 400'000}, {0, 400'000}};
+  static constexpr rlim_t kLast = 60;  // seconds; then the system ends it
   static inline const volatile std::uint64_t* at = nullptr;
   static inline std::uint64_t seen = 0;
 
   static void begin(const std::uint64_t& boundary) {
     at = &boundary, seen = boundary;
-    std::signal(SIGXCPU, [](int) {
+    std::signal(SIGPROF, [](int) {
       if (*at == seen) _exit(1);
       seen = *at;
     });
-    const rlimit time{kFirst, kLast};
+    setitimer(ITIMER_PROF, &kLook, nullptr);
+    const rlimit time{kLast, kLast};
     setrlimit(RLIMIT_CPU, &time);
   }
 };

@@ -3,7 +3,7 @@
 // object holds a tag that is verified before the free. Once with a handler that is registered with
 // the library, once with one that is not.
 //
-// Ten seconds each; NESTLOCK_STORM_SECONDS says otherwise.
+// Four seconds each; NESTLOCK_STORM_SECONDS says otherwise.
 #include <csignal>
 #include <cstdio>
 #include <cstdlib>
@@ -103,7 +103,7 @@ struct Storm {
 
 double seconds() {
   const char* const s = std::getenv("NESTLOCK_STORM_SECONDS");
-  return s ? std::atof(s) : 10;
+  return s ? std::atof(s) : 4;
 }
 double now() {
   timespec t;

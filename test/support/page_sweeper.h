@@ -27,7 +27,7 @@ inline bool all_of_it() { return std::getenv("NESTLOCK_LONG") != nullptr; }
 inline Visit visit_all(Config c) {
   if (kTsan) return 10;
   if (all_of_it()) return 1'000'000;
-  return c.debug ? 30 : 10000;
+  return c.debug ? 15 : 10000;
 }
 inline constexpr Visit kSome = kTsan ? 5 : 20;
 
