@@ -31,7 +31,7 @@ void enable() noexcept {
 
 }  // namespace
 
-#define SPIN_FAMILY(FAMILY, TYPE)                                                            \
+#define IRQ_SPIN_FAMILY(FAMILY, TYPE)                                                        \
   NESTLOCK_NO_TSA void nestlock_##FAMILY##_lock_irq(TYPE* lock NESTLOCK_PLACE) noexcept {    \
     disable<CxxOf<TYPE>::type>();                                                            \
     of(lock).lock(NESTLOCK_WHERE);                                                           \
@@ -61,9 +61,9 @@ void enable() noexcept {
     BuiltPort::bh_enable();                                                                  \
   }
 
-SPIN_FAMILY(raw_spin, nestlock_raw_spinlock_t)
-SPIN_FAMILY(spin, nestlock_spinlock_t)
-SPIN_FAMILY(tryspin, nestlock_spin_trylock_t)
+IRQ_SPIN_FAMILY(raw_spin, nestlock_raw_spinlock_t)
+IRQ_SPIN_FAMILY(spin, nestlock_spinlock_t)
+IRQ_SPIN_FAMILY(tryspin, nestlock_spin_trylock_t)
 
 NESTLOCK_NO_TSA void* nestlock_local_lock_irq_in(void* all, nestlock_local_lock_t* first,
                                                  std::size_t size NESTLOCK_PLACE) noexcept {

@@ -113,7 +113,7 @@ void set_up() noexcept {
 }
 
 // Before the first ordinary constructor.
-[[gnu::constructor(101)]] void set_up_early() { internal::set_up_system_pages(); }
+[[gnu::constructor(101)]] void set_up_pages_early() { internal::set_up_system_pages(); }
 
 }  // namespace
 

@@ -13,7 +13,7 @@ namespace {
 slab no_flags() noexcept { return slab::none; }
 
 // After system_pages(), before the ordinary constructors.
-[[gnu::constructor(102)]] void set_up_early() { internal::set_up_system_slab(no_flags); }
+[[gnu::constructor(102)]] void set_up_slabs_early() { internal::set_up_system_slab(no_flags); }
 
 }  // namespace
 

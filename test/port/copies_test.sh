@@ -23,8 +23,13 @@ refused() { # LIBRARY TEXT: by the program, when it is loaded
   case $text in *"$work/$1.so"*"$2"*) ;; *) fail "$1: no word of '$2': $text" ;; esac
 }
 
+# lib/port as one file: it is compiled twice.
+port="$work/port.cc"
+printf '#include "%s"\n' lib/port/*.cc >"$port"
+flags+=(-I.)
+
 # In no way made so that others could see its symbols.
-g++ "${flags[@]}" -DNESTLOCK_CONFIG=smp test/port/copies/program.cc lib/port/*.cc -pthread -ldl -o "$work/program" || exit 1
+g++ "${flags[@]}" -DNESTLOCK_CONFIG=smp test/port/copies/program.cc "$port" -pthread -ldl -o "$work/program" || exit 1
 for compiler in 'g++ -fno-gnu-unique' 'g++ -fvisibility=hidden' 'clang++-19'; do
   read -ra command <<<"$compiler"
   command -v "${command[0]}" >/dev/null || continue
@@ -34,7 +39,7 @@ for compiler in 'g++ -fno-gnu-unique' 'g++ -fvisibility=hidden' 'clang++-19'; do
 done
 
 # One with a lib/port of its own, which registers handlers.
-library same g++ -fvisibility=hidden -DNESTLOCK_CONFIG=smp -DSIGNALS lib/port/*.cc
+library same g++ -fvisibility=hidden -DNESTLOCK_CONFIG=smp -DSIGNALS "$port"
 "$work/program" "$work/same.so" "$work/other.so" "${TIMES:-1000}" || fail "a library with handlers"
 
 library cpus g++ -DNESTLOCK_CONFIG=smp -DNESTLOCK_MAX_CPUS=32

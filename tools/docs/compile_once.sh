@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # A compiler for lines that name the library's sources, of which there are many with the same options:
-# each of lib/*/*.cc is compiled once for each set of options, and its object is linked again and again.
+# what of lib/*/*.cc a line names is compiled once for each set of options, and linked again and again.
 # Where Bazel has built the same files for the configuration that a line names, and nothing else that it
 # names can matter to them, what Bazel built is linked (./nest embed compiles such lines from nothing).
 # Everything else is handed to the compiler as it stands. Runs in a folder that has lib/ and include/.
@@ -44,9 +44,11 @@ if object=$(built_object); then exec "${compiler[@]}" "${line[@]}" "$object"; fi
 
 folder=$COMPILE_ONCE_FOLDER/$(md5sum <<<"${options[*]}" | cut -c1-32)
 mkdir -p "$folder" || exit 2
-for source in "${sources[@]}"; do
-  object=${source//\//_} object=$folder/${object%.cc}.o
-  [ -f "$object" ] || "${compiler[@]}" "${options[@]}" -c "$source" -o "$object" || exit
+# A folder's sources as one file: most of the time goes to the headers that they share.
+for part in $(printf '%s\n' "${sources[@]%/*}" | sort -u); do
+  named=$(printf '#include "%s"\n' "${sources[@]}" | grep -F "\"$part/")
+  object=$folder/${part//\//_}-$(cksum <<<"$named" | cut -d' ' -f1).o
+  [ -f "$object" ] || "${compiler[@]}" "${options[@]}" -I. -c -x c++ - -o "$object" <<<"$named" || exit
   line+=("$object")
 done
 exec "${compiler[@]}" "${line[@]}"
