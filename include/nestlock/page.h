@@ -21,7 +21,6 @@
 // context does not compile.
 #pragma once
 
-#include <atomic>
 #include <cstddef>
 #include <cstdint>
 
@@ -356,8 +355,7 @@ class BasicPageAllocator {
   std::uint8_t* tags_ = nullptr;  // behind the descriptors
   std::uintptr_t first_pfn_ = 0;
   std::uintptr_t pages_ = 0;
-  std::atomic<std::uintptr_t> described_{
-      0};  // pages with a descriptor: see describe(). It only grows
+  Atomic<std::uintptr_t> described_{0};  // pages with a descriptor: see describe(). It only grows
   unsigned nodes_ = 1;
   Atomic<std::uint32_t> attention_{kNotSetUp};  // bits; 0 on the fast path
   Atomic<std::uint32_t> allowed_{static_cast<std::uint32_t>(kGfpAll)};

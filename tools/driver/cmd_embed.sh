@@ -4,8 +4,8 @@ builds the foreign programs of test/embed/: with each build system, without one,
 
 usage: ./nest embed [STEP ...]
 
-Each step builds from scratch, outside of the repository, what docs/embedding.md shows. Debian's
-packages that it lacks are installed; where that cannot be, the step says what is missing and fails.
+Each step builds from scratch, outside of the repository, what docs/embedding.md shows; as many at a
+time as there are processors. Debian's packages that it lacks are installed; where that cannot be, the step says what is missing and fails.
 Steps, all by default:
 END
   local name
@@ -114,13 +114,15 @@ project() {
     cp test/embed/plain.cc "$work/$1/locks.cc" && cp test/embed/in_c.c "$work/$1/"
 }
 
-# objects FOLDER COMMAND: compiles lib/ with this compiler line, all files at once.
+# objects FOLDER COMMAND: compiles lib/ with this compiler line, a folder of it as one file: what the options
+# change is seen all the same, in a fifth of the time.
 objects() {
   local folder=$1
   shift
   mkdir -p "$folder" &&
-    printf '%s\0' lib/*/*.cc | xargs -0 -P "$(nproc)" -I FILE \
-      bash -c 'name=${2//\//_}; "${@:3}" -c "$2" -o "$1/${name%.cc}.o"' objects "$folder" FILE "$@"
+    printf '%s\0' lib/{port,page,slab,c,malloc} | xargs -0 -P "$(nproc)" -I FOLDER \
+      bash -c 'printf "#include \"%s\"\n" "$2"/*.cc | "${@:3}" -I. -c -x c++ - -o "$1/${2##*/}.o"' \
+      objects "$folder" FOLDER "$@"
 }
 
 # cmake_install PREFIX CONFIGS OPTIONS: builds and installs the library from the copy.
@@ -136,31 +138,42 @@ cmake_install() {
 }
 
 # Static libraries of two configurations, with pages of another size than the default, in
-# $work/installed; not where they were installed, since what was installed may be moved.
+# $common/installed; not where they were installed, since what was installed may be moved.
 installed() {
-  [ -d "$work/installed" ] ||
-    { cmake_install "$work/prefix" "up_rt;smp" -DNESTLOCK_PAGE_SHIFT=13 && mv "$work/prefix" "$work/installed"; }
+  (
+    flock 9 # two steps want it
+    [ -d "$common/installed" ] ||
+      { cmake_install "$work/prefix" "up_rt;smp" -DNESTLOCK_PAGE_SHIFT=13 -DCMAKE_UNITY_BUILD=ON && mv "$work/prefix" "$common/installed"; }
+  ) 9>"$common/installing"
+}
+
+# A step, in a folder of its own with the sources in it.
+embed_apart() {
+  work="$common/of_$1"
+  mkdir "$work" && cp -R "$common/nestlock" "$work/nestlock" || return
+  title "$1"
+  "embed_$1"
+  rm -rf -- "${work:?}"
 }
 
 run_embed() {
-  local steps=("$@") name work
+  local steps=("$@") ready=() name work common
   [ $# -gt 0 ] || read -r -d '' -a steps < <(embed_steps)
   for name in "${steps[@]}"; do
     embed_steps | grep -qxF -- "$name" || die "unknown step '$name'; see ./nest embed --help"
   done
   . "$driver/cmd_setup.sh"
   cd "$top" && mkdir -p "$state" || exit 2
-  # What is shown is that it builds and runs, not how fast: half of the time is the optimiser's. The
-  # guide's installation is optimised all the same, as it would be for anyone.
+  # What is shown is that it builds and runs, not how fast: half of the time is the optimiser's.
   export CXXFLAGS=-O0 CFLAGS=-O0
-  work=$(mktemp -d) || exit 2
-  case "$work" in *[[:space:]]*) die "Bazel cannot work under a path with a space; set TMPDIR" ;; esac
+  common=$(mktemp -d) || exit 2
+  case "$common" in *[[:space:]]*) die "Bazel cannot work under a path with a space; set TMPDIR" ;; esac
   # shellcheck disable=SC2064  # now: it is local
-  trap "rm -rf -- '$work'" EXIT
-  mkdir "$work/nestlock" && copy_sources "$work/nestlock" || exit 2
+  trap "rm -rf -- '$common'" EXIT
+  mkdir "$common/nestlock" && copy_sources "$common/nestlock" || exit 2
   for name in "${steps[@]}"; do
-    title "$name"
-    have_things "$name" && "embed_$name"
+    if have_things "$name"; then ready+=("$name"); fi
   done
+  at_once embed_apart ${ready[@]+"${ready[@]}"}
   steps_end embed
 }

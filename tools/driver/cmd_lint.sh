@@ -9,9 +9,9 @@ Steps, all by default:
   headers   every public header, by itself and all together, in each configuration: clang's warnings
             and its thread-safety analysis are errors
   tidy      clang-tidy on lib/ and on all headers
-  clang     the tests built by clang in one configuration, the library in another, too: warnings as
-            errors, thread-safety analysis (the library), and each file including only what its
-            target depends on (layering_check)
+  clang     the library built by clang in two configurations: warnings as errors, thread-safety
+            analysis, and each file including only what its target depends on (layering_check)
+  tests     what clang says of the tests and what they share: warnings as errors
   rules     what no tool knows: where configuration may be read, which floor includes which, ...
 END
 }
@@ -44,7 +44,6 @@ lint_headers() {
   # last has the most code; ./nest embed has the public ones in another.
   config=$(configurations | tail -n 1)
   step "each header by itself, $config" check_each_header "$clang" "$config"
-  write_all_headers
   for config in $(configurations); do
     step "all headers, $config" check_file "$clang" "$config" "$state/lint/all_headers.cc"
   done
@@ -71,7 +70,6 @@ write_all_headers() {
 lint_tidy() {
   local tidy config
   tidy=$(first_of clang-tidy-19 clang-tidy) || die "no clang-tidy; ./nest setup installs it"
-  write_all_headers
   # The two configurations that have the most code between them; lib/ is nearly the same in both.
   for config in $(configurations | sed -n '1p;$p'); do
     step "tidy, $config" tidy_all "$tidy" "$config"
@@ -94,15 +92,35 @@ tidy_all() {
 lint_clang() {
   . "$driver/cmd_setup.sh"
   prepare
-  # The configuration that the tests which hold all kernels are built in; and one of the other kind.
-  step "clang builds the tests" clang_builds --build_tag_filters=cfg_smp_debug //test/...
-  step "clang builds the library, up" clang_builds //:nestlock.up //:c.up
+  for config in up smp_rt_debug; do
+    step "clang builds the library, $config" clang_builds "//:nestlock.$config" "//:c.$config"
+  done
 }
 clang_builds() {
   # What clang says is the same without the optimiser, which takes half of the time.
   run_bazel build --config=clang --config=werror --per_file_copt=.*@-O0 --keep_going "$@" \
     >"$state/lint/clang.log" 2>&1 ||
     grep -vE '^(INFO|Loading|Analyzing|Target|  /|  exec|    |  \(cd )' "$state/lint/clang.log"
+}
+
+# In the configuration that the tests which hold all kernels are built in. No code is made of them: g++ does.
+# What most of them begin with is read once.
+lint_tests() {
+  local clang config=smp_debug googletest=/usr/src/googletest/googletest options
+  clang=$(first_of clang++-19 clang++) || die "no clang++; ./nest setup installs it"
+  [ -d "$googletest" ] || die "no sources of GoogleTest in $googletest; ./nest setup installs them"
+  # Tests take locks where the analysis cannot follow, and misuse them on purpose.
+  options=(-I. -isystem "$googletest/include" -Wall -Wextra -Wshadow -Wnon-virtual-dtor
+    -Wno-missing-field-initializers -Werror "-DNESTLOCK_CONFIG=$config")
+  step "each test, $config" check_tests
+}
+check_tests() {
+  local begin="$state/lint/precompiled.pch"
+  "$clang" "${clang_options[@]}" "${options[@]}" -x c++-header test/support/precompiled.h -o "$begin" || return
+  # (Two are for a sanitizer alone.)
+  find test/*/*_test.cc test/support/*.cc -not -name 'tsan_interrupts*' -not -name '*_asan_*' -print0 |
+    xargs -0 -P "$(nproc)" -I FILE bash -c '"${@:2}" "$1" 2>&1 || echo "the file was $1"' lint FILE \
+      "$clang" "${clang_options[@]}" "${options[@]}" -fsyntax-only -include-pch "$begin"
 }
 
 lint_rules() {
@@ -116,19 +134,22 @@ lint_rules() {
 # A rule's findings count, not the status of the grep that came last.
 findings_of() { "$1" || true; }
 
+lint_one() {
+  title "$1"
+  "lint_$1"
+}
+
 run_lint() {
   local steps=("$@") name
-  [ $# -gt 0 ] || steps=(format headers tidy clang rules)
+  [ $# -gt 0 ] || steps=(format headers tidy clang tests rules)
   for name in "${steps[@]}"; do
     case "$name" in
-      format | headers | tidy | clang | rules) ;;
+      format | headers | tidy | clang | tests | rules) ;;
       *) die "unknown step '$name'; see ./nest lint --help" ;;
     esac
   done
   cd "$top" && mkdir -p "$state/lint" || exit 2
-  for name in "${steps[@]}"; do
-    title "$name"
-    "lint_$name"
-  done
+  write_all_headers
+  at_once lint_one "${steps[@]}"
   steps_end lint
 }

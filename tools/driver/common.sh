@@ -75,6 +75,46 @@ step() {
   fi
 }
 
+# at_once FUNCTION NAME...: FUNCTION NAME for each, as many at a time as there are processors. What each of them
+# prints comes in one piece, in this order, and the steps that failed in it count here. (No error is
+# overlooked: one that does not come to its end is a failure, too.)
+at_once() {
+  local function=$1 folder names i shown=0
+  shift
+  names=("$@")
+  folder=$(mktemp -d) || exit 2
+  trap 'kill $(jobs -p) 2>/dev/null; exit 130' INT TERM
+  for i in "${!names[@]}"; do
+    while [ "$(jobs -pr | wc -l)" -ge "$(nproc)" ]; do
+      wait -n
+      show_ended
+    done
+    (
+      steps_failed=0
+      "$function" "${names[i]}"
+      say "$steps_failed" >"$folder/$i.failed"
+    ) >"$folder/$i" 2>&1 </dev/null &
+  done
+  while [ -n "$(jobs -pr)" ]; do
+    wait -n
+    show_ended
+  done
+  for i in "${!names[@]}"; do
+    [ -e "$folder/$i.failed" ] || say 1 >"$folder/$i.failed"
+  done
+  show_ended
+  trap - INT TERM
+  rm -rf -- "$folder"
+}
+# For at_once() alone: prints those that have ended, as far as all before them have.
+show_ended() {
+  while [ -e "$folder/$shown.failed" ]; do
+    cat "$folder/$shown"
+    steps_failed=$((steps_failed + $(<"$folder/$shown.failed")))
+    shown=$((shown + 1))
+  done
+}
+
 # steps_end NAME: the closing line, and the status.
 steps_end() {
   if [ "$steps_failed" = 0 ]; then say "$1: all is well"; else say "$1: $steps_failed failed"; fi

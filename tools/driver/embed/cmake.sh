@@ -8,20 +8,20 @@ embed_cmake() {
     "-DNESTLOCK_SOURCE=$source" -DWITH=add_subdirectory
   step "only what is used is compiled" cmake_built "$work/by_subdirectory/build" nestlock-up.a
   # The layout travels: the program and the library agree on another size, or would not link.
-  step "FetchContent, shared, hidden symbols" cmake_program by_fetch smp_debug \
+  step "FetchContent, shared, hidden symbols, as one file" cmake_program by_fetch smp_debug \
     "-DNESTLOCK_SOURCE=$source" -DWITH=FetchContent -DBUILD_SHARED_LIBS=ON \
-    -DCMAKE_CXX_VISIBILITY_PRESET=hidden -DCMAKE_VISIBILITY_INLINES_HIDDEN=ON -DNESTLOCK_MAX_CPUS=7
+    -DCMAKE_CXX_VISIBILITY_PRESET=hidden -DCMAKE_VISIBILITY_INLINES_HIDDEN=ON -DNESTLOCK_MAX_CPUS=7 -DCMAKE_UNITY_BUILD=ON
   step "install, static" installed
-  step "find_package, static" cmake_program by_package smp "-DCMAKE_PREFIX_PATH=$work/installed"
+  step "find_package, static" cmake_program by_package smp "-DCMAKE_PREFIX_PATH=$common/installed"
   step "find_package, another of the same prefix" cmake_program by_package_rt up_rt \
-    "-DCMAKE_PREFIX_PATH=$work/installed"
-  step "install, shared" cmake_install "$shared" up -DBUILD_SHARED_LIBS=ON
+    "-DCMAKE_PREFIX_PATH=$common/installed"
+  step "install, shared" cmake_install "$shared" up -DBUILD_SHARED_LIBS=ON -DCMAKE_UNITY_BUILD=ON
   step "find_package, shared, hidden symbols" cmake_program by_shared_package up \
     "-DCMAKE_PREFIX_PATH=$shared" -DCMAKE_CXX_VISIBILITY_PRESET=hidden
   step "find_package names what is not there" refuses 'nestlock::up_debug is not in it' \
     cmake_configure by_component up_debug "-DCMAKE_PREFIX_PATH=$shared"
   step "two configurations in one target are refused" refuses 'NESTLOCK_CONFIG.*does not agree' \
-    cmake_configure by_two up_rt "-DCMAKE_PREFIX_PATH=$work/installed" -DAND_ALSO=smp
+    cmake_configure by_two up_rt "-DCMAKE_PREFIX_PATH=$common/installed" -DAND_ALSO=smp
   step "find_package refuses another minor version" refuses 'compatible with requested version "0\.1"' \
     cmake_configure by_version up "-DCMAKE_PREFIX_PATH=$shared" -DVERSION_WANTED=0.1
   local wrong
@@ -57,6 +57,6 @@ cmake_wrong() {
 cmake_bare() {
   quietly cmake -S "$work/nestlock" -B "$work/cmake_bare" -G Ninja -DNESTLOCK_CONFIGS=up \
     -DNESTLOCK_PORT=bare "-DNESTLOCK_PORT_DIR=$work/nestlock/test/embed/bare" \
-    "-DCMAKE_CXX_FLAGS=-ffreestanding -fno-exceptions -fno-rtti" &&
+    -DCMAKE_UNITY_BUILD=ON "-DCMAKE_CXX_FLAGS=-ffreestanding -fno-exceptions -fno-rtti" &&
     quietly cmake --build "$work/cmake_bare"
 }

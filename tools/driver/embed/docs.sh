@@ -28,7 +28,7 @@ docs_lines() {
   local start line
   for start; do
     line=$(grep -F -m 1 -- "    $start" "$guide") || { say "the guide has no line '$start'"; return; }
-    (cd "$work/docs" && CXXFLAGS='' HOME="$work/docs/home" quietly bash -c "$line") || return
+    (cd "$work/docs" && HOME="$work/docs/home" quietly bash -c "$line") || return
   done
 }
 docs_prints() { prints "1 got, 1 refused, memory" "$1"; }

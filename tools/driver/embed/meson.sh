@@ -5,7 +5,7 @@ things_meson="meson=meson ninja=ninja-build pkg-config=pkg-config g++=g++"
 embed_meson() {
   step "meson, static" meson_program static up --default-library=static -Dnestlock:max_cpus=7
   step "meson, only what is used is compiled" meson_built
-  step "meson, shared" meson_program shared smp_rt --default-library=shared
+  step "meson, shared" meson_program shared smp_rt --default-library=shared --unity=on
   step "meson, max_cpus=0 is refused" refuses 'max_cpus.*0' meson_setup wrong -Dnestlock:max_cpus=0
   step "meson, page_shift=17 is refused" refuses 'page_shift.*17' meson_setup wrong -Dnestlock:page_shift=17
 }

@@ -10,10 +10,10 @@ embed_pkgconfig() {
     prints "$(sed -n 's/^#define NESTLOCK_VERSION_[A-Z]* //p' include/nestlock/version.h | sed '/[^0-9]/d' |
       paste -sd .)" pkgconfig --modversion nestlock-smp
 }
-pkgconfig() { PKG_CONFIG_PATH="$work/installed/lib/pkgconfig" pkg-config "$@"; }
+pkgconfig() { PKG_CONFIG_PATH="$common/installed/lib/pkgconfig" pkg-config "$@"; }
 pkgconfig_program() {
   rm -rf -- "$work/pkgconfig" && project pkgconfig &&
-    PKG_CONFIG_PATH="$work/installed/lib/pkgconfig" quietly make -C "$work/pkgconfig" "CONFIG=$1" &&
+    PKG_CONFIG_PATH="$common/installed/lib/pkgconfig" quietly make -C "$work/pkgconfig" "CONFIG=$1" &&
     runs_as "$1" "$work/pkgconfig/app" && prints "$1" "$work/pkgconfig/locks" &&
     c_program_runs "$work/pkgconfig/in_c"
 }
