@@ -27,4 +27,5 @@ states packaging/debian/changelog '1s/^nestlock (\(.*\)-[0-9]*) .*/\1/p'
 states packaging/vcpkg/vcpkg.json 's/^  "version": "\(.*\)",$/\1/p'
 states packaging/conan/conandata.yml 's/^  "\(.*\)":$/\1/p'
 states packaging/conan/conanfile.py 's/^    version = "\(.*\)"$/\1/p'
+states packaging/esp-idf/nestlock/idf_component.yml 's/^version: "\(.*\)"$/\1/p'
 [ "$failures" = 0 ]
