@@ -97,6 +97,49 @@ TEST(ParkWord, ThreeCpusWhereOneSleeps) {
   expect_met(search(3, 2, 3, {.random = 5'000}), {"slept", "woke one", "granted", "refused"});
 }
 
+// The same with a head that is in a hurry after its first nap, and passes without a bound.
+struct Hurried : Counting {
+  static constexpr Parking kParking{
+      .looks = 1, .passes = 1000, .first_nap_ns = 1, .longest_nap_ns = 1};
+  static void end_nap(const void*) noexcept { sim->count("called by who passed it"); }
+};
+using HurriedLock = BasicTrySpinLock<KernelOf<configs::smp, Hurried>>;
+
+ExploreResult hurried(unsigned cpus, unsigned turns, unsigned nmis, const ExploreOptions& options) {
+  const auto r = show(
+      kSubject, configs::smp,
+      "a head in a hurry, " + std::to_string(cpus) + " CPUs, " + std::to_string(turns) +
+          " turns, " + std::to_string(nmis) + " nmis",
+      [=](Sim& sim) {
+        Counting::sim = &sim;
+        auto& scene = sim.make<LockScene<HurriedLock>>(sim);
+        for (unsigned cpu = 0; cpu < cpus; ++cpu)
+          sim.task(cpu, [&scene, cpu, turns] {
+            for (unsigned i = 0; i < turns; ++i) scene.waits(cpu);
+          });
+        for (unsigned cpu = 0; cpu < nmis; ++cpu) sim.nmi(cpu, [&scene, cpu] { scene.tries(cpu); });
+        sim.at_end([&sim, &scene, cpus, turns] {
+          sim.check(scene.visits() >= cpus * turns, "each had its turns");
+        });
+      },
+      options);
+  EXPECT_TRUE(r.ok()) << r.text();
+  return r;
+}
+
+TEST(ParkWord, AHeadInAHurry) {
+  const auto r = hurried(2, 2, 0, {.interruptions = 4});
+  EXPECT_TRUE(r.complete);
+  expect_met(r, {"called by who passed it"});
+  EXPECT_TRUE(hurried(2, 1, 1, {.interruptions = 3}).complete);
+  const auto three = hurried(3, 1, 0, {.interruptions = 3});
+  EXPECT_TRUE(three.complete);
+  expect_met(three, {"slept", "woke one"});
+  expect_met(hurried(3, 2, 3, {.random = 5'000}),
+             {"slept", "woke one", "called by who passed it", "granted", "refused"});
+  expect_met(hurried(4, 2, 2, {.random = 5'000}), {"slept", "woke one", "granted"});
+}
+
 TEST(ParkWord, FourCpusWhereTwoSleep) {
   expect_met(search(4, 2, 2, {.random = 5'000}), {"slept", "woke one", "closed", "granted"});
 }

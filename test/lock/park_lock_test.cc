@@ -8,6 +8,8 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cstdint>
+#include <cstring>
 #include <thread>
 #include <vector>
 
@@ -109,6 +111,32 @@ TEST(ParkLock, AWaiterIsPassedOnlySoOften) {
     }
     EXPECT_FALSE(word.held() || word.contended());
   }
+}
+
+// Sections may be long: then time bounds it, too. Far fewer than the passes that there are; without a hurry
+// each of them would be taken.
+TEST(ParkLock, AHeadThatHasWaitedLongIsPassedNoMore) {
+  constexpr unsigned kPasses = 30'000, kFew = 10'000, kWaiters = 3;
+  using Port = CountedPort<Parking{.passes = kPasses, .park_limit_ns = kMinute}>;
+  WordOn<Port> word;
+  std::atomic<unsigned> turns{0}, through{0};
+  unsigned passed[kWaiters];
+  word.acquire();
+  {
+    const Waiters<Port> all(word, kWaiters, [&](unsigned i) {
+      passed[i] = turns.load();
+      through.fetch_add(1);
+    });
+    while (through.load() != kWaiters) {
+      usleep(100);  // the section
+      word.release();
+      word.acquire();
+      turns.fetch_add(1);
+    }
+    word.release();
+  }
+  for (unsigned i = 0; i < kWaiters; ++i) EXPECT_LE(passed[i], (i + 1) * kFew) << "waiter " << i;
+  EXPECT_FALSE(word.held() || word.contended());
 }
 
 TEST(ParkLock, UncontendedNobodyCallsTheKernel) {
@@ -290,6 +318,50 @@ TEST(ParkLeft, AJumpOutOfWaitingBlocksNobody) {
     if (asleep) head.join();
     EXPECT_TRUE(goes_on(word)) << asleep;
   }
+}
+
+// A head in a hurry has closed the lock to all others.
+using Quick =
+    CountedPort<Parking{.first_nap_ns = 1000, .longest_nap_ns = 1000, .park_limit_ns = 10'000'000}>;
+bool in_a_hurry(const WordOn<Quick>& word) {
+  std::uint8_t bytes[4];
+  std::memcpy(bytes, static_cast<const void*>(&word), sizeof bytes);
+  return (bytes[1] & 4) != 0;
+}
+
+TEST(ParkLeft, AHeadThatWasInAHurryAndHasTheLockIsNoneAnyMore) {
+  WordOn<Quick> word;
+  word.acquire();
+  std::thread head([&] {
+    word.acquire();
+    EXPECT_FALSE(word.contended());
+    word.release();
+  });
+  wait_until([&] { return in_a_hurry(word); });
+  word.release();
+  head.join();
+  EXPECT_FALSE(word.held() || word.contended());
+}
+
+TEST(ParkLeft, AJumpOfAHeadInAHurryBlocksNobody) {
+  if (nestlock::internal::kWithTsan)
+    GTEST_SKIP() << "a jump out of a handler is the tool's trouble";
+  struct sigaction action{};
+  action.sa_handler = jump;
+  sigaction(SIGALRM, &action, nullptr);
+  WordOn<Quick> word;
+  word.acquire();
+  std::thread leaves([&] {
+    if (sigsetjmp(left, 1) == 0) word.acquire();
+  });
+  wait_until([&] { return in_a_hurry(word); });
+  pthread_kill(leaves.native_handle(), SIGALRM);
+  leaves.join();
+  word.release();
+  EXPECT_TRUE(in_a_hurry(word));
+  EXPECT_TRUE(word.try_acquire());
+  word.release();
+  EXPECT_TRUE(goes_on(word));
 }
 
 TEST(ParkLeft, AForkedChildGoesOnWithoutTheWaiters) {

@@ -523,7 +523,15 @@ parks=park_lock_test.smp_debug
 
 mutant park_passes_without_bound $parks ParkLock.AWaiterIsPassedOnlySoOften \
   'a hand-over without bound: who comes later may pass for ever' \
-  $park 's/    if (passes >= kPasses) {/    if (false) {/'
+  $park 's/    if (passes >= kPasses || (notes \& kHurry)) {/    if (notes \& kHurry) {/'
+
+mutant park_never_in_a_hurry $parks ParkLock.AHeadThatHasWaitedLongIsPassedNoMore \
+  'sections may be long: so many passes are too many' \
+  $park 's/else if (!(notes_.load(kRelaxed) \& kHurry))\n/else if (false)\n/'
+
+mutant park_hurry_stays $parks ParkLeft.AHeadThatWasInAHurry* \
+  'the head that was in a hurry has the lock' \
+  $park 's/    if (notes_.load(kRelaxed) \& kHurry) notes_.fetch_and(kHead | kParked, kRelaxed);\n//'
 
 mutant park_passes_uncounted $parks ParkLock.AWaiterIsPassedOnlySoOften \
   'a pass that nobody counts' \
@@ -560,8 +568,8 @@ mutant park_woken_does_not_lead $explored_park 'ParkWord.*' \
   $park 's/      if (becomes_head() || sleeps()) return lead();/      if (becomes_head()) return lead(); else sleeps();/'
 
 mutant park_sleeps_without_a_head $explored_park 'ParkWord.*' \
-  'nobody sleeps but on a word that says who will wake him' \
-  $park 's/now{lock_.load(kRelaxed), kHead | kParked, passes/now{lock_.load(kRelaxed), notes_.load(kRelaxed), passes/'
+  'nobody falls asleep without one who will wake him' \
+  $park 's/    if (!(notes \& kHead)) return false;\n//'
 
 mutant park_notes_not_restored $explored_park 'ParkWord.*' \
   'the place of the one who is woken is kept' \
@@ -573,7 +581,7 @@ mutant park_taken_in_two_steps $explored_park 'ParkWord.TwoCpus' \
 
 mutant park_explored_passes_without_bound $explored_park 'ParkWord.ANewcomerPasses*' \
   'a hand-over without bound, one step at a time' \
-  $park 's/    if (passes >= kPasses) {/    if (false) {/'
+  $park 's/    if (passes >= kPasses || (notes \& kHurry)) {/    if (notes \& kHurry) {/'
 
 # ---- sequence counters (lock/seq_count.h, lock/seqlock.h) -----------------------------------------
 

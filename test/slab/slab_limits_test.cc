@@ -188,41 +188,36 @@ TYPED_TEST(SlabLimits, NoCallPaysForAllThatWasDeferred) {
 
 TYPED_TEST(SlabLimits, ShrinkHoldsAListForAPortionAtATime) {
   using List = typename Gated<TypeParam>::List;
-  constexpr unsigned kSlabs = 500;  // of one object each
+  constexpr std::size_t kSlabs = 500, kEmpty = 4;  // so many stay on the list when they are empty
   auto* const cache = this->slabs().create("portions", kPageSize / 2, 0, slab::no_sheaves);
   std::vector<void*> objects;
-  for (;;) {
-    objects.push_back(cache->alloc(gfp::kernel));
-    if (cache->stats().slabs == kSlabs) break;
-  }
+  do objects.push_back(cache->alloc(gfp::kernel));
+  while (cache->stats().slabs < kSlabs);
   const std::size_t per_slab = objects.size() / (kSlabs - 1);
-  std::vector<void*> kept;
-  for (std::size_t i = 0; i < objects.size(); ++i)
-    if (i % per_slab) {
-      EXPECT_TRUE(cache->free(objects[i]));
-    } else {
-      kept.push_back(objects[i]);
-    }
-  EXPECT_EQ(cache->stats().slabs, kSlabs);
+  while (objects.size() < kSlabs * per_slab) objects.push_back(cache->alloc(gfp::kernel));
+  ASSERT_EQ(cache->stats().slabs, kSlabs);
+
+  // The list: slabs with one free object each, and at its end those that are empty.
+  for (std::size_t i = 0; i < kEmpty * per_slab; ++i) EXPECT_TRUE(cache->free(objects[i]));
+  for (std::size_t i = kEmpty * per_slab; i < objects.size(); i += per_slab)
+    EXPECT_TRUE(cache->free(objects[i]));
+  ASSERT_EQ(cache->stats().slabs, kSlabs);
   List::sections = 0;
   cache->shrink();
   EXPECT_GE(List::sections, kSlabs / kSettledAtOnce);
   EXPECT_LE(List::sections, kSlabs / kSettledAtOnce + 3);
-  EXPECT_EQ(cache->stats().slabs, kSlabs);
+  EXPECT_EQ(cache->stats().slabs, kSlabs - kEmpty);
   EXPECT_TRUE(this->slabs().consistent());
 
-  // Empty ones wherever they are on the list: the first, the last, and some together.
-  unsigned left = kSlabs;
-  for (const unsigned i : {0u, 1u, 2u, 100u, 101u, 300u, kSlabs - 2, kSlabs - 1}) {
-    EXPECT_TRUE(cache->free(kept[i]));
-    kept[i] = nullptr;
-    --left;
+  // Each is where it can be taken off again, the last one first.
+  for (std::size_t slab = kEmpty; slab < kSlabs; ++slab) {
+    for (std::size_t i = 1; i < per_slab; ++i)
+      EXPECT_TRUE(cache->free(objects[slab * per_slab + i]));
+    if (slab != kEmpty) continue;
+    cache->shrink();
+    EXPECT_EQ(cache->stats().slabs, kSlabs - kEmpty - 1);
+    EXPECT_TRUE(this->slabs().consistent());
   }
-  cache->shrink();
-  EXPECT_EQ(cache->stats().slabs, left);
-  EXPECT_TRUE(this->slabs().consistent());
-  std::erase(kept, nullptr);
-  for (void* p : kept) EXPECT_TRUE(cache->free(p));
   cache->shrink();
   EXPECT_EQ(cache->stats().slabs, 0u);
   EXPECT_TRUE(this->slabs().destroy(cache));

@@ -11,7 +11,8 @@
 //        +--------------+---------------+-------------------+
 //   lock_    0 free; kLocked; with it the holder's notes to itself of what unlock() has to do:
 //            kWake, wake a sleeper to be the next head; kCall, end the head's nap.
-//   notes_   kHead: a waiter leads, or one is being woken to lead. kParked: others may sleep.
+//   notes_   kHead: a waiter leads, or one is being woken to lead. kParked: others may sleep. kHurry: the
+//            head has had its longest nap, after some 2.6 ms: from here on the lock is closed, too.
 //   passes_  how often lock() has passed the head. At Parking::passes the lock is closed: the next
 //            free moment is the head's. Written by holders only.
 //
@@ -19,6 +20,7 @@
 //   0           0              nobody
 //   kLocked     0              a holder
 //   any         kHead          a head; it spins, then naps (a nap ends by itself)
+//   any         kHead kHurry   the same, and whoever takes the lock past it gives it back, and calls it
 //   any         kHead kParked  the same, and sleepers, first come first served by the port
 //   +kWake      kHead kParked  the holder was the head; there is a sleeper, and it will wake him
 //   0           kHead kParked  ... or has just done so: he is on his way
@@ -27,7 +29,8 @@
 // Only lock_ is the lock. The rest says who waits how; what is stale there (a waiter that left by a
 // jump, a child of fork() with none of the waiters) costs time: at most Parking::park_limit_ns, once,
 // for then a sleeper wakes by itself, leads, and as a holder makes the notes anew. It never blocks
-// anyone, for a try and the first `passes` lock() calls do not care, and never lets two in.
+// anyone, for a try does not care, nor do the first `passes` lock() calls unless a head was in a hurry, and it
+// never lets two in.
 //
 // No wake-up is lost. (1) The port lets a waiter fall asleep only on a word that still has kHead and
 // kParked. (2) Who leaves his sleep, woken, by a signal or by the limit, leads; who leads looks again
@@ -39,7 +42,8 @@
 //
 // The bound. Who has registered (set kHead, or fallen asleep) with p others before him is passed by
 // at most (p + 1) * Parking::passes lock() calls that began later: passes_ is counted under the lock,
-// behind the taking and the look at notes_, and each of the p heads before him sets it to 0 once.
+// behind the taking and the look at notes_, and each of the p heads before him sets it to 0 once. Sections may
+// be long, so a head is not passed any more either once it has said that it is in a hurry.
 // Not counted are tries; waiters that a signal or the limit woke out of turn; and, until its next
 // look, a head beside another that has just cleared kHead (a second head comes of these only).
 //
@@ -97,8 +101,8 @@ class alignas(4) ParkWord {
   bool contended() const noexcept { return notes_.load(kRelaxed) != 0; }
 
  private:
-  static constexpr std::uint8_t kLocked = 1, kWake = 2, kCall = 4;  // lock_
-  static constexpr std::uint8_t kHead = 1, kParked = 2;             // notes_
+  static constexpr std::uint8_t kLocked = 1, kWake = 2, kCall = 4;   // lock_
+  static constexpr std::uint8_t kHead = 1, kParked = 2, kHurry = 4;  // notes_
 
   bool take() noexcept {
     std::uint8_t free = 0;
@@ -112,11 +116,13 @@ class alignas(4) ParkWord {
 
   // By a holder that is not the head: whether it may stay. Counts it; else it has given back.
   bool may_pass() noexcept {
-    if (!(notes_.load(kRelaxed) & kHead)) return true;
+    const std::uint8_t notes = notes_.load(kRelaxed);
+    if (!(notes & kHead)) return true;
     const unsigned passes = passes_.load(kRelaxed);
-    if (passes >= kPasses) {
+    if (passes >= kPasses || (notes & kHurry)) {
       // release: what the last holder did reaches the next take() through here.
       lock_.store(0, std::memory_order_release);
+      if (notes & kHurry) Port::end_nap(this);  // who held it last did not know
       return false;
     }
     passes_.store(static_cast<std::uint16_t>(passes + 1), kRelaxed);
@@ -125,7 +131,8 @@ class alignas(4) ParkWord {
   }
 
   bool closed() const noexcept {
-    return passes_.load(kRelaxed) >= kPasses && (notes_.load(kRelaxed) & kHead);
+    const std::uint8_t notes = notes_.load(kRelaxed);
+    return (notes & kHead) && ((notes & kHurry) || passes_.load(kRelaxed) >= kPasses);
   }
 
   [[gnu::noinline]] void contend(bool mine) noexcept {
@@ -151,11 +158,12 @@ class alignas(4) ParkWord {
 
   // False: the word has changed, and nobody slept.
   bool sleeps() noexcept {
-    std::uint8_t notes = kHead;
-    if (!notes_.compare_exchange_strong(notes, kHead | kParked, kRelaxed, kRelaxed) &&
-        notes != (kHead | kParked))
+    std::uint8_t notes = notes_.load(kRelaxed);
+    if (!(notes & kHead)) return false;
+    const std::uint8_t noted = notes | kParked;
+    if (notes != noted && !notes_.compare_exchange_strong(notes, noted, kRelaxed, kRelaxed))
       return false;
-    const Bytes now{lock_.load(kRelaxed), kHead | kParked, passes_.load(kRelaxed)};
+    const Bytes now{lock_.load(kRelaxed), noted, passes_.load(kRelaxed)};
     return Port::park(this, std::bit_cast<std::uint32_t>(now), kParking.park_limit_ns);
   }
 
@@ -171,13 +179,17 @@ class alignas(4) ParkWord {
         }
       }
       Port::nap(this, nap_ns);
-      if (nap_ns < kParking.longest_nap_ns) nap_ns *= 2;
+      if (nap_ns < kParking.longest_nap_ns)
+        nap_ns *= 2;
+      else if (!(notes_.load(kRelaxed) & kHurry))
+        notes_.fetch_or(kHead | kHurry, kRelaxed);
     }
   }
 
   // By the holder that was the head: the notes anew.
   void settle() noexcept {
     passes_.store(0, kRelaxed);
+    if (notes_.load(kRelaxed) & kHurry) notes_.fetch_and(kHead | kParked, kRelaxed);
     std::uint8_t notes = kHead;
     if (notes_.compare_exchange_strong(notes, 0, kRelaxed, kRelaxed) || !(notes & kParked)) return;
     if (!Port::any_parked(this)) {
