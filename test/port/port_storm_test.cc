@@ -168,11 +168,13 @@ class PortStormTest : public PortTest {
 
 TEST_F(PortStormTest, EverySignalArrivesOnceAndNoneWhereItMustNot) {
   const pid_t target = thread_id();
-  std::atomic<bool> done{false};
+  std::atomic<bool> masked{false}, done{false};
   std::uint64_t total = 0;
-  // In a uniprocessor configuration this thread is a stranger: it only makes system calls.
+  // In a uniprocessor configuration this thread is a stranger: it only makes system calls. The timers' signals
+  // are for whichever thread takes them, so they do not begin before it takes none.
   std::thread sender([&] {
     real_mask(SIG_BLOCK, ~Mask{0});
+    masked = true;
     int sent[4] = {};
     const auto end = Clock::now() + std::chrono::seconds(2);
     for (std::uint64_t i = 0; i % 64 != 0 || Clock::now() < end; ++i) {
@@ -192,6 +194,7 @@ TEST_F(PortStormTest, EverySignalArrivesOnceAndNoneWhereItMustNot) {
     }
     done = true;
   });
+  while (!masked) sched_yield();
   const itimerval often{{0, 50}, {0, 50}}, never{};
   setitimer(ITIMER_REAL, &often, nullptr);
   setitimer(ITIMER_PROF, &often, nullptr);  // SIGPROF
