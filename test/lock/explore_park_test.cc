@@ -57,9 +57,10 @@ void expect_met(const ExploreResult& r, std::initializer_list<const char*> momen
 }
 
 // A task on each of `cpus` CPUs, each with `turns` sections, and an nmi on the first `nmis` of them.
+template <class L>
 void tasks_and_nmis(Sim& sim, unsigned cpus, unsigned turns, unsigned nmis) {
   Counting::sim = &sim;
-  auto& scene = sim.make<LockScene<Counted>>(sim);
+  auto& scene = sim.make<LockScene<L>>(sim);
   for (unsigned cpu = 0; cpu < cpus; ++cpu)
     sim.task(cpu, [&scene, cpu, turns] {
       for (unsigned i = 0; i < turns; ++i) scene.waits(cpu);
@@ -70,12 +71,14 @@ void tasks_and_nmis(Sim& sim, unsigned cpus, unsigned turns, unsigned nmis) {
   });
 }
 
-ExploreResult search(unsigned cpus, unsigned turns, unsigned nmis, const ExploreOptions& options) {
+template <class L = Counted>
+ExploreResult search(unsigned cpus, unsigned turns, unsigned nmis, const ExploreOptions& options,
+                     const std::string& what = "") {
   const auto r = show(
       kSubject, configs::smp,
-      std::to_string(cpus) + " CPUs, " + std::to_string(turns) + " turns, " + std::to_string(nmis) +
-          " nmis",
-      [=](Sim& sim) { tasks_and_nmis(sim, cpus, turns, nmis); }, options);
+      what + std::to_string(cpus) + " CPUs, " + std::to_string(turns) + " turns, " +
+          std::to_string(nmis) + " nmis",
+      [=](Sim& sim) { tasks_and_nmis<L>(sim, cpus, turns, nmis); }, options);
   EXPECT_TRUE(r.ok()) << r.text();
   return r;
 }
@@ -106,25 +109,7 @@ struct Hurried : Counting {
 using HurriedLock = BasicTrySpinLock<KernelOf<configs::smp, Hurried>>;
 
 ExploreResult hurried(unsigned cpus, unsigned turns, unsigned nmis, const ExploreOptions& options) {
-  const auto r = show(
-      kSubject, configs::smp,
-      "a head in a hurry, " + std::to_string(cpus) + " CPUs, " + std::to_string(turns) +
-          " turns, " + std::to_string(nmis) + " nmis",
-      [=](Sim& sim) {
-        Counting::sim = &sim;
-        auto& scene = sim.make<LockScene<HurriedLock>>(sim);
-        for (unsigned cpu = 0; cpu < cpus; ++cpu)
-          sim.task(cpu, [&scene, cpu, turns] {
-            for (unsigned i = 0; i < turns; ++i) scene.waits(cpu);
-          });
-        for (unsigned cpu = 0; cpu < nmis; ++cpu) sim.nmi(cpu, [&scene, cpu] { scene.tries(cpu); });
-        sim.at_end([&sim, &scene, cpus, turns] {
-          sim.check(scene.visits() >= cpus * turns, "each had its turns");
-        });
-      },
-      options);
-  EXPECT_TRUE(r.ok()) << r.text();
-  return r;
+  return search<HurriedLock>(cpus, turns, nmis, options, "a head in a hurry, ");
 }
 
 TEST(ParkWord, AHeadInAHurry) {

@@ -344,6 +344,28 @@ TEST(ParkLeft, AHeadThatWasInAHurryAndHasTheLockIsNoneAnyMore) {
   EXPECT_FALSE(word.held() || word.contended());
 }
 
+// The head cannot lead while its own handler waits: the limit of a sleep ends that.
+TEST(ParkLeft, AHandlerOfAHeadInAHurryMayWait) {
+  if (nestlock::internal::kWithTsan) GTEST_SKIP() << "a signal that comes by itself, see crowd()";
+  static WordOn<Quick> word;
+  static std::atomic<bool> arrived{false};
+  struct sigaction action{};
+  action.sa_handler = [](int) {
+    arrived = true;
+    word.acquire();  // which the head below would be next to have
+    word.release();
+  };
+  sigaction(SIGALRM, &action, nullptr);
+  word.acquire();
+  std::thread head([] { word.acquire(), word.release(); });
+  wait_until([] { return in_a_hurry(word); });
+  pthread_kill(head.native_handle(), SIGALRM);
+  wait_until([] { return arrived.load(); });
+  word.release();
+  head.join();
+  EXPECT_TRUE(goes_on(word));
+}
+
 TEST(ParkLeft, AJumpOfAHeadInAHurryBlocksNobody) {
   if (nestlock::internal::kWithTsan)
     GTEST_SKIP() << "a jump out of a handler is the tool's trouble";

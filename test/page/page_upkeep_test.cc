@@ -82,6 +82,13 @@ TEST_P(Upkeep, SetUpSaysWhatItCannotUse) {
   m.commit = [](void*, std::size_t) noexcept { return false; };
   EXPECT_EQ(allocator->set_up(m), PageSetup::commit_failed);
   EXPECT_EQ(allocator->alloc(gfp::kernel, 0), nullptr);
+  m = good;
+  m.commit_descriptors = [](void*, std::size_t) noexcept { return false; };
+  EXPECT_EQ(allocator->set_up(m), PageSetup::too_small) << "without a commit";
+  m.commit = [](void*, std::size_t) noexcept { return true; };
+  EXPECT_EQ(allocator->set_up(m), PageSetup::commit_failed) << "of the tags";
+  m.nodes = 2;
+  EXPECT_EQ(allocator->set_up(m), PageSetup::bad_nodes);
 
   EXPECT_EQ(allocator->set_up(good), PageSetup::ok);
   EXPECT_EQ(allocator->set_up(good), PageSetup::already);

@@ -5,7 +5,8 @@ builds the foreign programs of test/embed/: with each build system, without one,
 usage: ./nest embed [STEP ...]
 
 Each step builds from scratch, outside of the repository, what docs/embedding.md shows; as many at a
-time as there are processors. Debian's packages that it lacks are installed; where that cannot be, the step says what is missing and fails.
+time as there are processors. Debian's packages that they lack are installed; where that cannot be,
+the step says what is missing and fails.
 Steps, all by default:
 END
   local name

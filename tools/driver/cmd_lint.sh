@@ -90,6 +90,7 @@ tidy_all() {
 }
 
 lint_clang() {
+  local config
   . "$driver/cmd_setup.sh"
   prepare
   for config in up smp_rt_debug; do

@@ -48,7 +48,8 @@
 // look, a head beside another that has just cleared kHead (a second head comes of these only).
 //
 // A handler that interrupted a waiter takes the free lock like anyone: waiters keep nothing but
-// what is on their stacks. It may also wait, for then it is just one more waiter of this thread.
+// what is on their stacks. It may also wait, for then it is just one more waiter of this thread;
+// behind the head itself, if that has closed the lock, for park_limit_ns at most.
 //
 // Cost uncontended: one locked instruction, a load and a store each way: one of notes_ after the
 // taking, one of its own byte before giving back. They are what the wake-up costs, and hit the line

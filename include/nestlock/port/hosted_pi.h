@@ -170,13 +170,14 @@ class PiLock {
     }
   }
 
-  // Where the kernel does not wait for us, it does not look for the owner either.
+  // Where the kernel does not wait for us, it does not look for the owner either. One that gave the lock back
+  // and ended meanwhile is not in the word any more: that is read again, behind the question.
   bool owner_is_gone() const noexcept {
     const std::uint32_t who = owner();
     const int saved = errno;
     const bool gone = who && syscall(SYS_tgkill, getpid(), who, 0) == -1 && errno == ESRCH;
     errno = saved;
-    return gone;
+    return gone && owner() == who;
   }
   static void look_again_later() noexcept {
     constexpr timespec kShort{0, 100'000};
