@@ -5,7 +5,8 @@
 
 compare=$1 with_example=$2 with_liar=$3
 
-run "$with_example"
+figures="$out/figures.json"
+run "$with_example" "--json=$figures"
 if exits 2 && grep -q 'cannot be tried here' "$out/stderr"; then
   cat "$out/stderr"
   exit 0
@@ -23,32 +24,36 @@ done
 check "the table means something" says '^  per-lock atomic, class atomic, per-lock byte, test and set$'
 check "what corrupts is named" says '^irqs off corrupts under NMI and probe\.$'
 
-run "$compare" --json
-check "--json passes" exits 0
-check "--json says so" says '^  "pass": true'
+cp "$figures" "$out/stdout"
+check "--json=FILE says so" says '^  "pass": true'
 check "six locks" [ "$(grep -c '"users": false' "$out/stdout")" = 6 ]
-check "none of a user's" lacks '"users": true'
-check "three keep the promise" [ "$(grep -c '"keeps_the_promise": true' "$out/stdout")" = 3 ]
+check "and one of a user's" [ "$(grep -c '"users": true' "$out/stdout")" = 1 ]
+check "four keep the promise" [ "$(grep -c '"keeps_the_promise": true' "$out/stdout")" = 4 ]
 check "handlers found a lock held" says '"found_a_lock_held": [1-9]'
 check "all is as known" lacks '"as_known": false'
 check "code was found to be measured" lacks '"text_bytes": 0,'
 check "instructions were counted" lacks '"pair_instructions": 0,'
 if command -v python3 >/dev/null; then
-  check "--json is JSON" python3 -c 'import json, sys; json.load(open(sys.argv[1]))' "$out/stdout"
+  check "it is JSON" python3 -c 'import json, sys; json.load(open(sys.argv[1]))' "$out/stdout"
 fi
 
-run "$with_liar"
+run "$compare" '--only=per-lock byte' --json
+check "--only passes" exits 0
+check "--only is one lock, and no user's" [ "$(grep -c '"users"' "$out/stdout"):$(grep -c '"users": false' "$out/stdout")" = 1:1 ]
+check "--json has no table" lacks 'TAKEN|served +twice'
+
+run "$with_liar" '--only=a liar'
 check "a liar is found out" exits 1
 check "and named" says '^FAIL  a liar, NMI: memory was handed out twice'
 
 run "$compare" --help
 check "--help is a success" exits 0
 check "--help shows the usage" says '^usage: '
-for bad in --bogus word; do
+for bad in --bogus word --only= --only=nobody "--json=$out/no/such/folder"; do
   run "$compare" "$bad"
   check "$bad: exit status 2" exits 2
   check "$bad: nothing on stdout" silent stdout
   check "$bad: one line on stderr" one_line stderr
 done
 
-report 25
+report 30

@@ -33,7 +33,8 @@ for bad in '{"a": 1 "b": 2}' '{"a": [1, 2}' '{"a": 1,}' '{"a"}' '[1 2]' '{a: 1}'
   if json "$out/bad"; then check "bad JSON is bad: $bad" false; else check "" true; fi
 done
 
-run "$demo"
+figures="$out/figures.json"
+run "$demo" "--json=$figures"
 check "it passes" exits 0
 check "it says so" says '^PASS  '
 check "it saw the historic bug" says 'TAKEN'
@@ -50,10 +51,9 @@ check "nothing was handed out twice on our lock" says '^per-lock byte( +[0-9]+/[
 check "irqs off fails under NMI" says '^irqs off +[0-9]+/[0-9]+ +0 +[0-9]+/[0-9]+ +[1-9]'
 check "it names what comes next" says '\./nest test'
 
-run "$demo" --json
-check "--json passes" exits 0
-check "--json is JSON" json "$out/stdout"
-check "--json says it passed" says '^  "pass": true'
+cp "$figures" "$out/stdout"
+check "--json=FILE is JSON" json "$out/stdout"
+check "--json=FILE says it passed" says '^  "pass": true'
 check "no cell failed" lacks '"ok": false'
 # 5 locks with a try_lock() x 8 configurations x 3 kinds of signals; LocalLock. Probes come on top.
 check "it has all cells" [ "$(count '"ok": true')" -ge 121 ]
@@ -64,9 +64,12 @@ if says '"not_tried": null'; then
   check "it has the floors' historic bugs" [ "$(count '"historic_bug": true.*nested_served')" -eq 12 ]
 fi
 
-run "$demo" --config up
-check "--config up passes" exits 0
-check "--config up saw the bug" says TAKEN
+run "$demo" --config up_rt
+check "--config up_rt passes" exits 0
+check "--config up_rt saw the bug" says TAKEN
+run "$demo" --config=smp_rt_debug --json
+check "--json passes" exits 0
+check "--json is JSON, and nothing else" json "$out/stdout"
 run "$demo" --config=smp_rt_debug
 check "--config=smp_rt_debug passes" exits 0
 check "there is no bug to see" lacks TAKEN
@@ -78,7 +81,7 @@ check "--help is a success" exits 0
 check "--help shows the usage" says '^usage: '
 check "--help lists the configurations" says ' up_rt_debug '
 
-for bad in --bogus --config --config=nope "--config nope" word; do
+for bad in --bogus --config --config=nope "--config nope" word "--json=$out/no/such/folder"; do
   # shellcheck disable=SC2086  # two words
   run "$demo" $bad
   check "$bad: exit status 2" exits 2

@@ -4,6 +4,8 @@
 #include <cstdio>
 #include <cstdlib>
 #include <string_view>
+#include <utility>
+#include <vector>
 
 #include "tools/compare/measured.h"
 #include "tools/compare/users_policy.h"
@@ -17,10 +19,11 @@ namespace {
 constexpr const char* kHelp =
     R"(The page and slab allocators on each lock that was proposed, on one CPU, in one table.
 
-usage: ./nest compare [--lock=FILE] [--json]
+usage: ./nest compare [--lock=FILE] [--only=NAME] [--json[=FILE]]
 
   --lock=FILE   with a lock of your own besides: see tools/compare/example_lock.h
-  --json        the figures for programs
+  --only=NAME   the lock of this name only
+  --json        the figures for programs; =FILE: into FILE, besides the table
   --help        this
 
 Exit status: 0 all is as known, and your lock keeps the promise; 1 not so; 2 it could not be tried.
@@ -31,18 +34,43 @@ Exit status: 0 all is as known, and your lock keeps the promise; 1 not so; 2 it 
   std::exit(2);
 }
 
-bool read_json_flag(int argc, char** argv) {
-  bool json = false;
+struct Options {
+  std::string only{};  // empty: all
+  JsonOption json{};
+};
+
+Options read(int argc, char** argv) {
+  constexpr std::string_view kOnly = "--only=";
+  Options o;
   for (int i = 1; i < argc; ++i) {
     const std::string_view a = argv[i];
     if (a == "--help" || a == "-h") {
       std::printf("%s", kHelp);
       std::exit(0);
+    } else if (a.substr(0, kOnly.size()) == kOnly) {
+      o.only = a.substr(kOnly.size());
+      if (o.only.empty()) refuse("--only= wants the name of a lock");
+    } else if (o.json.take(a)) {
+      if (!o.json.error().empty()) refuse(o.json.error());
+    } else {
+      refuse("unknown argument '" + std::string(a) + "'");
     }
-    if (a != "--json") refuse("unknown argument '" + std::string(a) + "'");
-    json = true;
   }
-  return json;
+  return o;
+}
+
+// Those that are wanted, and whether they are the user's.
+std::vector<std::pair<Policy, bool>> wanted(const Options& options) {
+  std::vector<std::pair<Policy, bool>> some;
+  std::string names;
+  const auto take = [&](const Policy& p, bool users) {
+    names += (names.empty() ? "'" : ", '") + std::string(p.name) + "'";
+    if (options.only.empty() || options.only == p.name) some.emplace_back(p, users);
+  };
+  for (const Policy& p : policies()) take(p, false);
+  if (const auto mine = users_policy()) take(*mine, true);
+  if (some.empty()) refuse("no lock '" + options.only + "' among " + names);
+  return some;
 }
 
 Text number(std::uint64_t n) { return {std::to_string(n), Ink::plain, true}; }
@@ -164,7 +192,8 @@ std::string to_json(const std::vector<Measured>& all, bool pass) {
   return out + "\n  ]\n}\n";
 }
 
-int compare(bool json) {
+int compare(Options options) {
+  const auto locks = wanted(options);
   const char* why = set_up_interrupts();
   if (!why) why = why_no_probes();
   if (why) {
@@ -174,16 +203,16 @@ int compare(bool json) {
   const char* const no_colour = std::getenv("NO_COLOR");
   const Painter paint(isatty(STDOUT_FILENO) && !(no_colour && *no_colour));
   std::vector<Measured> all;
-  for (const Policy& p : policies()) all.push_back(measure(p, false));
-  if (const auto mine = users_policy()) all.push_back(measure(*mine, true));
+  for (const auto& [policy, users] : locks) all.push_back(measure(policy, users));
 
   bool pass = true;
   for (const Measured& m : all)
     for (const Column& c : m.by) pass &= c.unlike_known.empty();
-  if (json) {
-    std::printf("%s", to_json(all, pass).c_str());
-    return pass ? 0 : 1;
+  if (options.json.wanted() && !options.json.write(to_json(all, pass))) {
+    std::fprintf(stderr, "compare: the figures could not be written\n");
+    return 2;
   }
+  if (options.json.instead_of_tables()) return pass ? 0 : 1;
   print(all, paint);
   for (const Measured& m : all)
     for (unsigned i = 0; i < 3; ++i)
@@ -197,5 +226,5 @@ int compare(bool json) {
 }  // namespace nestlock::tools
 
 int main(int argc, char** argv) {
-  return nestlock::tools::compare(nestlock::tools::read_json_flag(argc, argv));
+  return nestlock::tools::compare(nestlock::tools::read(argc, argv));
 }

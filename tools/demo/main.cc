@@ -18,13 +18,13 @@ namespace {
 constexpr const char* kHelp =
     R"(Who gets a lock that is already held? Every lock in every configuration, tried for real.
 
-usage: ./nest demo [--config NAME] [--all] [--json]
+usage: ./nest demo [--config NAME] [--all] [--json[=FILE]]
 
   --config NAME   one configuration only, of:
                   )";
 constexpr const char* kMoreHelp = R"(
   --all           a row for each configuration, even where they answer alike
-  --json          the figures for programs
+  --json          the figures for programs; =FILE: into FILE, besides the tables
   --help          this
 
 Exit status: 0 all is as promised and the historic bug was seen, 1 it is not, 2 it was not tried.
@@ -63,8 +63,8 @@ Options read(int argc, char** argv) {
       o.only = config_named(a.substr(kConfig.size()));
     } else if (a == "--all") {
       o.all_rows = true;
-    } else if (a == "--json") {
-      o.json = true;
+    } else if (o.json.take(a)) {
+      if (!o.json.error().empty()) refuse(o.json.error());
     } else {
       refuse("unknown argument '" + std::string(a) + "'");
     }
@@ -132,7 +132,7 @@ void print_end(const std::vector<Section>& sections, const Tally& t, const Paint
       "  README.md           how to use it\n");
 }
 
-int demonstrate(const Options& options) {
+int demonstrate(Options options) {
   if (const char* const why = set_up_interrupts()) {
     std::fprintf(stderr, "demo: signals cannot be set up: %s\n", why);
     return 2;
@@ -144,14 +144,15 @@ int demonstrate(const Options& options) {
   for (Section (*const run)(const Options&) :
        {nested_try, free_list, nested_pages, nested_objects}) {
     sections.push_back(run(options));
-    if (!options.json && !sections.back().empty())
+    if (!options.json.instead_of_tables() && !sections.back().empty())
       print(sections.back(), paint), std::fflush(stdout);
   }
   const Tally tally = count(sections, options);
-  if (options.json)
-    std::printf("%s", to_json(sections, tally.pass).c_str());
-  else
-    print_end(sections, tally, paint);
+  if (!options.json.instead_of_tables()) print_end(sections, tally, paint);
+  if (options.json.wanted() && !options.json.write(to_json(sections, tally.pass))) {
+    std::fprintf(stderr, "demo: the figures could not be written\n");
+    return 2;
+  }
   return tally.pass ? 0 : 1;
 }
 

@@ -9,6 +9,7 @@
 #include <vector>
 
 #include "nestlock/config/config.h"
+#include "tools/shared/json_text.h"
 #include "tools/shared/table.h"
 
 namespace nestlock::demo {
@@ -18,7 +19,7 @@ using namespace tools;
 struct Options {
   std::optional<Config> only;  // --config
   bool all_rows = false;       // --all
-  bool json = false;           // --json
+  JsonOption json{};           // --json
 
   bool wanted(Config c) const { return !only || *only == c; }
 };

@@ -2,11 +2,12 @@ help_compare() {
   cat <<'END'
 the page and slab allocators on each lock that was proposed, in one table
 
-usage: ./nest compare [--lock=FILE] [--json]
+usage: ./nest compare [--lock=FILE] [--only=NAME] [--json[=FILE]]
 
   --lock=FILE   with a lock of your own besides: a header that defines struct ComparedLock, with
                 kName, try_lock(), unlock() and is_locked(); tools/compare/example_lock.h is one
-  --json        the figures for programs
+  --only=NAME   the lock of this name only: 'per-lock byte', or what your lock's kName says
+  --json        the figures for programs; =FILE: into FILE, besides the table
 
 Six answers to one question: how shall a trylock on one CPU tell the truth to a handler that
 interrupted the holder? `stateless` (Linux's UP spinlock: it does not), `irqs off` (the holder masks
@@ -36,7 +37,8 @@ run_compare() {
     case "$1" in
       --lock=*) lock=$(compare_lock "${1#--lock=}") || exit 2 ;;
       --lock) lock=$(compare_lock "${2:-}") || exit 2; shift ;;
-      --json) arguments+=("$1") ;;
+      --json=/* | --json= | --json | --only=*) arguments+=("$1") ;;
+      --json=*) arguments+=("--json=$PWD/${1#--json=}") ;; # it is left below for $top
       *) die "compare: unknown argument '$1'; ./nest compare --help says more" ;;
     esac
     shift

@@ -2,12 +2,12 @@ help_demo() {
   cat <<'END'
 builds and runs the demonstration; needs a C++20 compiler and nothing else
 
-usage: ./nest demo [--config NAME] [--all] [--json]
+usage: ./nest demo [--config NAME] [--all] [--json[=FILE]]
        ./nest demo malloc
 
   --config NAME   one configuration only
   --all           a row for each configuration, even where they answer alike
-  --json          the figures for programs
+  --json          the figures for programs; =FILE: into FILE, besides the tables
   malloc          what handlers of real programs do, on each malloc() that is here (glibc, jemalloc,
                   mimalloc, tcmalloc, Nestlock's): ok, hang, crash or corrupt; a minute
 

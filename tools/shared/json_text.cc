@@ -1,6 +1,9 @@
 #include "tools/shared/json_text.h"
 
+#include <cerrno>
 #include <cstdio>
+#include <cstring>
+#include <utility>
 
 namespace nestlock::tools {
 
@@ -18,6 +21,28 @@ std::string quoted(const std::string& text) {
     }
   }
   return out + '"';
+}
+
+bool JsonOption::take(std::string_view argument) {
+  constexpr std::string_view kInto = "--json=";
+  if (argument == "--json") return instead_ = true;
+  if (argument.substr(0, kInto.size()) != kInto) return false;
+  const std::string name(argument.substr(kInto.size()));
+  if (file_)
+    error_ = "--json= is given twice";
+  else if (!(file_ = std::fopen(name.c_str(), "we")))
+    error_ = "cannot write to '" + name + "': " + std::strerror(errno);
+  return true;
+}
+
+bool JsonOption::write(const std::string& text) {
+  bool good = true;
+  if (file_) {
+    good = std::fputs(text.c_str(), file_) >= 0;
+    good &= std::fclose(std::exchange(file_, nullptr)) == 0;
+  }
+  if (instead_) good &= std::fputs(text.c_str(), stdout) >= 0;
+  return good;
 }
 
 }  // namespace nestlock::tools
