@@ -21,6 +21,9 @@
 //    the irq class blocked if something was held back.
 //  - fork() in an irq-off section is fine: what was held back stays the parent's. The child of
 //    _Fork() or clone() calls hosted::after_fork_in_child() before it uses the library.
+//  - A handler that was held back is called as the kernel would call it at the irq_restore(): on the
+//    thread's alternate stack, with a mask and floating-point modes of its own; but what it writes into
+//    the general registers of its context is lost (lib/port/README.md, R11).
 //  - In an irq-off section an arrival interrupts a blocking system call once (EINTR where
 //    SA_RESTART does not apply), though its handler runs later. To wait for an irq use wait_irq().
 #pragma once

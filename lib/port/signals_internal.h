@@ -1,5 +1,5 @@
 // What the sources of this folder share: who handles which signal, and the ways between them.
-// Rules R1..R10: README.md beside this.
+// Rules R1..R11: README.md beside this.
 #pragma once
 
 #include <pthread.h>

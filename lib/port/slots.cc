@@ -4,6 +4,7 @@
 
 #include <cerrno>
 
+#include "delivery.h"
 #include "signals_internal.h"
 
 namespace nestlock::signals::internal {
@@ -31,7 +32,7 @@ Ring* my_ring() noexcept {
   return cpu < kHostedMaxCpus ? &rings[cpu] : nullptr;
 }
 
-void drain(Ring& ring) noexcept {
+void drain(Ring& ring, Delivery& delivery) noexcept {
   for (std::uint32_t h; (h = ring.head.load(kRelaxed)) != ring.tail.load(kRelaxed);) {
     // Copy out, then advance: once head moves, a handler may fill the slot again.
     nestlock::internal::tsan_acquire(&ring);
@@ -48,32 +49,42 @@ void drain(Ring& ring) noexcept {
     nestlock::internal::tsan_release(&ring);
     fence();
     ring.head.store(h + 1, kRelaxed);
-    if (due) run_irq(signo, &info, &uc, 0);
+    if (due) delivery.call_irq(signo, &info, &uc);
   }
 }
 
-}  // namespace
-
-// irq_restore() found something held back (R5), or a softirq is due. Runs on the interrupted code's
-// stack without a signal frame, so errno is ours to keep. Never inside an irq or an nmi, where a
-// wrong restore is all that could lead here.
-void replay() noexcept {
-  if (self().context.load(kRelaxed) & (hosted::kInIrq | hosted::kInNmi)) return;
-  const int saved = errno;
-  const NotCancelled whole;
-  KernelMask added = 0;
+// Returns what is blocked for us, and still to be unblocked.
+KernelMask replay_all(Delivery& delivery) noexcept {
   do {
     self().soft.store(1, kRelaxed);
     fence();
     self().held.store(0, kRelaxed);
     fence();
-    if (Ring* const ring = my_ring()) drain(*ring);
-    added |= self().added.exchange(0, kRelaxed);
+    if (Ring* const ring = my_ring()) drain(*ring, delivery);
     self().soft.store(0, kRelaxed);
     fence();  // first enable, then look, as in irq_restore()
   } while (self().held.load(kRelaxed));
+  const KernelMask added = self().added.exchange(0, kRelaxed);
   run_softirqs(added, /*close=*/false);
-  if (added) real_mask(SIG_UNBLOCK, added);  // what we blocked, never what the user had (R7)
+  return added;
+}
+
+}  // namespace
+
+// irq_restore() found something held back (R5), or a softirq is due. No signal frame is around it,
+// so errno is ours to keep, and the rest is Delivery's. Never inside an irq or an nmi, where a
+// wrong restore is all that could lead here.
+void replay() noexcept {
+  if (self().context.load(kRelaxed) & (hosted::kInIrq | hosted::kInNmi)) return;
+  const int saved = errno;
+  const NotCancelled whole;
+  if (self().held.load(kRelaxed)) {
+    // Unblocked last: what comes then interrupts what the program does with modes and stack of its own.
+    const KernelMask added = Delivery::run(replay_all);
+    if (added) real_mask(SIG_UNBLOCK, added);  // what we blocked, never what the user had (R7)
+  } else {
+    run_softirqs(0, /*close=*/false);
+  }
   errno = saved;
 }
 
@@ -104,9 +115,6 @@ void hold_back(int signo, siginfo_t* info, ucontext_t* uc) noexcept {
     a.info = *info;
     ucontext_t copy;
     std::memcpy(&copy, uc, kContextSize);
-#if defined(__x86_64__)
-    copy.uc_mcontext.fpregs = nullptr;  // the frame that it points to is about to go
-#endif
     set_mask_in(copy, user);
     std::memcpy(a.context, &copy, kContextSize);
     nestlock::internal::tsan_release(ring);

@@ -51,17 +51,45 @@ mutant one_slot port_mask_test.smp_debug 'All/PortMaskTest.ProbesThatLetMoreIrqs
   'R4: a probe in the section lets a second irq in' \
   "$signals" 's/ == kSlots) {/ == kSlots + 4) {/'
 
-mutant replayed_registers port_mask_test.smp_debug 'All/PortMaskTest.AReplayedHandlerSees*' \
-  'R4: the handler would read registers of a frame that is gone' \
-  "$signals" 's/    copy.uc_mcontext.fpregs = nullptr;[^\n]*\n//'
+mutant replayed_registers port_replay_test.smp_debug 'All/PortReplayTest.WhatAHandlerWritesIntoTheModes*' \
+  'R11: the handler would write to a frame that is gone' \
+  "$signals" 's/    uc.uc_mcontext.fpregs = &state;\n//'
+
+mutant replay_keeps_the_modes port_replay_test.smp_debug 'All/PortReplayTest.AHandlerHasTheModes*' \
+  'R11: a handler rounds as the interrupted code does' \
+  "$signals" 's/asm volatile("fninit\\n\\tldmxcsr %0" /asm volatile("" /'
+
+mutant replay_loses_the_modes port_replay_test.smp_debug 'All/PortReplayTest.AHandlerHasTheModes*' \
+  'R11: the interrupted code goes on to round as the handler did' \
+  "$signals" 's/asm volatile("fxrstor64 %0"/asm volatile(""/'
+
+mutant replay_on_the_interrupted_stack port_replay_test.smp_debug 'All/PortReplayTest.AHandlerRunsOnTheAlternateStack*' \
+  'R11: a stack too small for handlers overflows' \
+  "$signals" 's/  if (!kSwitchesStacks || /  if (true || /'
+
+mutant replay_leaves_the_stack_armed port_replay_test.smp_debug 'All/PortReplayTest.AStackThatDisarms*' \
+  'R11: what comes during the handler starts at the top of its stack' \
+  "$signals" 's/ sigaltstack(&none, nullptr);/ {}/'
+
+mutant replay_ignores_the_handlers_mask port_replay_test.smp_debug 'All/PortReplayTest.WhatAHandlerWritesIntoTheMask*' \
+  'R11: uc_sigmask is written in vain' \
+  "$signals" 's/  const KernelMask wanted = mask_in(\*uc) & /  const KernelMask wanted = programs \& /'
+
+mutant replay_keeps_the_handlers_mask port_replay_test.smp_debug 'All/PortReplayTest.WhatAHandlerBlocksByItself*' \
+  'R11: what a handler blocks for itself stays blocked' \
+  "$signals" 's/  real_mask(SIG_BLOCK, ~kFaults);  \/\/ no handler between the steps\n/  set_mask_in(*uc, mask_in(*uc) | real_mask(SIG_BLOCK, ~kFaults));\n/'
+
+mutant replay_passes_the_handlers_mask port_replay_test.smp_debug 'All/PortReplayTest.WhatAHandlerBlocksIsNotReplayed*' \
+  'R11: a signal runs that the handler before it has blocked' \
+  "$signals" 's/  if (wanted & ~programs) give_to_the_kernel(wanted);\n//'
 
 mutant held_cleared_last port_sweep_test.smp_debug "$sweep" \
   'R5: what arrives after the last look at the slots is forgotten' \
-  "$signals" 's/    self().held.store(0, kRelaxed);\n    fence();\n    if (Ring\* const ring = my_ring()) drain(\*ring);\n/    if (Ring* const ring = my_ring()) drain(*ring);\n    self().held.store(0, kRelaxed);\n/'
+  "$signals" 's/    self().held.store(0, kRelaxed);\n    fence();\n    if (Ring\* const ring = my_ring()) drain(\*ring, delivery);\n/    if (Ring* const ring = my_ring()) drain(*ring, delivery);\n    self().held.store(0, kRelaxed);\n/'
 
 mutant replay_in_one_pass port_sweep_test.smp_debug "$sweep" \
   'R5: what was held back during replay is not looked for' \
-  "$signals" 's/  } while (self().held.load(kRelaxed));\n  run_softirqs/  } while (false);\n  run_softirqs/'
+  "$signals" 's/  } while (self().held.load(kRelaxed));\n  const/  } while (false);\n  const/'
 
 mutant replay_loses_errno port_mask_test.smp_debug 'All/PortMaskTest.HandlersAndReplayKeepErrno/*' \
   'R5: nobody but replay keeps errno there' \

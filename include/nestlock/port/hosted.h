@@ -53,7 +53,7 @@ inline Context context() noexcept {
   fence(), w.store(w.load(kRelaxed) - 1, kRelaxed);
 }
 
-// The rules R1..R10 of the lazy mask are stated and argued in lib/port/README.md.
+// The rules R1..R11 of the lazy mask are stated and argued in lib/port/README.md.
 //
 // R2: (soft 0, held 1) exists only inside irq_restore(), between its store and its look. Whoever
 // sees it has interrupted that irq_restore() and must leave the unmasking to it: a handler's
