@@ -44,7 +44,7 @@ struct Outcomes {
 
 class Policy : public ::testing::TestWithParam<PagesCase> {
  protected:
-  static constexpr std::uint64_t kBoundaries = 150;  // of an operation
+  static constexpr std::uint64_t kOfEach = 60, kOfOne = 150;  // boundaries of an operation
 
   void SetUp() override {
     ASSERT_TRUE(register_signals());
@@ -59,12 +59,12 @@ class Policy : public ::testing::TestWithParam<PagesCase> {
   }
 
   // Sweeps one operation; after a crash or a hang it goes on behind it, a few times.
-  void sweep(const SweptOp& op, By by, SweptPages::Calls which) {
+  void sweep(const SweptOp& op, By by, SweptPages::Calls which, std::uint64_t boundaries) {
     const std::uint64_t length = [&] {
       const std::unique_ptr<AnyPages> a = GetParam().make();
       return OneSweep(*a, op, by, which).length();
     }();
-    const std::uint64_t every = length / kBoundaries + 1;
+    const std::uint64_t every = length / boundaries + 1;
     outcomes_->at = 0;
     for (int crashes = 0; crashes < 4; ++crashes) {
       const std::uint64_t first = outcomes_->at ? outcomes_->at + every : 1 + kSeed % every;
@@ -92,7 +92,7 @@ class Policy : public ::testing::TestWithParam<PagesCase> {
   void sweep_ops(By by, SweptPages::Calls which, const std::string& name = "") {
     for (const SweptOp& op : swept_ops())
       if (!op.parked && op.name != "alloc 9, growing" && op.name.starts_with(name))
-        sweep(op, by, which);
+        sweep(op, by, which, name.empty() ? kOfEach : kOfOne);
   }
   std::uint64_t corrupted() const { return outcomes_->calls.failed + outcomes_->crashed; }
   void print(const char* what, By by) const {

@@ -28,6 +28,7 @@ class PageSweep : public PagesTest {
     PagesTest::SetUp();
     ASSERT_TRUE(register_signals());
     if (const char* const why = testing::internal::why_unsupported()) GTEST_SKIP() << why;
+    if (!worth_its_time(config())) GTEST_SKIP() << "NESTLOCK_LONG=1 sweeps it, too";
   }
   void sweep_all(By by, Visit visit);
 };

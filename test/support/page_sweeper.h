@@ -21,9 +21,12 @@ inline constexpr std::uint64_t kSeed = 20260715;
 using Visit = std::uint64_t;
 inline constexpr bool kTsan = nestlock::internal::kWithTsan;
 // All, but where most of them are turns of a loop, each costing all the turns before it: in debug
-// over poison; over new memory; and where TSan's runtime comes with each. NESTLOCK_LONG: all there,
-// too.
+// over poison, where a run is long to learn, so only two of the four are swept; over new memory; and
+// where TSan's runtime comes with each. NESTLOCK_LONG: all there, too.
 inline bool all_of_it() { return std::getenv("NESTLOCK_LONG") != nullptr; }
+inline bool worth_its_time(Config c) {
+  return kTsan || !c.debug || c == configs::up_rt_debug || c == configs::smp_debug || all_of_it();
+}
 inline Visit visit_all(Config c) {
   if (kTsan) return 10;
   if (all_of_it()) return 1'000'000;
