@@ -1,5 +1,6 @@
 // Handlers run as levels: softirq, irq, nmi; ours first, then what is chained to it.
 #include <bit>
+#include <type_traits>
 
 #include "signals_internal.h"
 
@@ -159,7 +160,22 @@ void call_handler_as_level(int signo, siginfo_t* info, ucontext_t* uc) {
   ucontext_t own_uc;
   hosted::tsan_copy(&own_info, info, sizeof own_info);
   hosted::tsan_copy(&own_uc, uc, kContextSize);
+#if defined(__x86_64__)
+  // Without the words that say that more follows: it does not.
+  std::remove_pointer_t<fpregset_t> own_modes{}, *const modes = own_uc.uc_mcontext.fpregs;
+  constexpr std::size_t kModes = 464;  // of fxsave's 512 bytes
+  if (modes) {
+    hosted::tsan_copy(&own_modes, modes, kModes);
+    own_uc.uc_mcontext.fpregs = &own_modes;
+  }
+#endif
   call_handler(signo, &own_info, &own_uc);
+#if defined(__x86_64__)
+  if (modes) {
+    hosted::tsan_copy(modes, &own_modes, kModes);
+    own_uc.uc_mcontext.fpregs = modes;
+  }
+#endif
   hosted::tsan_copy(info, &own_info, sizeof own_info);
   hosted::tsan_copy(uc, &own_uc, kContextSize);
 #else
