@@ -7,6 +7,7 @@
 #include <algorithm>
 #include <bit>
 #include <condition_variable>
+#include <cstdlib>
 #include <mutex>
 #include <set>
 #include <thread>
@@ -109,6 +110,23 @@ TEST_F(PortCpuTest, AThreadThatEndsGivesItsOwnBack) {
 }
 
 // ---- none left ----------------------------------------------------------------------------------
+
+// Beside the kernel's reuse of their ids and stacks. NESTLOCK_LONG=1: a hundred thousand.
+TEST_F(PortCpuTest, ThreadsThatComeAndGoLeaveEveryCpuFree) {
+  const unsigned all = std::getenv("NESTLOCK_LONG")    ? 100'000
+                       : nestlock::internal::kWithTsan ? 500
+                                                       : 5'000;
+  for (unsigned done = 0; done < all; done += 4) {
+    std::thread four[4];
+    for (std::thread& t : four)
+      t = std::thread([] {
+        const IrqSection section;
+        EXPECT_LT(Smp::cpu_id(), Smp::kMaxCpus);
+      });
+    for (std::thread& t : four) t.join();
+    ASSERT_EQ(cpus_in_use(), before_) << "after " << done + 4;
+  }
+}
 
 struct Cache {
   BasicLocalTryLock<KernelOf<configs::smp_debug, Smp>> lock;
