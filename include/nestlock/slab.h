@@ -51,7 +51,12 @@ class BasicSlabAllocator {
   // `flags` are those of the kmalloc caches.
   bool set_up(Pages& pages, slab flags = slab::none) noexcept;
 
-  // Class sizes: as the table says; larger ones are whole pages.
+  // Once, after set_up(): where kmalloc() and its kin have what is larger than the largest block of pages.
+  // `larger` lives as long. Null, and before: nowhere.
+  void set_larger(const LargerBlocks* larger) noexcept { larger_ = larger; }
+
+  // Class sizes: as the table says; larger ones are whole pages, and what is larger than the largest
+  // block (4 MiB) a mapping of its own where there is a system (system_slab()), which needs gfp::wake.
   // Natural alignment for a size that is a power of two, up to the largest block (4 MiB), whatever
   // the memory of the pages is aligned to, in debug caches, too; pages for what is more than the
   // largest class; else 8. kmalloc(0) is kZeroSize, which may be freed.
@@ -143,11 +148,11 @@ class BasicSlabAllocator {
       return classes_[Table::index_of(size)].alloc_sized(size, flags, node, where);
     return node < static_cast<int>(pages_->nodes()) ? kmalloc(size, flags, where) : nullptr;
   }
-  // Aligned to `align`, a power of two up to the largest block (4 MiB): takes the next power of two that
-  // holds both. Null for another alignment.
+  // Aligned to `align`, a power of two, up to the largest block (4 MiB) where there is no system: takes the
+  // next power of two that holds both. Null for another alignment.
   void* kmalloc_aligned(std::size_t size, std::size_t align, gfp flags,
                         Place where = Place::here()) noexcept;
-  // The bytes that kmalloc(size) really has; 0 for 0 and for what no call can give.
+  // The bytes that kmalloc(size) really has; 0 for 0 and for what is larger than the largest block.
   static constexpr std::size_t kmalloc_size_roundup(std::size_t size) noexcept {
     if (size - 1 < kLargestClass) return class_size(Table::index_of(size));
     return pages_for(size) * kPageSize;
@@ -184,6 +189,12 @@ class BasicSlabAllocator {
   // cache of create()'s ask that cache). Any context; see BasicPageAllocator::interrupted(). Some
   // four loads a class.
   Floor interrupted() const noexcept;
+
+  // What a debug cache of kmalloc's keeps of the object `p`; null for all else. And f(p, of it) for each
+  // that is out, while nothing else runs (beside other threads some may be missed, or be gone by then).
+  internal::SlabTrack<K>* debug_track(const void* p) noexcept;
+  template <class F>
+  void each_debug_object_out(F f) noexcept;
 
   // What it stands on; and the cache of class `i`, of kClasses.
   Pages& pages() noexcept { return *pages_; }
@@ -223,6 +234,11 @@ class BasicSlabAllocator {
     BasicSlabAllocator* slabs = nullptr;
   };
   void* alloc_large(std::size_t size, gfp flags, Place where) noexcept;
+  static constexpr bool is_larger(std::size_t size) noexcept {
+    return size > kPageSize << kMaxOrder;
+  }
+  void* alloc_larger(std::size_t size, std::size_t align, gfp flags) noexcept;
+  void* resize_larger(void* p, std::size_t size, gfp flags) noexcept;
   bool resized_in_place(void* p, std::size_t size, gfp flags) noexcept;
 
   Pages* pages_ = nullptr;
@@ -230,6 +246,7 @@ class BasicSlabAllocator {
   // The class that a page's tag names, a load where its address takes two products. A page that is none of
   // theirs, and before set_up(): a cache that has no sheaves, so that the fast path is left without a test.
   Cache* cache_of_tag_[kClasses + 1]{};
+  const LargerBlocks* larger_ = nullptr;
   Reclaim reclaim_;
   Decay decay_;
   Cache classes_[kClasses];

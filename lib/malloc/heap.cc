@@ -6,7 +6,8 @@
 #include <cstring>
 
 #include "bad_pointer.h"
-#include "mapped.h"
+#include "callers.h"
+#include "nestlock/slab/mapped_blocks.h"
 #include "reserve.h"
 
 namespace nestlock::heap {
@@ -18,7 +19,9 @@ constexpr auto& slabs = internal::system_slab_object;
 // What the program's environment asks for: NESTLOCK_MALLOC=debug watches every block up to 8 KiB.
 slab flags() noexcept {
   const char* const asked = std::getenv("NESTLOCK_MALLOC");
-  return asked && std::strcmp(asked, "debug") == 0 ? slab::debug : slab::none;
+  if (!asked || std::strcmp(asked, "debug") != 0) return slab::none;
+  callers::begin();
+  return slab::debug;
 }
 
 // False: this context interrupted it on its own thread.
@@ -62,14 +65,20 @@ void* in_emergency(std::size_t size, std::size_t align, bool ready) noexcept {
   if (align > kAlign) size = std::bit_ceil(size < align ? align : size);
   void* p = ready ? from_slabs(size, true) : nullptr;
   if (!p) p = reserve::take(size);
-  return p ? p : mapped::allocate(size, align);
+  return p ? p : mapped_blocks::allocate(size, align);
+}
+
+// Of a debug block.
+void* allocated(void* p, const void* caller) noexcept {
+  if (p && callers::watched()) callers::allocated(p, caller);
+  return p;
 }
 
 bool in_range(const void* block) noexcept { return slabs.pages().page_of(block) != nullptr; }
 
 }  // namespace
 
-void* allocate_slow(std::size_t size) noexcept {
+void* allocate_slow(std::size_t size, const void* caller) noexcept {
   if (size < kAlign) size = kAlign;
   if (size > PTRDIFF_MAX) return no_memory();
   const bool ready = set_up();
@@ -80,11 +89,11 @@ void* allocate_slow(std::size_t size) noexcept {
     else
       p = from_slabs_in_time(size);
   }
-  if (!p) p = mapped::allocate(size, kAlign);
-  return p ? p : no_memory();
+  if (!p) p = mapped_blocks::allocate(size, kAlign);
+  return p ? allocated(p, caller) : no_memory();
 }
 
-void free_slow(void* block, const char* call) noexcept {
+void free_slow(void* block, const char* call, const void* caller) noexcept {
   if (!block) return;
   const int saved = errno;
   bool ours = false;
@@ -92,12 +101,13 @@ void free_slow(void* block, const char* call) noexcept {
   if (reserve::owns(block)) {
     ours = reserve::give(block);
   } else if (set_up() && in_range(block)) {
+    if (callers::watched()) callers::freed(block, caller);
     ours = must_not_wait() ? slabs.kfree_nolock(block) : slabs.kfree(block);
   } else {
-    ours = mapped::release(block);
+    ours = mapped_blocks::release(block);
     what = "it lies nowhere in this allocator's memory";
   }
-  if (!ours) bad_pointer(call, block, what);
+  if (!ours) bad_pointer(call, block, what, caller);
   errno = saved;
 }
 
@@ -105,50 +115,50 @@ std::size_t usable_size(const void* block, const char* call) noexcept {
   if (!block) return 0;
   const std::size_t size = reserve::owns(block)          ? reserve::size_of(block)
                            : set_up() && in_range(block) ? slabs.ksize(block)
-                                                         : mapped::size_of(block);
+                                                         : mapped_blocks::size_of(block);
   if (!size) bad_pointer(call, block, "no block begins there");
   return size;
 }
 
-void* allocate_zeroed(std::size_t n, std::size_t size) noexcept {
+void* allocate_zeroed(std::size_t n, std::size_t size, const void* caller) noexcept {
   std::size_t bytes;
   if (__builtin_mul_overflow(n, size, &bytes)) return no_memory();
-  void* const p = allocate(bytes);
+  void* const p = allocate(bytes, caller);
   // What the kernel has just mapped is zero.
   if (p && (bytes <= kLargest || in_range(p))) std::memset(p, 0, bytes);
   return p;
 }
 
-void* reallocate(void* block, std::size_t size) noexcept {
-  if (!block) return allocate(size);
+void* reallocate(void* block, std::size_t size, const void* caller) noexcept {
+  if (!block) return allocate(size, caller);
   if (size > PTRDIFF_MAX) return no_memory();
   const std::size_t old = usable_size(block, "realloc");
   if (size <= old && (size > old / 2 || old <= 2 * kAlign)) return block;
   // (Where the kernel cannot move it as a whole it is copied.)
   if (old > kLargest && size > kLargest && !in_range(block))
-    if (void* const moved = mapped::resize(block, size)) return moved;
+    if (void* const moved = mapped_blocks::resize(block, size)) return moved;
   // Pages of the slab floor's become more or fewer where they lie, if they can.
   constexpr std::size_t kClass = SystemSlabAllocator::kLargestClass;
   if (old > kClass && size > kClass && size <= kLargest && in_range(block) && !must_not_wait())
     if (void* const there = slabs.krealloc(block, size, gfp::nowait | gfp::nowarn)) return there;
-  void* const fresh = allocate(size);
+  void* const fresh = allocate(size, caller);
   if (!fresh) return nullptr;
   std::memcpy(fresh, block, old < size ? old : size);
-  free(block, "realloc");
+  free(block, "realloc", caller);
   return fresh;
 }
 
-void* reallocate_array(void* block, std::size_t n, std::size_t size) noexcept {
+void* reallocate_array(void* block, std::size_t n, std::size_t size, const void* caller) noexcept {
   std::size_t bytes;
-  return __builtin_mul_overflow(n, size, &bytes) ? no_memory() : reallocate(block, bytes);
+  return __builtin_mul_overflow(n, size, &bytes) ? no_memory() : reallocate(block, bytes, caller);
 }
 
-void* allocate_aligned(std::size_t align, std::size_t size) noexcept {
+void* allocate_aligned(std::size_t align, std::size_t size, const void* caller) noexcept {
   if (!std::has_single_bit(align)) {
     errno = EINVAL;
     return nullptr;
   }
-  if (align <= kAlign) return allocate(size);
+  if (align <= kAlign) return allocate(size, caller);
   if (size > PTRDIFF_MAX || align > PTRDIFF_MAX) return no_memory();
   void* p = nullptr;
   if (size <= kLargest && align <= kLargest) {
@@ -158,23 +168,23 @@ void* allocate_aligned(std::size_t align, std::size_t size) noexcept {
     else
       p = from_slabs(std::bit_ceil(size < align ? align : size), false);  // aligned to its size
   }
-  if (!p) p = mapped::allocate(size, align);
-  return p ? p : no_memory();
+  if (!p) p = mapped_blocks::allocate(size, align);
+  return p ? allocated(p, caller) : no_memory();
 }
 
-int posix_memalign(void** block, std::size_t align, std::size_t size) noexcept {
+int posix_memalign(void** block, std::size_t align, std::size_t size, const void* caller) noexcept {
   if (!std::has_single_bit(align) || align % sizeof(void*)) return EINVAL;
   const int saved = errno;
-  void* const p = allocate_aligned(align, size);
+  void* const p = allocate_aligned(align, size, caller);
   errno = saved;
   if (!p) return ENOMEM;
   *block = p;
   return 0;
 }
 
-void* allocate_pages(std::size_t size) noexcept {
+void* allocate_pages(std::size_t size, const void* caller) noexcept {
   if (size > PTRDIFF_MAX) return no_memory();
-  return allocate_aligned(kPageSize, (size + kPageSize - 1) & ~(kPageSize - 1));
+  return allocate_aligned(kPageSize, (size + kPageSize - 1) & ~(kPageSize - 1), caller);
 }
 
 bool trim() noexcept {
@@ -192,7 +202,7 @@ Counts counts() noexcept {
       c.in_use += (s.committed - s.free - s.isolated - s.cached - s.parked) * kPageSize;
     }
   }
-  const mapped::Counts m = mapped::counts();
+  const mapped_blocks::Counts m = mapped_blocks::counts();
   c.mapped = m.bytes;
   c.mapped_blocks = m.blocks;
   c.reserve_taken = reserve::taken();

@@ -3,7 +3,7 @@
 // Where a block may lie, and how free() knows:
 //
 //   up to 1 MiB    the slab allocator's range of addresses: the page's descriptor says
-//   larger         a mapping of its own: its address is in a table (mapped.h)
+//   larger         a mapping of its own: its address is in a table (slab/mapped_blocks.h)
 //   in emergency   an array of this library (reserve.h), or a mapping, of whatever size
 //
 // None of the three looks is at memory that a wrong pointer leads to.
@@ -19,8 +19,8 @@ namespace nestlock::heap {
 inline constexpr std::size_t kAlign = 16;                      // of every block
 inline constexpr std::size_t kLargest = std::size_t{1} << 20;  // larger ones are mapped
 
-[[gnu::cold, gnu::noinline]] void* allocate_slow(std::size_t size) noexcept;
-[[gnu::noinline]] void free_slow(void* block, const char* call) noexcept;
+[[gnu::cold, gnu::noinline]] void* allocate_slow(std::size_t size, const void* caller) noexcept;
+[[gnu::noinline]] void free_slow(void* block, const char* call, const void* caller) noexcept;
 
 // The class of each size, of which every one is a multiple of 16 or, above 1 KiB, of 256: so 0 bytes and the
 // fewest, too, are served by that of 16, without a test.
@@ -36,34 +36,45 @@ struct ClassOf {
 };
 inline constexpr ClassOf kClassOf{};
 
-[[gnu::always_inline]] inline void* allocate(std::size_t size) noexcept {
+// `caller`: whom NESTLOCK_MALLOC=debug is to name; else it is the code that the function returns to in which
+// this stands. Asked for where the fast path is left, or that would load it, too.
+#define NESTLOCK_INTERNAL_CALLER __builtin_return_address(0)
+
+[[gnu::always_inline]] inline void* allocate(std::size_t size,
+                                             const void* caller = nullptr) noexcept {
   std::size_t i;
   if (size <= 1024) [[likely]]
     i = kClassOf.by_16[(size + 15) / 16];
   else if (size <= SystemSlabAllocator::kLargestClass)
     i = kClassOf.by_256[(size + 255) / 256];
   else
-    return allocate_slow(size);
+    return allocate_slow(size, caller ? caller : NESTLOCK_INTERNAL_CALLER);
   if (void* const p = internal::system_slab_object.kmalloc_at_hand(i)) [[likely]]
     return p;
-  return allocate_slow(size);
+  return allocate_slow(size, caller ? caller : NESTLOCK_INTERNAL_CALLER);
 }
 
 // `call` is named if it is no block.
-[[gnu::always_inline]] inline void free(void* block, const char* call = "free") noexcept {
+[[gnu::always_inline]] inline void free(void* block, const char* call = "free",
+                                        const void* caller = nullptr) noexcept {
   if (internal::system_slab_object.kfree_at_hand(block)) [[likely]]
     return;
-  free_slow(block, call);
+  free_slow(block, call, caller ? caller : NESTLOCK_INTERNAL_CALLER);
 }
 
-void* allocate_zeroed(std::size_t n, std::size_t size) noexcept;
-void* reallocate(void* block, std::size_t size) noexcept;
-void* reallocate_array(void* block, std::size_t n, std::size_t size) noexcept;
+void* allocate_zeroed(std::size_t n, std::size_t size,
+                      const void* caller = NESTLOCK_INTERNAL_CALLER) noexcept;
+void* reallocate(void* block, std::size_t size,
+                 const void* caller = NESTLOCK_INTERNAL_CALLER) noexcept;
+void* reallocate_array(void* block, std::size_t n, std::size_t size,
+                       const void* caller = NESTLOCK_INTERNAL_CALLER) noexcept;
 // A power of two, or null (EINVAL).
-void* allocate_aligned(std::size_t align, std::size_t size) noexcept;
-int posix_memalign(void** block, std::size_t align, std::size_t size) noexcept;
+void* allocate_aligned(std::size_t align, std::size_t size,
+                       const void* caller = NESTLOCK_INTERNAL_CALLER) noexcept;
+int posix_memalign(void** block, std::size_t align, std::size_t size,
+                   const void* caller = NESTLOCK_INTERNAL_CALLER) noexcept;
 // Whole pages, on a page.
-void* allocate_pages(std::size_t size) noexcept;
+void* allocate_pages(std::size_t size, const void* caller = NESTLOCK_INTERNAL_CALLER) noexcept;
 std::size_t usable_size(const void* block, const char* call) noexcept;
 bool trim() noexcept;
 

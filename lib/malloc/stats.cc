@@ -3,6 +3,7 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include "callers.h"
 #include "heap.h"
 #include "nestlock/config/text.h"
 
@@ -34,6 +35,8 @@ std::size_t stats_text(char* out, std::size_t size) noexcept {
 void print_stats() noexcept {
   char text[8192];
   syscall(SYS_write, STDERR_FILENO, text, stats_text(text, sizeof text));
+  if (callers::watched())
+    syscall(SYS_write, STDERR_FILENO, text, callers::still_out(text, sizeof text));
 }
 
 }  // namespace nestlock::heap

@@ -3,6 +3,13 @@
 #include <pthread.h>
 
 #include "nestlock/port/hosted_once.h"
+#include "nestlock/slab/mapped_blocks.h"
+
+// LeakSanitizer's: see lib/page/system_pages.cc.
+extern "C" [[gnu::weak, gnu::visibility("default")]] void __lsan_register_root_region(
+    const void* begin, std::size_t size);
+extern "C" [[gnu::weak, gnu::visibility("default")]] void __lsan_unregister_root_region(
+    const void* begin, std::size_t size);
 
 namespace nestlock {
 
@@ -11,6 +18,30 @@ template class BasicSlabAllocator<LibraryKernel, policy::PerLockByte<LibraryKern
 namespace {
 
 slab no_flags() noexcept { return slab::none; }
+
+// Mapped blocks, in which LeakSanitizer finds what they refer to.
+void* give(void* block) noexcept {
+  if (block && __lsan_register_root_region)
+    __lsan_register_root_region(block, mapped_blocks::size_of(block));
+  return block;
+}
+void take(void* block, std::size_t size) noexcept {
+  if (size && __lsan_unregister_root_region) __lsan_unregister_root_region(block, size);
+}
+constexpr LargerBlocks kMapped{[](std::size_t size, std::size_t align) noexcept {
+                                 return give(mapped_blocks::allocate(size, align));
+                               },
+                               [](void* block) noexcept {
+                                 take(block, mapped_blocks::size_of(block));
+                                 return mapped_blocks::release(block);
+                               },
+                               [](void* block, std::size_t size) noexcept {
+                                 take(block, mapped_blocks::size_of(block));
+                                 void* const moved = mapped_blocks::resize(block, size);
+                                 give(moved ? moved : block);
+                                 return moved;
+                               },
+                               mapped_blocks::size_of};
 
 // After system_pages(), before the ordinary constructors.
 [[gnu::constructor(102)]] void set_up_slabs_early() { internal::set_up_system_slab(no_flags); }
@@ -25,6 +56,7 @@ bool internal::set_up_system_slab(slab (*flags)() noexcept) noexcept {
   static constinit hosted::Once once;
   return once.run([flags]() noexcept {
     system_slab_object.set_up(system_pages(), flags());
+    system_slab_object.set_larger(&kMapped);
     static constinit hosted::OfflineHook hook{
         [](hosted::OfflineHook&, unsigned) noexcept { system_slab_object.flush_cpu(); }, nullptr,
         [](hosted::OfflineHook&, unsigned cpu) noexcept { system_slab_object.cpu_lost(cpu); }};

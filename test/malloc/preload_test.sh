@@ -83,7 +83,46 @@ if command -v python3 >/dev/null; then
   says 'written outside the object: kmalloc-' NESTLOCK_MALLOC=debug overflow
   says 'free memory was written to: kmalloc-' NESTLOCK_MALLOC=debug after
   says 'writable memory for small blocks' NESTLOCK_MALLOC_STATS=1 none
+  says '  allocated by libffi[^ ]*+0x[0-9a-f]*, freed by libffi[^ ]*+0x' NESTLOCK_MALLOC=debug twice
 fi 2>/dev/null
+
+# Who allocated and who freed, as addr2line takes it; and what is out at the end, by who allocated it.
+cat >places.cc <<'END'
+#include <cstdlib>
+#include <cstring>
+#include <new>
+#define ALONE extern "C" __attribute__((noinline, noclone))
+void* volatile kept[10];
+ALONE void* gives() { void* p = std::malloc(100); return kept[0] = p; }
+ALONE void* gives_zeroed() { void* p = std::calloc(10, 10); return kept[1] = p; }
+ALONE void* gives_aligned() { void* p = std::aligned_alloc(64, 128); return kept[2] = p; }
+ALONE void* gives_again(void* q) { void* p = std::realloc(q, 3000); return kept[3] = p; }
+ALONE void* gives_new() { void* p = ::operator new(64); return kept[4] = p; }
+ALONE void takes(void* p) { std::free(p); kept[5] = nullptr; }
+ALONE void takes_too(void* p) { std::free(p); kept[5] = nullptr; }
+int main(int, char** arguments) {
+  void* const all[] = {gives(), gives_zeroed(), gives_aligned(), gives_again(std::malloc(10)), gives_new()};
+  if (!std::strcmp(arguments[1], "twice"))
+    for (void* p : all) takes(p), takes_too(p);
+}
+END
+name_of() { addr2line -f -e places "$(printf '0x%x' $(($1 - 1)))" | head -n 1; } # behind the call
+if command -v g++ >/dev/null && command -v addr2line >/dev/null; then
+  for kind in -pie -no-pie; do
+    g++ -g -O1 -fno-builtin "$kind" places.cc -o places || fail "places.cc, $kind"
+    checks=$((checks + 2))
+    (ulimit -c 0; NESTLOCK_MALLOC=debug LD_PRELOAD="$library" ./places twice) >out 2>log
+    for text in 'allocated by:gives' 'freed by:takes' 'called by:takes_too'; do
+      offset=$(sed -n "s/.*${text%:*} places+\(0x[0-9a-f]*\).*/\1/p" log | head -n 1)
+      [ -n "$offset" ] && [ "$(name_of "$offset")" = "${text#*:}" ] || fail "$kind: no word of '$text'"
+    done
+    NESTLOCK_MALLOC=debug NESTLOCK_MALLOC_STATS=1 LD_PRELOAD="$library" ./places out >out 2>log
+    names=$(sed -n '/^still out: /,$s/.* places+\(0x[0-9a-f]*\)$/\1/p' log | while read -r offset; do name_of "$offset"; done)
+    for name in gives gives_zeroed gives_aligned gives_again gives_new; do
+      grep -qx "$name" <<<"$names" || fail "$kind: what $name has given is not said to be out"
+    done
+  done
+fi
 
 cat >json_threads.py <<'END'
 import json, threading, zlib

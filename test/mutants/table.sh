@@ -1000,8 +1000,9 @@ mutant destroyed_before_it_is_settled $deferring 'All/SlabFreeRow.K15_*' \
 
 # ---- malloc --------------------------------------------------------------------------------------
 
-malloc_floor='lib/malloc/bad_pointer.cc lib/malloc/heap.cc lib/malloc/malloc.cc lib/malloc/mapped.cc
-  lib/malloc/reserve.cc lib/malloc/stats.cc lib/page/page.cc lib/page/system_pages.cc lib/slab/slab.cc lib/slab/system_slab.cc'
+malloc_floor='lib/malloc/bad_pointer.cc lib/malloc/callers.cc lib/malloc/heap.cc lib/malloc/malloc.cc
+  lib/malloc/reserve.cc lib/malloc/stats.cc lib/page/page.cc lib/page/system_pages.cc lib/slab/mapped_blocks.cc lib/slab/slab.cc
+  lib/slab/system_slab.cc'
 # shellcheck disable=SC2086  # a list
 sources malloc_test.smp_debug $malloc_floor
 # shellcheck disable=SC2086
@@ -1024,7 +1025,7 @@ mutant fork_waits_for_what_it_interrupted malloc_sweep_test.smp MallocSweep.AFor
 
 mutant freed_mappings_stay_resident malloc_test.smp_debug 'Malloc.WhenTheTable*' \
   'where the kernel cannot part a mapping any more its memory is lost' \
-  lib/malloc/mapped.cc 's/  if (munmap(block, size) != 0) madvise[^\n]*/  munmap(block, size);/'
+  lib/slab/mapped_blocks.cc 's/  if (munmap(block, size) != 0) madvise[^\n]*/  munmap(block, size);/'
 
 mutant malloc_without_a_reserve malloc_test.smp_debug 'Malloc.TheReserve*' \
   'the guarantee is the kernel'"'"'s alone, at a system call each' \
@@ -1036,7 +1037,7 @@ mutant reserve_is_never_given_back malloc_test.smp_debug 'Malloc.TheReserve*' \
 
 mutant a_mapping_stays_known malloc_test.smp_debug MallocDeathTest.FreedTwice \
   'a second free() unmaps what may be another block by now' \
-  lib/malloc/mapped.cc 's/  slot->block.store(kFree, kRelaxed);\n  blocks/  enter(*slot, block, size);\n  blocks/'
+  lib/slab/mapped_blocks.cc 's/  slot->block.store(kFree, kRelaxed);\n  blocks/  enter(*slot, block, size);\n  blocks/'
 
 mutant calloc_keeps_what_was_there malloc_test.smp_debug 'Malloc.CallocIsZero*' \
   'blocks that were used before come back with their contents' \

@@ -98,6 +98,7 @@ bool BasicSlabAllocator<K, L, C>::free_other(Page* page, void* p, bool may_spin,
     return may_spin ? pages_->free_pages_exact(page, n, where)
                     : pages_->free_pages_exact_nolock(page, n, where);
   }
+  if (!page && larger_ && larger_->release(p)) return true;
   classes_[0].report(Finding::foreign_pointer, may_spin ? "kfree" : "kfree_nolock", p, where);
   return false;
 }
@@ -127,12 +128,30 @@ template <Kernel K, LockPolicy L, class C>
   } else if (page && page->kind == Cache::kLarge) {
     right = fits_in_place(size, Cache::large_pages(*page) * kPageSize) ||
             pages_for(size) == Cache::large_pages(*page);  // also of the reserve
+  } else if (!page && larger_ && larger_->size_of(p)) {
+    right = size <= larger_->size_of(p) && larger_->size_of(p) - size < kPageSize;
   }
   if (!right) of->report(Finding::wrong_size, "kfree_sized", p, where, track);
 }
 
 template <Kernel K, LockPolicy L, class C>
+internal::SlabTrack<K>* BasicSlabAllocator<K, L, C>::debug_track(const void* p) noexcept {
+  Page* const page = pages_ ? pages_->page_of(p) : nullptr;
+  if (!page || page->kind != Cache::kSlab) return nullptr;
+  Cache& of = *static_cast<Cache*>(page->owner);
+  return of.debugged() ? of.track_of(p) : nullptr;
+}
+
+template <Kernel K, LockPolicy L, class C>
+template <class F>
+void BasicSlabAllocator<K, L, C>::each_debug_object_out(F f) noexcept {
+  for (Cache& c : classes_)
+    if (c.debugged()) c.each_object_out(f);
+}
+
+template <Kernel K, LockPolicy L, class C>
 void* BasicSlabAllocator<K, L, C>::alloc_large(std::size_t size, gfp flags, Place where) noexcept {
+  if (is_larger(size)) return alloc_larger(size, kPageSize, flags);
   Page* const p = pages_->alloc_pages_exact(flags, pages_for(size), kAnyNode, where);
   if (!p) return nullptr;
   p->kind = Cache::kLarge;
@@ -140,10 +159,31 @@ void* BasicSlabAllocator<K, L, C>::alloc_large(std::size_t size, gfp flags, Plac
   return pages_->address(p);
 }
 
+// More memory is asked of the system.
+template <Kernel K, LockPolicy L, class C>
+void* BasicSlabAllocator<K, L, C>::alloc_larger(std::size_t size, std::size_t align,
+                                                gfp flags) noexcept {
+  return larger_ && has(flags, gfp::wake) ? larger_->allocate(size, align) : nullptr;
+}
+
+// Of a block that is a mapping. Null: it is to be copied.
+template <Kernel K, LockPolicy L, class C>
+void* BasicSlabAllocator<K, L, C>::resize_larger(void* p, std::size_t size, gfp flags) noexcept {
+  if (!is_larger(size)) return nullptr;
+  const std::size_t had = larger_->size_of(p);
+  if (size > had && !has(flags, gfp::wake)) return nullptr;
+  void* const moved = larger_->resize(p, size);
+  // What is new is zero; where it got smaller, what lies behind the end, too: see resized_in_place().
+  if (moved && has(flags, gfp::zero) && size < had)
+    std::memset(static_cast<char*>(moved) + size, 0, larger_->size_of(moved) - size);
+  return moved;
+}
+
 template <Kernel K, LockPolicy L, class C>
 std::size_t BasicSlabAllocator<K, L, C>::ksize(const void* p) noexcept {
+  if (reinterpret_cast<std::uintptr_t>(p) <= reinterpret_cast<std::uintptr_t>(kZeroSize)) return 0;
   Page* const page = pages_->page_of(p);
-  if (!page || reinterpret_cast<std::uintptr_t>(p) <= 16) return 0;
+  if (!page) return larger_ ? larger_->size_of(p) : 0;
   if (page->kind == Cache::kSlab) {
     Cache& of = *static_cast<Cache*>(page->owner);
     return of.is_object(*page, p) ? of.usable(p) : 0;
@@ -161,7 +201,11 @@ void* BasicSlabAllocator<K, L, C>::krealloc(void* p, std::size_t size, gfp flags
     classes_[0].report(Finding::foreign_pointer, "krealloc", p, where);
     return nullptr;
   }
-  if (old && resized_in_place(p, size, flags)) return p;
+  if (old && !pages_->page_of(p)) {
+    if (void* const moved = resize_larger(p, size, flags)) return moved;
+  } else if (old && resized_in_place(p, size, flags)) {
+    return p;
+  }
   void* const fresh = kmalloc(size, flags, where);
   if (!fresh) return nullptr;
   if (fresh != kZeroSize && old) std::memcpy(fresh, p, old < size ? old : size);
@@ -200,9 +244,9 @@ bool BasicSlabAllocator<K, L, C>::resized_in_place(void* p, std::size_t size, gf
 template <Kernel K, LockPolicy L, class C>
 void* BasicSlabAllocator<K, L, C>::kmalloc_aligned(std::size_t size, std::size_t align, gfp flags,
                                                    Place where) noexcept {
-  if (!std::has_single_bit(align) || align > kPageSize << kMaxOrder ||
-      size > kPageSize << kMaxOrder)
-    return nullptr;
+  if (!std::has_single_bit(align)) return nullptr;
+  if (is_larger(align) || is_larger(size))
+    return alloc_larger(size, align > kPageSize ? align : kPageSize, flags);
   // (What is pages is aligned as the power of two of pages that holds it.)
   if (align <= 8 || size == 0 || (size > kLargestClass && align <= size))
     return kmalloc(size, flags, where);

@@ -309,6 +309,8 @@ class BasicKmemCache {
   void debug_new(void* object) noexcept;
   void* debug_alloc(void* object, std::size_t size, const char* call, Place where) noexcept;
   bool debug_free(void* object, const char* call, Place where) noexcept;
+  template <class F>
+  void each_object_out(F f) noexcept;
   void report_leaks(const char* call) noexcept;
   bool zones_intact(void* object, std::size_t size) noexcept;
   void paint_zones(void* object, std::size_t size) noexcept;

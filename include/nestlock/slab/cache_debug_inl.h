@@ -98,18 +98,23 @@ bool BasicKmemCache<K, L>::debug_free(void* object, const char* call, Place wher
   return true;
 }
 
-// One report for each object that is out.
 template <Kernel K, LockPolicy L>
-void BasicKmemCache<K, L>::report_leaks(const char* call) noexcept {
+template <class F>
+void BasicKmemCache<K, L>::each_object_out(F f) noexcept {
   each_slab([&](Page& p) {
     for (std::uintptr_t k = 0; k < objects(p); ++k) {
       char* const object = static_cast<char*>(pages_->address(&p)) + k * stride_ + lead_;
       Track* const t = track_of(object);
-      if (t->state.load(internal::kRelaxed) == Track::kOut)
-        report(Finding::leaked, call, object, {}, t);
+      if (t->state.load(internal::kRelaxed) == Track::kOut) f(object, *t);
     }
     return true;
   });
+}
+
+// One report for each object that is out.
+template <Kernel K, LockPolicy L>
+void BasicKmemCache<K, L>::report_leaks(const char* call) noexcept {
+  each_object_out([&](void* object, Track& t) { report(Finding::leaked, call, object, {}, &t); });
 }
 
 // Debug kernels report whatever cache it is.

@@ -1,6 +1,7 @@
 // The small types of the slab floor.
 #pragma once
 
+#include <cstddef>
 #include <cstdint>
 
 #include "nestlock/lock/words.h"
@@ -20,6 +21,15 @@ constexpr bool alloc_flags_allow_sheaves(SlabAlloc f) noexcept {
 constexpr bool alloc_flags_allow_spinning(SlabAlloc f) noexcept {
   return !(static_cast<std::uint32_t>(f) & static_cast<std::uint32_t>(SlabAlloc::nolock));
 }
+
+// What is larger than the largest block of pages, where a system has such memory (set_larger()). All of
+// them from any context.
+struct LargerBlocks {
+  void* (*allocate)(std::size_t size, std::size_t align) noexcept;  // zeroed; or null
+  bool (*release)(void* block) noexcept;                            // false: no such block
+  void* (*resize)(void* block, std::size_t size) noexcept;  // what is new is zero; null: as it was
+  std::size_t (*size_of)(const void* block) noexcept;       // 0: no such block
+};
 
 // Why a nolock allocation was refused.
 enum class SlabRefusal : std::uint8_t {
@@ -90,6 +100,8 @@ struct SlabTrack {
   std::uint32_t asked = 0;  // bytes, of kmalloc() perhaps fewer than its class has; by its owner
   Context freed_in = Context::task;
   Place allocated, freed;
+  // For the floor above, which knows return addresses where this one knows places.
+  const void *allocated_by = nullptr, *freed_by = nullptr;
 };
 
 struct FreeObject {

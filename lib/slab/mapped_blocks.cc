@@ -1,4 +1,4 @@
-#include "mapped.h"
+#include "nestlock/slab/mapped_blocks.h"
 
 #include <sys/mman.h>
 
@@ -8,7 +8,7 @@
 
 #include "nestlock/config/config.h"
 
-namespace nestlock::heap::mapped {
+namespace nestlock::mapped_blocks {
 namespace {
 
 constexpr std::size_t kPageSize = std::size_t{1} << kPageShift;
@@ -37,6 +37,7 @@ std::size_t hash(std::uintptr_t block) noexcept {
 }
 
 Slot* find(std::uintptr_t block) noexcept {
+  if (!blocks.load(kRelaxed)) return nullptr;  // whoever has a block sees it counted
   for (std::size_t i = 0, at = hash(block); i < kMost; ++i, at = (at + 1) % kMost)
     if (slot_at(at).block.load(kRelaxed) == block) return &slot_at(at);
   return nullptr;
@@ -97,9 +98,9 @@ void* allocate(std::size_t size, std::size_t align) noexcept {
     errno = saved;
     return nullptr;
   }
-  enter(*slot, block, size);
   blocks.fetch_add(1, kRelaxed);
   bytes.fetch_add(size, kRelaxed);
+  enter(*slot, block, size);
   errno = saved;
   return block;
 }
@@ -148,4 +149,4 @@ std::size_t size_of(const void* block) noexcept {
 
 Counts counts() noexcept { return {blocks.load(kRelaxed), bytes.load(kRelaxed)}; }
 
-}  // namespace nestlock::heap::mapped
+}  // namespace nestlock::mapped_blocks

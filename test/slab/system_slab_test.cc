@@ -1,0 +1,158 @@
+// The process's own slab allocator: blocks larger than the largest of the page allocator, which are
+// mappings of their own.
+#include "nestlock/system_slab.h"
+
+#include <sys/mman.h>
+
+#include <cstdint>
+#include <cstring>
+#include <thread>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "nestlock/port/hosted.h"
+#include "nestlock/slab/mapped_blocks.h"
+
+namespace nestlock {
+namespace {
+
+constexpr std::size_t kLargestBlock = kPageSize << kMaxOrder;
+constexpr std::size_t kMiB = std::size_t{1} << 20;
+
+class SystemSlab : public ::testing::Test {
+ protected:
+  void SetUp() override {
+    reports = 0;
+    before_ = hosted::set_report_sink([](const Report&) noexcept { ++reports; });
+    ASSERT_EQ(mapped_blocks::counts().blocks, 0u);
+  }
+  void TearDown() override {
+    hosted::set_report_sink(before_);
+    EXPECT_EQ(mapped_blocks::counts().blocks, 0u);
+    EXPECT_EQ(mapped_blocks::counts().bytes, 0u);
+  }
+  SystemSlabAllocator& slabs = system_slab();
+  static inline unsigned reports = 0;
+
+ private:
+  hosted::ReportSink before_ = nullptr;
+};
+
+bool is_mapped(const void* p) {
+  unsigned char resident = 0;
+  return mincore(const_cast<void*>(p), kPageSize, &resident) == 0;
+}
+unsigned char byte_of(std::size_t i) { return static_cast<unsigned char>(i * 31 >> 12); }
+
+TEST_F(SystemSlab, WhatIsLargerThanABlockOfPagesIsAMapping) {
+  for (const std::size_t size : {kLargestBlock + 1, 8 * kMiB, 100 * kMiB + 17}) {
+    auto* const p = static_cast<unsigned char*>(slabs.kzalloc(size, gfp::kernel));
+    ASSERT_NE(p, nullptr) << size;
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(p) % kPageSize, 0u);
+    EXPECT_GE(slabs.ksize(p), size);
+    EXPECT_LT(slabs.ksize(p), size + kPageSize);
+    EXPECT_EQ(mapped_blocks::counts().bytes, slabs.ksize(p));
+    for (std::size_t i = 0; i < size; i += kPageSize) ASSERT_EQ(p[i], 0);
+    p[0] = 1, p[size - 1] = 2;
+    EXPECT_TRUE(slabs.kfree_sized(p, size));
+    EXPECT_FALSE(is_mapped(p)) << "the memory went back";
+  }
+  EXPECT_EQ(reports, 0u);
+}
+
+TEST_F(SystemSlab, WhatMayNotAskForMemoryGetsNoMapping) {
+  EXPECT_EQ(slabs.kmalloc(8 * kMiB, gfp::none), nullptr);
+  SlabRefusal why{};
+  EXPECT_EQ(slabs.kmalloc_nolock(8 * kMiB, gfp::wake, kAnyNode, &why), nullptr);
+  EXPECT_EQ(why, SlabRefusal::size);
+  EXPECT_EQ(slabs.kmalloc(SIZE_MAX - 5, gfp::kernel), nullptr);
+  EXPECT_EQ(slabs.kmalloc(PTRDIFF_MAX, gfp::kernel), nullptr);
+  EXPECT_EQ(slabs.kmalloc_array(SIZE_MAX / 8, 16, gfp::kernel), nullptr);
+}
+
+TEST_F(SystemSlab, AnAlignmentMayBeLargerThanABlockOfPages) {
+  for (const std::size_t align : {kPageSize, 8 * kMiB, 64 * kMiB}) {
+    void* const p = slabs.kmalloc_aligned(kLargestBlock + 100, align, gfp::kernel);
+    ASSERT_NE(p, nullptr);
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(p) % align, 0u);
+    EXPECT_TRUE(slabs.kfree(p));
+  }
+  void* const small = slabs.kmalloc_aligned(100, 8 * kMiB, gfp::kernel);
+  ASSERT_NE(small, nullptr);
+  EXPECT_EQ(reinterpret_cast<std::uintptr_t>(small) % (8 * kMiB), 0u);
+  EXPECT_TRUE(slabs.kfree(small));
+  EXPECT_EQ(slabs.kmalloc_aligned(8 * kMiB, 3 * kPageSize, gfp::kernel), nullptr);
+}
+
+// From a class to pages to a mapping, larger and smaller, and all the way back.
+TEST_F(SystemSlab, AReallocKeepsTheContentsFromClassToMappingAndBack) {
+  const std::vector<std::size_t> sizes{
+      100,       5000,          kMiB + 3,          kLargestBlock, 5 * kMiB + 1,
+      64 * kMiB, 40 * kMiB + 9, kLargestBlock + 1, kLargestBlock, 20000,
+      64};
+  std::size_t had = 0;
+  void* p = nullptr;
+  for (const std::size_t size : sizes) {
+    p = slabs.krealloc(p, size, gfp::kernel | gfp::zero);
+    ASSERT_NE(p, nullptr) << size;
+    auto* const bytes = static_cast<unsigned char*>(p);
+    EXPECT_GE(slabs.ksize(p), size);
+    for (std::size_t i = 0; i < std::min(had, size); ++i) ASSERT_EQ(bytes[i], byte_of(i)) << i;
+    for (std::size_t i = had; i < size; ++i) ASSERT_EQ(bytes[i], 0) << i << " of " << size;
+    for (std::size_t i = 0; i < size; ++i) bytes[i] = byte_of(i);
+    EXPECT_EQ(mapped_blocks::counts().blocks, size > kLargestBlock ? 1u : 0u) << size;
+    had = size;
+  }
+  EXPECT_TRUE(slabs.kfree(p));
+  EXPECT_EQ(reports, 0u);
+}
+
+// By mremap(): not copied, so nothing becomes resident.
+TEST_F(SystemSlab, AMappingGrowsWithoutACopy) {
+  void* p = slabs.kmalloc(8 * kMiB, gfp::kernel);
+  ASSERT_NE(p, nullptr);
+  p = slabs.krealloc(p, 64 * kMiB, gfp::kernel);
+  ASSERT_NE(p, nullptr);
+  std::vector<unsigned char> resident(64 * kMiB / kPageSize);
+  ASSERT_EQ(mincore(p, 64 * kMiB, resident.data()), 0);
+  std::size_t n = 0;
+  for (const unsigned char r : resident) n += r & 1;
+  EXPECT_EQ(n, 0u);
+  EXPECT_TRUE(slabs.kfree(p));
+}
+
+TEST_F(SystemSlab, ABadFreeOfAMappingIsSeen) {
+  auto* const p = static_cast<char*>(slabs.kmalloc(8 * kMiB, gfp::kernel));
+  ASSERT_NE(p, nullptr);
+  EXPECT_FALSE(slabs.kfree(p + 8));
+  EXPECT_FALSE(slabs.kfree(p + kPageSize));
+  EXPECT_EQ(slabs.ksize(p + kPageSize), 0u);
+  EXPECT_EQ(slabs.krealloc(p + kPageSize, 100, gfp::kernel), nullptr);
+  EXPECT_TRUE(slabs.kfree_nolock(p));
+  EXPECT_FALSE(slabs.kfree(p)) << "twice";
+  EXPECT_EQ(reports, kBuiltConfig.debug ? 4u : 0u);
+}
+
+TEST_F(SystemSlab, ThreadsHaveTheirOwnMappings) {
+  if (!kBuiltConfig.smp) GTEST_SKIP() << "one thread";
+  std::vector<std::thread> threads;
+  for (unsigned t = 0; t < 4; ++t)
+    threads.emplace_back([this, t] {
+      for (unsigned round = 0; round < 100; ++round) {
+        const std::size_t size = kLargestBlock + 1 + (t * 100 + round) * kPageSize;
+        auto* p = static_cast<unsigned char*>(slabs.kmalloc(size, gfp::kernel));
+        ASSERT_NE(p, nullptr);
+        ASSERT_EQ(p[0], 0);
+        p[0] = p[size - 1] = static_cast<unsigned char>(t + 1);
+        p = static_cast<unsigned char*>(slabs.krealloc(p, size + kMiB, gfp::kernel));
+        ASSERT_NE(p, nullptr);
+        ASSERT_EQ(p[0], t + 1);
+        ASSERT_EQ(p[size - 1], t + 1);
+        ASSERT_TRUE(slabs.kfree(p));
+      }
+    });
+  for (std::thread& t : threads) t.join();
+}
+
+}  // namespace
+}  // namespace nestlock
