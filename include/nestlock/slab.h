@@ -266,6 +266,7 @@ class BasicSlabAllocator {
 #include "nestlock/slab/cache_setup_inl.h"
 #include "nestlock/slab/cache_sheaves_inl.h"
 #include "nestlock/slab/fork_inl.h"
+#include "nestlock/slab/larger_inl.h"
 
 namespace nestlock {
 

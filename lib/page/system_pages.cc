@@ -10,11 +10,6 @@
 
 #include "nestlock/port/hosted_once.h"
 
-// LeakSanitizer's, where the program has it, whatever this file was compiled with. (A weak name that is hidden
-// would be found null when this is linked.)
-extern "C" [[gnu::weak, gnu::visibility("default")]] void __lsan_register_root_region(
-    const void* begin, std::size_t size);
-
 namespace nestlock {
 namespace {
 
@@ -104,9 +99,7 @@ void set_up() noexcept {
                                      .descriptors = descriptors,
                                      .commit_descriptors = commit_descriptors}) == PageSetup::ok) {
       pages.reserve(0);  // the first memory, so that a handler gets some also in a fresh process
-      // What malloc() gave and only an object of ours refers to has not leaked. Of this the tool reads what can
-      // be read.
-      if (__lsan_register_root_region) __lsan_register_root_region(range, size);
+      internal::lsan_root(range, size);
       ready = true;
       continue;
     }

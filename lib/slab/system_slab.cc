@@ -5,12 +5,6 @@
 #include "nestlock/port/hosted_once.h"
 #include "nestlock/slab/mapped_blocks.h"
 
-// LeakSanitizer's: see lib/page/system_pages.cc.
-extern "C" [[gnu::weak, gnu::visibility("default")]] void __lsan_register_root_region(
-    const void* begin, std::size_t size);
-extern "C" [[gnu::weak, gnu::visibility("default")]] void __lsan_unregister_root_region(
-    const void* begin, std::size_t size);
-
 namespace nestlock {
 
 template class BasicSlabAllocator<LibraryKernel, policy::PerLockByte<LibraryKernel>, FineClasses>;
@@ -21,12 +15,11 @@ slab no_flags() noexcept { return slab::none; }
 
 // Mapped blocks, in which LeakSanitizer finds what they refer to.
 void* give(void* block) noexcept {
-  if (block && __lsan_register_root_region)
-    __lsan_register_root_region(block, mapped_blocks::size_of(block));
+  if (block) internal::lsan_root(block, mapped_blocks::size_of(block));
   return block;
 }
 void take(void* block, std::size_t size) noexcept {
-  if (size && __lsan_unregister_root_region) __lsan_unregister_root_region(block, size);
+  if (size) internal::lsan_no_root(block, size);
 }
 constexpr LargerBlocks kMapped{[](std::size_t size, std::size_t align) noexcept {
                                  return give(mapped_blocks::allocate(size, align));

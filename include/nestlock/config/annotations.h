@@ -67,6 +67,13 @@ void __asan_unpoison_memory_region(void const volatile* addr, std::size_t size);
 }
 #endif
 
+// LeakSanitizer's, where the program has it, whatever this was compiled with. (A weak name that is hidden would be
+// found null when a library is linked.)
+extern "C" [[gnu::weak, gnu::visibility("default")]] void nestlock_internal_register_root(
+    const void* at, std::size_t size) __asm__("__lsan_register_root_region");
+extern "C" [[gnu::weak, gnu::visibility("default")]] void nestlock_internal_unregister_root(
+    const void* at, std::size_t size) __asm__("__lsan_unregister_root_region");
+
 #if NESTLOCK_WITH_TSAN
 extern "C" {
 void __tsan_acquire(void* addr);
@@ -94,6 +101,14 @@ inline void asan_unpoison([[maybe_unused]] const void* at,
 #if NESTLOCK_WITH_ASAN
   __asan_unpoison_memory_region(at, size);
 #endif
+}
+// Hosted: tells LeakSanitizer that what [at, at + size) refers to has not leaked, as far as it can be read; and that
+// it is gone. Not from a handler: the tool has a lock.
+inline void lsan_root(const void* at, std::size_t size) noexcept {
+  if (nestlock_internal_register_root) nestlock_internal_register_root(at, size);
+}
+inline void lsan_no_root(const void* at, std::size_t size) noexcept {
+  if (nestlock_internal_unregister_root) nestlock_internal_unregister_root(at, size);
 }
 #if NESTLOCK_WITH_TSAN
 inline void tsan_acquire(const volatile void* p) noexcept { __tsan_acquire(const_cast<void*>(p)); }
