@@ -9,7 +9,7 @@ embed_docs() {
   mkdir -p "$docs/home" && cp -R "$work/nestlock" "$docs/nestlock" && docs_block cpp 1 >"$docs/main.cc" &&
     cp test/embed/plain.cc "$docs/locks.cc" || return
   step "the guide's compiler lines" docs_plain
-  step "the guide's CMake, add_subdirectory" docs_cmake 'add_subdirectory' ''
+  step "the guide's CMake, add_subdirectory" docs_cmake 'add_subdirectory' -DCMAKE_UNITY_BUILD=ON
   step "the guide's installation" docs_lines 'cmake -S nestlock' 'cmake --build build' 'cmake --install build'
   step "the guide's CMake, find_package" docs_cmake 'find_package' "-DCMAKE_PREFIX_PATH=$docs/home/nestlock"
   step "the guide's pkg-config" docs_pkgconfig
@@ -46,7 +46,7 @@ docs_cmake() {
     for block in 1 2 3; do docs_block cmake "$block" | grep -- "^$1"; done
     docs_block cmake 1 | sed -n '/^add_executable/,$p'
   } >"$folder/CMakeLists.txt"
-  quietly cmake -S "$folder" -B "$folder/build" ${2:+"$2"} && quietly cmake --build "$folder/build" -j "$(nproc)" &&
+  quietly cmake -S "$folder" -B "$folder/build" "$2" && quietly cmake --build "$folder/build" -j "$(nproc)" &&
     docs_prints "$folder/build/main"
 }
 docs_pkgconfig() {
@@ -58,6 +58,6 @@ docs_meson() {
   local folder="$work/docs/meson"
   mkdir -p "$folder/subprojects" && cp "$work/docs/main.cc" "$folder/" &&
     cp -R "$work/nestlock" "$folder/subprojects/nestlock" && docs_block meson 1 >"$folder/meson.build" &&
-    quietly meson setup "$folder/build" "$folder" && quietly ninja -C "$folder/build" &&
+    quietly meson setup --unity=on "$folder/build" "$folder" && quietly ninja -C "$folder/build" &&
     docs_prints "$folder/build/main"
 }
