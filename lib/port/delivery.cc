@@ -143,9 +143,12 @@ void Delivery::call_irq(int signo, siginfo_t* info, ucontext_t* uc) noexcept {
   set_mask_in(*uc, programs);
   modes_->begin(*uc);
   run_irq(signo, info, uc, floor_);
-  real_mask(SIG_BLOCK, ~kFaults);  // no handler between the steps
+  // Whatever comes between these steps is held back, and its block is among ours already.
   const KernelMask wanted = mask_in(*uc) & ~c_librarys_own();
-  if (wanted & ~programs) give_to_the_kernel(wanted);
+  if (wanted & ~programs) {
+    real_mask(SIG_BLOCK, ~kFaults);
+    give_to_the_kernel(wanted);
+  }
   const KernelMask ours = (irq_class.load(kRelaxed) | self().added.load(kRelaxed)) & ~wanted;
   self().added.store(ours, kRelaxed);
   real_mask(SIG_SETMASK, wanted | ours);

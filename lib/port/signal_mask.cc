@@ -11,19 +11,24 @@ namespace nestlock::signals::internal {
 void wait_for_irq() noexcept {
   const KernelMask all = irq_class.load(kRelaxed);
   // Really blocked from here, so nothing slips in between the look and the sleep.
-  const KernelMask user = real_mask(SIG_BLOCK, all) & ~self().added.load(kRelaxed);
+  const KernelMask was = real_mask(SIG_BLOCK, all);
+  const KernelMask user = was & ~self().added.load(kRelaxed);
   hosted::tsan_irqs_on();
   self().soft.store(0, kRelaxed);
   fence();
   if (self().held.load(kRelaxed)) {
+    // Ours to unblock, which replay() does, but for what a handler leaves blocked (R11).
+    self().added.fetch_or(all & ~was, kRelaxed);
     replay();
   } else {
     // The irq's softirqs run with irqs on all the same.
     self().waiting.store(all & ~user, kRelaxed);
     syscall(SYS_rt_sigsuspend, &user, sizeof user);
     self().waiting.store(0, kRelaxed);
+    // What its handler has written into uc_sigmask, besides the class.
+    const KernelMask blocked = was | all, now = real_mask(SIG_BLOCK, 0);
+    real_mask(SIG_SETMASK, (user | (now & ~blocked)) & ~(blocked & ~all & ~now));
   }
-  real_mask(SIG_SETMASK, user);
   hosted::irq_save();
 }
 

@@ -77,11 +77,19 @@ mutant replay_ignores_the_handlers_mask port_replay_test.smp_debug 'All/PortRepl
 
 mutant replay_keeps_the_handlers_mask port_replay_test.smp_debug 'All/PortReplayTest.WhatAHandlerBlocksByItself*' \
   'R11: what a handler blocks for itself stays blocked' \
-  "$signals" 's/  real_mask(SIG_BLOCK, ~kFaults);  \/\/ no handler between the steps\n/  set_mask_in(*uc, mask_in(*uc) | real_mask(SIG_BLOCK, ~kFaults));\n/'
+  "$signals" 's/  const KernelMask wanted = mask_in(\*uc) & /  const KernelMask wanted = (mask_in(*uc) | real_mask(SIG_BLOCK, 0)) \& /'
+
+mutant replay_in_a_wait_forgets port_replay_test.smp_debug 'All/PortReplayTest.WhatAHandlerWritesIsInEffectAfterAWait*' \
+  'R11: wait_irq() puts the mask back that was before the handler' \
+  "$signals" 's/    replay();\n  } else {\n    \/\/ The irq/    replay();\n    real_mask(SIG_SETMASK, user);\n  } else {\n    \/\/ The irq/'
+
+mutant wait_forgets_the_handlers_mask port_replay_test.smp_debug 'All/PortReplayTest.WhatAHandlerWritesIsInEffectAfterAWait*' \
+  'R11: the same where it slept' \
+  "$signals" 's/(user | (now & ~blocked)) & ~(blocked & ~all & ~now)/user/'
 
 mutant replay_passes_the_handlers_mask port_replay_test.smp_debug 'All/PortReplayTest.WhatAHandlerBlocksIsNotReplayed*' \
   'R11: a signal runs that the handler before it has blocked' \
-  "$signals" 's/  if (wanted & ~programs) give_to_the_kernel(wanted);\n//'
+  "$signals" 's/    give_to_the_kernel(wanted);\n  }\n/  }\n/'
 
 mutant held_cleared_last port_sweep_test.smp_debug "$sweep" \
   'R5: what arrives after the last look at the slots is forgotten' \

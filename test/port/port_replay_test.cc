@@ -1,11 +1,13 @@
 // A replayed irq is the irq: its handler is called as the kernel would have called it, and what it
 // leaves behind has the same effect. Rule R11 of lib/port/README.md.
 #include <pthread.h>
+#include <sched.h>
 #include <sys/mman.h>
 #include <ucontext.h>
 
 #include <cfenv>
 #include <cstring>
+#include <thread>
 
 #include "test/port/port_testing.h"
 
@@ -191,6 +193,45 @@ TEST_P(PortReplayTest, AHandlerMayOpenWhatTheProgramHadBlockedOfItsClass) {
     EXPECT_EQ(irqs.values(), (Values{1, 2}));
     EXPECT_EQ(real_mask() & irq_class(), 0u);
   });
+}
+
+TEST_P(PortReplayTest, WhatAHandlerWritesIsInEffectAfterAWait) {
+  in_irq = [](int, siginfo_t*, void* c) {
+    change_mask_in(c, bit(SIGUSR2) | bit(irq(1)), bit(SIGWINCH));
+  };
+  real_mask(SIG_BLOCK, bit(SIGWINCH));
+  {
+    const IrqSection section;
+    arrive(irq(0), 1);
+    in_section = 0;
+    signals::wait_irq();
+    EXPECT_EQ(irqs.size(), 1u);
+  }
+  const Mask now = real_mask();
+  EXPECT_EQ(now & (irq_class() | bit(SIGUSR2) | bit(SIGWINCH)), bit(irq(1)) | bit(SIGUSR2));
+  real_mask(SIG_UNBLOCK, now & (irq_class() | bit(SIGUSR2) | bit(SIGWINCH)));
+}
+
+TEST_P(PortReplayTest, WhatAHandlerWritesIsInEffectAfterAWaitThatSlept) {
+  in_irq = [](int, siginfo_t*, void* c) { change_mask_in(c, bit(SIGUSR2), bit(SIGWINCH)); };
+  std::atomic<bool> waits{false};
+  leave_out(waits);
+  std::thread sender([&waits, to = thread_id()] {
+    real_mask(SIG_BLOCK, ~Mask{0});
+    while (!waits) sched_yield();
+    while (!is_asleep(to)) sched_yield();
+    queue_to(to, irq(0), 1);
+  });
+  real_mask(SIG_BLOCK, bit(SIGWINCH));
+  {
+    const IrqSection section;
+    in_section = 0;
+    waits = true;
+    while (irqs.size() == 0) signals::wait_irq();
+  }
+  sender.join();
+  EXPECT_EQ(real_mask() & (irq_class() | bit(SIGUSR2) | bit(SIGWINCH)), bit(SIGUSR2));
+  real_mask(SIG_UNBLOCK, bit(SIGUSR2) | bit(SIGWINCH));
 }
 
 // A handler sees the mask of the moment of its call, not that of its signal's arrival.

@@ -235,7 +235,7 @@ TYPED_TEST(SlabFork, AHandlerForksAnywhereInASettle) {
           in_turn += settles;
           return settles;
         },
-        {.boundaries = {.every = std::getenv("NESTLOCK_LONG") ? 1u : 41u},
+        {.boundaries = {.every = std::getenv("NESTLOCK_LONG") ? 1u : 97u},
          .engine = testing::Engine::trap_flag});
     EXPECT_TRUE(r.ok()) << r.text();
     EXPECT_EQ(wrong, 0u) << "children that ended badly";

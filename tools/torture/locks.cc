@@ -175,6 +175,9 @@ class Locks final : public Subject {
     const Context here = K::Port::context();
     if (by_lock) {
       if (!cell(Call::lock, here).allowed) return;
+      // A probe comes also where the port itself has irqs off, and there nothing may sleep.
+      if (kBuiltConfig.preempt_rt && kType != LockType::raw_spin && K::Port::irqs_disabled())
+        return;
       // An irq waits for other CPUs only where all mask irqs, a probe for nobody.
       if (c.level != Level::task && !(c.level == Level::irq && p == kMasked) &&
           !(own(p) && before == kFree))
