@@ -149,7 +149,7 @@ class BasicSlabAllocator {
     return node < static_cast<int>(pages_->nodes()) ? kmalloc(size, flags, where) : nullptr;
   }
   // Aligned to `align`, a power of two, up to the largest block (4 MiB) where there is no system: takes the
-  // next power of two that holds both. Null for another alignment.
+  // next power of two that holds both, or whole pages beyond that block. Null for another alignment.
   void* kmalloc_aligned(std::size_t size, std::size_t align, gfp flags,
                         Place where = Place::here()) noexcept;
   // The bytes that kmalloc(size) really has; 0 for 0 and for what is larger than the largest block.

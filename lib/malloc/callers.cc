@@ -3,10 +3,12 @@
 #include <fcntl.h>
 #include <link.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <atomic>
+#include <cerrno>
 #include <cstdint>
 #include <cstring>
 
@@ -29,6 +31,7 @@ void say(const internal::Text& text, const char* out) noexcept {
 // What was said before, and who.
 void report(const Report& r) noexcept {
   if (const hosted::ReportSink sink = before.load(kRelaxed)) sink(r);
+  const int saved = errno;
   const Track* const t = slabs.debug_track(r.lock);
   if (!t || r.finding < Finding::foreign_pointer) return;
   char out[512];
@@ -37,6 +40,7 @@ void report(const Report& r) noexcept {
   if (t->freed_by) text.put(", freed by"), put(text, t->freed_by);
   text.put("\n");
   say(text, out);
+  errno = saved;
 }
 
 // ---- /proc/self/maps ----------------------------------------------------------------------------
@@ -95,16 +99,21 @@ std::uintptr_t hexadecimal(const char*& at) noexcept {
   }
 }
 
-// A program that is not position-independent has its addresses in itself. `at`: where its file begins.
+// A program that is not position-independent has its addresses in itself. `at`: where its file begins. (The kernel
+// reads it: another thread may unmap it.)
 bool has_fixed_addresses(std::uintptr_t at) noexcept {
-  const auto& header = *reinterpret_cast<const ElfW(Ehdr)*>(at);
-  return header.e_type == ET_EXEC;
+  ElfW(Ehdr) header{};
+  const iovec to{&header, sizeof header}, from{reinterpret_cast<void*>(at), sizeof header};
+  return syscall(SYS_process_vm_readv, syscall(SYS_getpid), &to, 1ul, &from, 1ul, 0ul) ==
+             static_cast<long>(sizeof header) &&
+         header.e_type == ET_EXEC;
 }
 
 // START-END PERMISSIONS OFFSET DEVICE INODE    PATH: a file's segments follow one another, its beginning first.
 bool find(std::uintptr_t code, Module& m) noexcept {
   Maps maps;
   std::uintptr_t begins = 0;
+  char of[128] = "";  // whose beginning: DEVICE INODE PATH
   for (char line[512]; maps.next(line, sizeof line);) {
     const char* at = line;
     const std::uintptr_t start = hexadecimal(at);
@@ -115,7 +124,11 @@ bool find(std::uintptr_t code, Module& m) noexcept {
     const bool readable = *at == 'r';
     while (*at && *at != ' ') ++at;
     if (!*at++) continue;
-    if (hexadecimal(at) == 0) begins = readable ? start : 0;
+    const bool first = hexadecimal(at) == 0;
+    if (first || std::strncmp(of, at, sizeof of - 1) != 0) {
+      begins = first && readable ? start : 0;
+      std::strncpy(of, at, sizeof of - 1);
+    }
     if (code < start || code >= end) continue;
     m = {};
     std::strncpy(m.name, std::strrchr(path, '/') + 1, sizeof m.name - 1);
@@ -131,7 +144,7 @@ struct Group {
   const void* caller;
   std::size_t blocks, bytes;
 };
-constexpr std::size_t kGroups = 256;  // the last one: of all others
+constexpr std::size_t kGroups = 256;
 constexpr std::size_t kShown = 20;
 
 }  // namespace
@@ -168,26 +181,28 @@ void put(internal::Text& text, const void* code) noexcept {
 }
 
 std::size_t still_out(char* out, std::size_t size) noexcept {
-  static Group groups[kGroups];
+  Group groups[kGroups], others{nullptr, 0, 0};
   std::size_t n = 0, blocks = 0, bytes = 0;
   slabs.each_debug_object_out([&](void*, Track& t) {
     std::size_t i = 0;
     while (i < n && groups[i].caller != t.allocated_by) ++i;
-    if (i == n && n < kGroups - 1) groups[n++] = {t.allocated_by, 0, 0};
-    if (i == n) groups[n].caller = nullptr;
-    ++groups[i].blocks, groups[i].bytes += t.asked;
+    if (i == n && n < kGroups) groups[n++] = {t.allocated_by, 0, 0};
+    Group& g = i < n ? groups[i] : others;
+    ++g.blocks, g.bytes += t.asked;
     ++blocks, bytes += t.asked;
   });
   std::sort(groups, groups + n, [](const Group& a, const Group& b) { return a.bytes > b.bytes; });
   internal::Text text(out, size);
   text.put("still out: ").number(blocks).put(" blocks up to 8 KiB, ").number(bytes).put(" bytes\n");
   text.put("    blocks         bytes  allocated by\n");
+  for (std::size_t i = kShown; i < n; ++i)
+    others.blocks += groups[i].blocks, others.bytes += groups[i].bytes;
   for (std::size_t i = 0; i < n && i < kShown; ++i) {
     text.number(groups[i].blocks, 10).number(groups[i].bytes, 14).put(" ");
     put(text, groups[i].caller);
     text.put("\n");
   }
-  if (n > kShown) text.put("  and ").number(n - kShown).put(" more callers\n");
+  if (others.blocks) text.number(others.blocks, 10).number(others.bytes, 14).put("  all others\n");
   return text.length();
 }
 

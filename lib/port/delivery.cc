@@ -110,13 +110,13 @@ KernelMask Delivery::run(Body body) noexcept {
   Modes modes;
   Delivery delivery(&modes);
   stack_t stack{};
-  if (!kSwitchesStacks || sigaltstack(nullptr, &stack) != 0 ||
-      (stack.ss_flags & (SS_DISABLE | SS_ONSTACK)))
+  if (!kSwitchesStacks || sigaltstack(nullptr, &stack) != 0 || (stack.ss_flags & SS_DISABLE))
     return body(delivery);
+  delivery.floor_ = reinterpret_cast<std::uintptr_t>(stack.ss_sp);
+  if (stack.ss_flags & SS_ONSTACK) return body(delivery);
   // To the kernel we are on it as soon as the stack pointer is: what comes then goes on below.
   const stack_t none{nullptr, SS_DISABLE, 0};
   if (stack.ss_flags & kAutoDisarm) sigaltstack(&none, nullptr);
-  delivery.floor_ = reinterpret_cast<std::uintptr_t>(stack.ss_sp);
   const std::uintptr_t top = (delivery.floor_ + stack.ss_size) & ~std::uintptr_t{15};
   struct Call {
     Body body;
@@ -144,7 +144,7 @@ void Delivery::call_irq(int signo, siginfo_t* info, ucontext_t* uc) noexcept {
   modes_->begin(*uc);
   run_irq(signo, info, uc, floor_);
   // Whatever comes between these steps is held back, and its block is among ours already.
-  const KernelMask wanted = mask_in(*uc) & ~c_librarys_own();
+  const KernelMask wanted = mask_in(*uc);
   if (wanted & ~programs) {
     real_mask(SIG_BLOCK, ~kFaults);
     give_to_the_kernel(wanted);

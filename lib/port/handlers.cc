@@ -189,6 +189,8 @@ void nobody_handles() noexcept {
   const KernelMask left = self().handled.exchange(0, kRelaxed);
   for (int signo = 1; signo <= kLastSignal; ++signo)
     if (left & mask_of(signo)) signal_table[signo].running.fetch_sub(1, std::memory_order_release);
+  // A replay was left with them: what it had still to run, and to unblock, is to be looked at again.
+  if (self().added.load(kRelaxed) || any_in_my_slots()) self().held.store(1, kRelaxed);
 }
 
 void run_irq(int signo, siginfo_t* info, ucontext_t* uc, std::uintptr_t floor) {

@@ -24,9 +24,11 @@ KernelMask before_cpu_is_given_back() noexcept {
   const KernelMask all = (irq_class.load(kRelaxed) | nmi_class.load(kRelaxed)) & ~kFaults;
   KernelMask user;
   for (;;) {
-    user = real_mask(SIG_BLOCK, all) & ~self().added.load(kRelaxed);
+    const KernelMask was = real_mask(SIG_BLOCK, all);
+    user = was & ~self().added.load(kRelaxed);
     if (!self().held.load(kRelaxed)) break;
-    replay();  // unblocks: once more
+    self().added.fetch_or(all & ~was, kRelaxed);
+    replay();  // unblocks what is ours: once more
   }
   self().soft.store(0, kRelaxed);
   self().depth.store(0, kRelaxed);

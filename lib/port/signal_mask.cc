@@ -25,9 +25,7 @@ void wait_for_irq() noexcept {
     self().waiting.store(all & ~user, kRelaxed);
     syscall(SYS_rt_sigsuspend, &user, sizeof user);
     self().waiting.store(0, kRelaxed);
-    // What its handler has written into uc_sigmask, besides the class.
-    const KernelMask blocked = was | all, now = real_mask(SIG_BLOCK, 0);
-    real_mask(SIG_SETMASK, (user | (now & ~blocked)) & ~(blocked & ~all & ~now));
+    real_mask(SIG_UNBLOCK, (was | all) & ~user);  // the rest is as its handler has left it
   }
   hosted::irq_save();
 }

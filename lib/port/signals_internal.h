@@ -110,6 +110,7 @@ void hold_back(int signo, siginfo_t* info, ucontext_t* uc) noexcept;
 void replay() noexcept;
 void give_to_the_kernel(KernelMask blocked) noexcept;  // what is in this thread's slots of these
 void empty_slots(unsigned cpu) noexcept;               // its thread is gone
+bool any_in_my_slots() noexcept;
 bool send_to(std::uint32_t thread, int signo, const siginfo_t* info) noexcept;
 
 // trampoline.cc

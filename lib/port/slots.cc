@@ -137,6 +137,11 @@ void give_to_the_kernel(KernelMask blocked) noexcept {
   }
 }
 
+bool any_in_my_slots() noexcept {
+  const Ring* const ring = my_ring();
+  return ring && ring->head.load(kRelaxed) != ring->tail.load(kRelaxed);
+}
+
 void empty_slots(unsigned cpu) noexcept {
   rings[cpu].head.store(rings[cpu].tail.load(kRelaxed), kRelaxed);
 }

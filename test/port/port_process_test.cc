@@ -541,6 +541,26 @@ TEST_F(PortProcessTest, JumpsAfterJumpGoesBackAndRunsWhatWasHeldBack) {
   signals::after_jump();
 }
 
+// Of two in the slots: the second comes all the same, and nothing stays blocked for it.
+TEST_F(PortProcessTest, JumpsOutOfAReplayLeaveNothingOfItBehind) {
+  const Findings findings;
+  static int sent;
+  leave_out(sent);
+  sent = 0;
+  in_irq = jump_once;
+  install_probe(probe(), [](int, siginfo_t*, void*) { arrive(irq(0), ++sent); });
+  if (!sigsetjmp(outside, 1)) {
+    const auto state = BuiltPort::irq_save();
+    arrive(probe());  // its return opens the class, so that the next one gets a slot, too
+    arrive(probe());
+    BuiltPort::irq_restore(state);
+  }
+  EXPECT_EQ(irqs.size(), 1u);
+  signals::after_jump();
+  EXPECT_EQ(irqs.values(), (std::vector{1, 2}));
+  EXPECT_EQ(not_quiet(), "");
+}
+
 TEST_F(PortProcessTest, JumpsAHandlerThatIsThereIsNotTakenForLeft) {
   in_irq = [](int, siginfo_t*, void*) {
     arrive(nmi());
@@ -579,6 +599,38 @@ TEST_F(PortProcessTest, LeftOverWorkASoftirqIsNotLostAtAThreadsEnd) {
     EXPECT_EQ(softirqs.size(), 0u);
   }).join();
   EXPECT_EQ(softirqs.size(), 1u);
+}
+
+// Of another library, in a later pass of the thread's end.
+pthread_key_t late_key;
+Mask mask_at_the_end;
+TEST_F(PortProcessTest, LeftOverWorkLeavesNoBlockAtAThreadsEnd) {
+  leave_out(mask_at_the_end);
+  const auto at_end = [](void* pass) {
+    if (static_cast<char*>(pass)[0]++ == 0) {
+      pthread_setspecific(late_key, pass);
+    } else {
+      mask_at_the_end = real_mask();
+    }
+  };
+  ASSERT_EQ(pthread_key_create(&late_key, at_end), 0);
+  static char passes;
+  for (const bool irq_waits : {false, true}) {
+    if (irq_waits && !kBuiltConfig.smp) continue;  // it would be sent on to the one thread
+    SCOPED_TRACE(irq_waits);
+    passes = 0;
+    mask_at_the_end = ~Mask{0};
+    Findings findings;
+    std::thread([irq_waits] {
+      Smp::cpu_id();
+      pthread_setspecific(late_key, &passes);
+      BuiltPort::bh_disable();
+      signals::raise_softirq(0);
+      if (irq_waits) (void)BuiltPort::irq_save(), arrive(irq(0));
+    }).join();
+    EXPECT_EQ(mask_at_the_end & (irq_class() | bit(nmi()) | bit(kPlainNmi)), 0u);
+  }
+  pthread_key_delete(late_key);
 }
 
 // ---- debug knows contexts -----------------------------------------------------------------------

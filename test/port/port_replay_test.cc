@@ -302,6 +302,7 @@ TEST_P(PortReplayTest, AHandlerRunsOnTheAlternateStackThatItsThreadHas) {
     ASSERT_EQ(sigaltstack(&before, nullptr), 0);
 
     const AlternateStack stack;
+    irq_frame = softirq_frame = nullptr;
     irq_comes();
     EXPECT_TRUE(stack.holds(irq_frame));
     EXPECT_TRUE(stack.holds(softirq_frame));
@@ -330,6 +331,7 @@ TEST_P(PortReplayTest, AnNmiThatInterruptsAReplayedHandlerDamagesNothing) {
   };
   both_ways([](auto irq_comes) {
     const AlternateStack stack;
+    irq_frame = nmi_frame = nullptr;
     irq_comes();
     EXPECT_TRUE(stack.holds(irq_frame));
     EXPECT_TRUE(stack.holds(nmi_frame));
@@ -352,6 +354,7 @@ TEST_P(PortReplayTest, AStackThatDisarmsItselfIsDisarmedAndArmedAgain) {
   in_nmi = [](int, siginfo_t*, void*) { nmi_frame = __builtin_frame_address(0); };
   both_ways([](auto irq_comes) {
     const AlternateStack stack(kAutoDisarm);
+    irq_frame = nmi_frame = nullptr, during = {};
     irq_comes();
     EXPECT_TRUE(stack.holds(irq_frame));
     EXPECT_TRUE(during.ss_flags & SS_DISABLE);

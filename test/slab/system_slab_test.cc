@@ -116,6 +116,7 @@ TEST_F(SystemSlab, AReallocKeepsTheContentsFromClassToMappingAndBack) {
 
 // By mremap(): not copied, so nothing becomes resident.
 TEST_F(SystemSlab, AMappingGrowsWithoutACopy) {
+  if (internal::kWithTsan) GTEST_SKIP() << "ThreadSanitizer does not see mremap()";
   void* p = slabs.kmalloc(8 * kMiB, gfp::kernel);
   ASSERT_NE(p, nullptr);
   p = slabs.krealloc(p, 64 * kMiB, gfp::kernel);

@@ -41,7 +41,7 @@ lint_headers() {
   local clang config
   clang=$(first_of clang++-19 clang++) || die "no clang++; ./nest setup installs it"
   # By itself, where a header leans on another's includes: nearly the same in all configurations. The
-  # last has the most code. Of the public ones ./nest embed does it, with two other compilers.
+  # last has the most code. Of the public ones ./nest embed does it.
   config=$(configurations | tail -n 1)
   step "each header that is not public by itself, $config" check_each_header "$clang" "$config"
   for config in $(configurations); do

@@ -103,7 +103,8 @@ inline void asan_unpoison([[maybe_unused]] const void* at,
 #endif
 }
 // Hosted: tells LeakSanitizer that what [at, at + size) refers to has not leaked, as far as it can be read; and that
-// it is gone. Not from a handler: the tool has a lock.
+// it is gone, of what was a root. Not from a handler that may interrupt either: the tool has a lock.
+inline bool has_lsan() noexcept { return nestlock_internal_register_root != nullptr; }
 inline void lsan_root(const void* at, std::size_t size) noexcept {
   if (nestlock_internal_register_root) nestlock_internal_register_root(at, size);
 }

@@ -225,11 +225,11 @@ template <Kernel K, LockPolicy L, class C>
 void* BasicSlabAllocator<K, L, C>::kmalloc_aligned(std::size_t size, std::size_t align, gfp flags,
                                                    Place where) noexcept {
   if (!std::has_single_bit(align)) return nullptr;
+  if (size == 0) return kZeroSize;
   if (is_larger(align) || is_larger(size))
     return alloc_larger(size, align > kPageSize ? align : kPageSize, flags);
   // (What is pages is aligned as the power of two of pages that holds it.)
-  if (align <= 8 || size == 0 || (size > kLargestClass && align <= size))
-    return kmalloc(size, flags, where);
+  if (align <= 8 || (size > kLargestClass && align <= size)) return kmalloc(size, flags, where);
   return kmalloc(std::bit_ceil(size < align ? align : size), flags, where);
 }
 
