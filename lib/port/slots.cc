@@ -138,8 +138,8 @@ void give_to_the_kernel(KernelMask blocked) noexcept {
 }
 
 bool any_in_my_slots() noexcept {
-  const Ring* const ring = my_ring();
-  return ring && ring->head.load(kRelaxed) != ring->tail.load(kRelaxed);
+  const std::uint32_t cpu = self().cpu.load(kRelaxed);  // claims none
+  return cpu && rings[cpu - 1].head.load(kRelaxed) != rings[cpu - 1].tail.load(kRelaxed);
 }
 
 void empty_slots(unsigned cpu) noexcept {
