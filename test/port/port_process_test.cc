@@ -605,6 +605,8 @@ TEST_F(PortProcessTest, LeftOverWorkASoftirqIsNotLostAtAThreadsEnd) {
 pthread_key_t late_key;
 Mask mask_at_the_end;
 TEST_F(PortProcessTest, LeftOverWorkLeavesNoBlockAtAThreadsEnd) {
+  if (nestlock::internal::kWithTsan)
+    GTEST_SKIP() << "there a thread's signals stay blocked at its end";
   leave_out(mask_at_the_end);
   const auto at_end = [](void* pass) {
     if (static_cast<char*>(pass)[0]++ == 0) {
