@@ -22,10 +22,12 @@ std::size_t size_of(const void* block) noexcept NESTLOCK_INTERNAL_SYMBOL("mapped
 // The kernel by itself does not give a process more mappings than 65530.
 inline constexpr std::size_t kMost = std::size_t{1} << 17;
 
-// Now.
+// How many there are, and what they take.
 struct Counts {
-  std::size_t blocks, bytes;
+  std::size_t blocks;  // mapped now
+  std::size_t bytes;   // of whole pages
 };
+// Now. Each by itself: beside other threads they need not belong together.
 Counts counts() noexcept NESTLOCK_INTERNAL_SYMBOL("mapped_blocks_counts");
 
 }  // namespace nestlock::mapped_blocks
