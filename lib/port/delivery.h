@@ -15,9 +15,6 @@ class Delivery {
   using Body = KernelMask (*)(Delivery&) noexcept;
   static KernelMask run(Body body) noexcept;
 
-  // The lowest address of the alternate stack, if it runs there; else 0.
-  std::uintptr_t stack_floor() const noexcept { return floor_; }
-
   // One handler: with the mask that the interrupted code has now, and afterwards with that which the handler
   // left in its context. What it blocked or unblocked by system calls ends with it. `uc` is where the signal arrived.
   void call_irq(int signo, siginfo_t* info, ucontext_t* uc) noexcept;
@@ -27,7 +24,7 @@ class Delivery {
   explicit Delivery(Modes* modes) noexcept : modes_(modes) {}
 
   Modes* const modes_;
-  std::uintptr_t floor_ = 0;
+  std::uintptr_t floor_ = 0;  // of the alternate stack: its lowest address; 0: there is none
 };
 
 }  // namespace nestlock::signals::internal
