@@ -38,7 +38,7 @@ using testing::SweepOptions;
 using testing::SweepResult;
 
 // Under TSan the runtime is stepped, too: a sample of the boundaries, and of the events.
-constexpr std::uint64_t kEvery = internal::kWithTsan ? 37 : 1;
+constexpr std::uint64_t kEvery = internal::kWithTsan ? 211 : 1;
 
 int sent[65];
 void send(int signo) { send_numbered(signo, &sent[signo]); }

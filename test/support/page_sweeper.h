@@ -25,14 +25,14 @@ inline constexpr bool kTsan = nestlock::internal::kWithTsan;
 // where TSan's runtime comes with each. NESTLOCK_LONG: all there, too.
 inline bool all_of_it() { return std::getenv("NESTLOCK_LONG") != nullptr; }
 inline bool worth_its_time(Config c) {
-  return kTsan || !c.debug || c == configs::up_rt_debug || c == configs::smp_debug || all_of_it();
+  return !c.debug || c == configs::up_rt_debug || c == configs::smp_debug || all_of_it();
 }
 inline Visit visit_all(Config c) {
   if (kTsan) return 10;
   if (all_of_it()) return 1'000'000;
-  return c.debug ? 15 : 10000;
+  return c.debug ? 8 : 10000;
 }
-inline constexpr Visit kSome = kTsan ? 5 : 20;
+inline constexpr Visit kSome = kTsan ? 5 : 12;
 
 inline const CodeRanges& program() {
   static const CodeRanges all = CodeRanges::whole_program();

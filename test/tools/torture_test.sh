@@ -18,7 +18,7 @@ grep -qE '^  (skipped: |nothing to ask)|^verify: .*two_priorities.* result=ok' <
 printf '%s\n' "$output"
 
 if [[ $torture == *.smp* ]]; then
-  output=$("$torture" --seconds 5 --threads 8 --seed 2 --subject objects) || fail "8 threads: status $?"
+  output=$("$torture" --seconds 2 --threads 8 --seed 2 --subject objects) || fail "8 threads: status $?"
   grep -q '^objects on .*, 8 threads' <<<"$output" || fail "not by 8 threads"
   printf '%s\n' "$output"
 fi

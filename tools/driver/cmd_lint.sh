@@ -122,7 +122,8 @@ lint_tests() {
 }
 check_tests() {
   local begin="$state/lint/precompiled.pch"
-  "$clang" "${clang_options[@]}" "${options[@]}" -x c++-header test/support/precompiled.h -o "$begin" || return
+  "$clang" "${clang_options[@]}" "${options[@]}" -x c++-header -fpch-instantiate-templates \
+    test/support/precompiled.h -o "$begin" || return
   # (Two are for a sanitizer alone.)
   find test/*/*_test.cc test/support/*.cc -not -name 'tsan_interrupts*' -not -name '*_asan_*' -print0 |
     xargs -0 -P "$(nproc)" -I FILE bash -c '"${@:2}" "$1" 2>&1 || echo "the file was $1"' lint FILE \
