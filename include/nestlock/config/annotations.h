@@ -7,6 +7,8 @@
 
 #include <cstddef>
 
+#include "nestlock/config/cxx20.h"
+
 #if defined(__clang__)
 #define NESTLOCK_INTERNAL_TSA(x) __attribute__((x))
 #else

@@ -28,7 +28,7 @@
     "Nestlock: choose the configuration by -DNESTLOCK_CONFIG=<name> or by the flags, not by both."
 #elif !defined(NESTLOCK_CONFIG) && !(defined(NESTLOCK_SMP) && defined(NESTLOCK_PREEMPT_RT))
 #error \
-    "Nestlock: choose a configuration: depend on @nestlock//:nestlock.<name>, or pass -DNESTLOCK_CONFIG=<name> (up, up_debug, up_rt, up_rt_debug, smp, smp_debug, smp_rt, smp_rt_debug), or -DNESTLOCK_SMP=0|1 -DNESTLOCK_PREEMPT_RT=0|1 [-DNESTLOCK_DEBUG=0|1]."
+    "Nestlock: choose a configuration: depend on @nestlock//:nestlock.<name> (Bazel), nestlock::<name> (CMake) or nestlock-<name> (pkg-config, Meson), or pass -DNESTLOCK_CONFIG=<name> (up, up_debug, up_rt, up_rt_debug, smp, smp_debug, smp_rt, smp_rt_debug), or -DNESTLOCK_SMP=0|1 -DNESTLOCK_PREEMPT_RT=0|1 [-DNESTLOCK_DEBUG=0|1]."
 #define NESTLOCK_CONFIG up  // any: so that this is the only error
 #elif !defined(NESTLOCK_CONFIG)
 #ifndef NESTLOCK_DEBUG

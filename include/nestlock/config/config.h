@@ -5,6 +5,7 @@
 #pragma once
 
 #include "nestlock/config/choice.h"
+#include "nestlock/config/cxx20.h"
 
 namespace nestlock {
 

@@ -59,9 +59,30 @@ struct TryOnce {
 template <class K>
 concept WatchesItsEnd = K::kConfig.debug && StaticStoragePort<typename K::Port>;
 
+// What a lock consists of. Two classes, since clang before 16 knows no destructor that is there on a condition.
+template <Kernel K, LockType kType, TryLockWord Word, bool kWatched = WatchesItsEnd<K>>
+class LockParts {
+ protected:
+  constexpr explicit LockParts(PlaceOf<K> born) noexcept : checks_(born) {}
+  [[no_unique_address]] Word word_;
+  [[no_unique_address]] ChecksFor<K, kType> checks_;
+};
 template <Kernel K, LockType kType, TryLockWord Word>
-class NESTLOCK_CAPABILITY("lock") LockCore {
+class LockParts<K, kType, Word, true> {
+ protected:
+  constexpr explicit LockParts(PlaceOf<K> born) noexcept : checks_(born) {}
+  constexpr ~LockParts() {
+    if (!std::is_constant_evaluated()) checks_.before_destruction(this, word_);
+  }
+  Word word_;
+  ChecksFor<K, kType> checks_;
+};
+
+template <Kernel K, LockType kType, TryLockWord Word>
+class NESTLOCK_CAPABILITY("lock") LockCore : LockParts<K, kType, Word> {
   static_assert(linked_once<K>());
+  using Parts = LockParts<K, kType, Word>;
+  using Parts::checks_, Parts::word_;
 
  public:
   using Kernel = K;
@@ -92,15 +113,8 @@ class NESTLOCK_CAPABILITY("lock") LockCore {
   }
 
  protected:
-  constexpr explicit LockCore(PlaceOf<K> born) noexcept : checks_(born) {}
-  ~LockCore()
-    requires(!WatchesItsEnd<K>)
-  = default;
-  constexpr ~LockCore()
-    requires WatchesItsEnd<K>
-  {
-    if (!std::is_constant_evaluated()) checks_.before_destruction(this, word_);
-  }
+  constexpr explicit LockCore(PlaceOf<K> born) noexcept : Parts(born) {}
+  ~LockCore() = default;
 
   template <class Pinning>
   void lock_with(contexts::Call call, PlaceOf<K> where) noexcept NESTLOCK_NO_TSA {
@@ -173,9 +187,6 @@ class NESTLOCK_CAPABILITY("lock") LockCore {
  private:
   friend struct PinnedBefore;
   using Observer = typename K::Observer;
-
-  [[no_unique_address]] Word word_;
-  [[no_unique_address]] ChecksFor<K, kType> checks_;
 };
 
 }  // namespace nestlock::internal

@@ -20,6 +20,7 @@
 #include <string_view>
 #include <vector>
 
+#include "nestlock/config/cxx20.h"
 #include "nestlock/testing/internal/elf_symbols.h"
 #include "nestlock/testing/internal/unseen.h"
 

@@ -54,6 +54,7 @@
 #include <limits>
 #include <string>
 
+#include "nestlock/config/cxx20.h"
 #include "nestlock/testing/code_ranges.h"
 #include "nestlock/testing/internal/runner.h"
 #include "nestlock/testing/internal/unstepped.h"

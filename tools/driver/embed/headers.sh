@@ -2,13 +2,15 @@
 
 things_headers="g++=g++ clang++-14=clang-14 clang++-19=clang-19"
 
+# What is not called is not compiled, so two programs come after the headers that stand together.
+#
 # What a header lacks depends on the standard and the configuration, what a compiler warns of on the
 # compiler as well. So: all headers in one file in each of the twelve combinations, and each header by
 # itself once, in the configuration that has the most code: what it lacks then, every compiler lacks, for they have
 # one standard library. NEST_EMBED_ALL=1 takes all twelve for both, at six times the price.
 embed_headers() {
   local compiler standard config
-  public_headers | sed 's/.*/#include "&"/' >"$work/all_headers.cc"
+  { public_headers && printf '%s\n' test/embed/each_lock.cc; } | sed 's/.*/#include "&"/' >"$work/all_headers.cc"
   for compiler in g++ clang++-14 clang++-19; do
     for standard in c++20 c++2b; do
       for config in up smp_rt_debug; do
@@ -23,7 +25,7 @@ embed_headers() {
 public_headers() { (cd include && printf '%s\n' nestlock/*.h nestlock/testing/*.h); }
 
 strict_options() {
-  printf '%s\n' "-std=$standard" "-DNESTLOCK_CONFIG=$config" -Iinclude -fsyntax-only \
+  printf '%s\n' "-std=$standard" "-DNESTLOCK_CONFIG=$config" -I. -Iinclude -fsyntax-only \
     -Wall -Wextra -Wpedantic -Wconversion -Wshadow -Werror
   # libstdc++ 12 uses in its own stable_sort what it calls deprecated, and clang says so.
   [ "$compiler" = g++ ] || printf '%s\n' -Wthread-safety -Wno-deprecated-declarations
