@@ -14,8 +14,8 @@
 //
 // What a nolock free finds no lock for is parked on the zone's lock-free list. Each call on that zone
 // that holds its lock puts some of it back, on any CPU: one that may spin at most kUnparkedAtOnce blocks,
-// before anything else it does; a nolock call that gets the lock at most kUnparkedByNolock. So a process
-// of nolock calls alone gets its memory back, too, and no single call pays for all that waited.
+// first; a nolock call that gets the lock at most kUnparkedByNolock. So a process of nolock calls alone
+// gets its memory back, too, and no single call pays for all that waited.
 //
 // The lock types are a parameter (lock_policies.h); what does not promise its try_lock() to every
 // context does not compile.
@@ -30,6 +30,7 @@
 #include "nestlock/page/gfp.h"
 #include "nestlock/page/lock_free_list.h"
 #include "nestlock/page/lock_policies.h"
+#include "nestlock/page/may_spin.h"
 #include "nestlock/page/memory.h"
 #include "nestlock/page/stats.h"
 
@@ -54,12 +55,12 @@ class BasicPageAllocator {
   static constexpr std::size_t descriptor_bytes(std::size_t size) noexcept {
     return (size / kPageSize + 2) * (sizeof(Page) + 1);
   }
-  // 2^order pages, naturally aligned; null if there are none. Orders 0..kMaxOrder.
-  // Contexts: those of TrySpinLock::lock() (not RT: task, softirq, hardirq; RT: task); with
-  // gfp::reclaim task only. May spin. Cost: order 0..3 from the pcp one uncontended try_lock;
-  // else the zone lock and at most kMaxOrder splits.
+  // 2^order pages, naturally aligned; null if there are none. Orders 0..kMaxOrder. Contexts: those of
+  // TrySpinLock::lock() (not RT: task, softirq, hardirq; RT: task); with gfp::reclaim task only. May spin.
+  // Cost: order 0..3 from the pcp one uncontended try_lock; else the zone lock and at most kMaxOrder splits.
   Page* alloc_pages(gfp flags, unsigned order, int node = kAnyNode,
                     Place where = Place::here()) noexcept {
+    internal::check_may_spin<K>("PageAllocator", "alloc_pages", flags, where);
     if (!attention_.load(internal::kRelaxed) && has_node(node)) [[likely]] {
       Zone& z = *first_zone(node);
       if (order < kPcpOrders && !has_parked(z)) [[likely]]
@@ -72,6 +73,7 @@ class BasicPageAllocator {
   // Gives them back. Contexts as above. False: not taken, nothing changed (a foreign or misaligned
   // page, freed already, another order; reported in debug).
   bool free_pages(Page* page, unsigned order, Place where = Place::here()) noexcept {
+    internal::check_may_spin<K>("PageAllocator", "free_pages", gfp::none, where);
     if (!is_ours(page) || !page->is(PageState::used, order)) [[unlikely]]
       return bad_free(page, "free_pages", where);
     Zone& z = zone_of(*page);
@@ -232,8 +234,8 @@ class BasicPageAllocator {
     // Pages ever put on the lists and taken off, and how many of them by a refill and a drain: one
     // count to change, not two. Written under the lock, read by anyone.
     Atomic<std::uintptr_t> in{0}, out{0}, refilled{0}, drained{0};
-    // Pages here now; without the lock a snapshot, which two reads may put below zero.
     bool kept = false;  // over fork(): see before_fork()
+    // Pages here now; without the lock a snapshot, which two reads may put below zero.
     std::uint32_t count() const noexcept {
       const std::uintptr_t gone = out.load(internal::kRelaxed);
       const auto n = static_cast<std::intptr_t>(in.load(internal::kRelaxed) - gone);

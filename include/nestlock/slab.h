@@ -75,6 +75,7 @@ class BasicSlabAllocator {
   // `size` bytes; null if there is no memory. Contexts: those of TrySpinLock::lock(); with gfp::reclaim
   // task only. kzalloc() gives zeroes.
   void* kmalloc(std::size_t size, gfp flags, Place where = Place::here()) noexcept {
+    internal::check_may_spin<K>("SlabAllocator", "kmalloc", flags, where);
     if (size - 1 < kLargestClass) [[likely]]
       return classes_[Table::index_of(size)].alloc_sized(size, flags, kAnyNode, where);
     return size ? alloc_large(size, flags, where) : kZeroSize;
@@ -93,7 +94,7 @@ class BasicSlabAllocator {
                        Place where = Place::here()) noexcept;
   // Of kmalloc() and kmalloc_nolock() alike; null and kZeroSize do nothing. False: not ours.
   bool kfree(void* p, Place where = Place::here()) noexcept {
-    if (p) classes_[0].check_may_sleep("kfree", where);
+    if (p) internal::check_may_spin<K>("SlabAllocator", "kfree", gfp::none, where);
     if (const std::uintptr_t page = tags_.index(p);
         page < tags_.pages && cache_of_tag_[tags_.tag[page]]->free_fast(p)) [[likely]]
       return true;
@@ -144,6 +145,7 @@ class BasicSlabAllocator {
   // From this node if it has memory, else from another; with gfp::thisnode not from another. Null, too,
   // where there is no such node. More than the largest class comes from any node.
   void* kmalloc_node(std::size_t size, gfp flags, int node, Place where = Place::here()) noexcept {
+    internal::check_may_spin<K>("SlabAllocator", "kmalloc_node", flags, where);
     if (size - 1 < kLargestClass)
       return classes_[Table::index_of(size)].alloc_sized(size, flags, node, where);
     return node < static_cast<int>(pages_->nodes()) ? kmalloc(size, flags, where) : nullptr;

@@ -67,15 +67,28 @@ void tell(Finding finding, const char* call, const char* detail) noexcept {
 
 namespace {
 
+// `what` of the handler of `signo`; 0: a softirq's.
+void tell_left_open(const char* what, int signo) noexcept {
+  char text[80] = {}, *end = text;
+  const auto put = [&](const char* s) {
+    while (*s) *end++ = *s++;
+  };
+  put(what);
+  if (signo) {
+    put(", by the handler of signal ");
+    if (signo >= 10) *end++ = static_cast<char>('0' + signo / 10);
+    *end++ = static_cast<char>('0' + signo % 10);
+  }
+  tell(Finding::left_open, signo ? "handler" : "softirq", text);
+}
+
 // Debug: says so, and closes it, so that the interrupted code finds what it left.
-[[gnu::noinline, maybe_unused]] void close_what_is_open(const Open& before) noexcept {
+[[gnu::noinline, maybe_unused]] void close_what_is_open(const Open& before, int signo) noexcept {
   const Open now = Open::now();
-  if (now.preempt != before.preempt)
-    tell(Finding::left_open, "handler", "preemption (a spinning lock?)");
-  if (now.migrate != before.migrate)
-    tell(Finding::left_open, "handler", "migration (a sleeping lock?)");
-  if (now.bh != before.bh) tell(Finding::left_open, "handler", "bottom halves");
-  if (now.irq != before.irq) tell(Finding::left_open, "handler", "irq_save()");
+  if (now.preempt != before.preempt) tell_left_open("preemption (a spinning lock?)", signo);
+  if (now.migrate != before.migrate) tell_left_open("migration (a sleeping lock?)", signo);
+  if (now.bh != before.bh) tell_left_open("bottom halves", signo);
+  if (now.irq != before.irq) tell_left_open("irq_save()", signo);
   self().preempt.store(before.preempt, kRelaxed);
   self().migrate.store(before.migrate, kRelaxed);
   self().bh.store(before.bh, kRelaxed);
@@ -96,10 +109,12 @@ struct Frame {
 
 // One running handler: sets the context word, and records where it runs and what it interrupted
 // (`soft`: the mask there), so that debug configurations can tell whether it was left by a jump.
+// `signo`: whose handler; 0: a softirq's.
 class LevelScope {
  public:
-  LevelScope(std::uint32_t bit, std::uint32_t soft, Frame frame, std::uintptr_t floor) noexcept
-      : was_(self().context.load(kRelaxed)), depth_(self().levels.load(kRelaxed)) {
+  LevelScope(std::uint32_t bit, int signo, std::uint32_t soft, Frame frame,
+             std::uintptr_t floor) noexcept
+      : was_(self().context.load(kRelaxed)), depth_(self().levels.load(kRelaxed)), signo_(signo) {
     if (depth_ < hosted::kMaxLevels) {
       // Reserve first, or an nmi in here would use the same entry; the frame last, for an entry
       // without one (it was cleared at the last pop) says nothing yet.
@@ -121,7 +136,7 @@ class LevelScope {
     if constexpr (kBuiltConfig.debug) open_ = Open::now();
   }
   ~LevelScope() {
-    if constexpr (kBuiltConfig.debug) close_what_is_open(open_);
+    if constexpr (kBuiltConfig.debug) close_what_is_open(open_, signo_);
     fence();
     self().context.store(was_, kRelaxed);
     if (depth_ < hosted::kMaxLevels) self().level[depth_].frame.store(0, kRelaxed);
@@ -134,6 +149,7 @@ class LevelScope {
 
  private:
   const std::uint32_t was_, depth_;
+  [[maybe_unused]] const int signo_;
   Open open_{};
 };
 
@@ -195,7 +211,7 @@ void nobody_handles() noexcept {
 
 void run_irq(int signo, siginfo_t* info, ucontext_t* uc, std::uintptr_t floor) {
   hosted::as_level(hosted::TsanLevel::irq, [=]() {
-    const LevelScope level(hosted::kInIrq, 0, Frame::here(), floor);
+    const LevelScope level(hosted::kInIrq, signo, 0, Frame::here(), floor);
     count(counts.irqs);
     call_handler_as_level(signo, info, uc);
   });
@@ -208,7 +224,7 @@ void run_nmi(int signo, siginfo_t* info, ucontext_t* uc, std::uintptr_t floor) {
   self().soft.store(1, kRelaxed);
   fence();
   hosted::as_level(hosted::TsanLevel::nmi, [=]() {
-    const LevelScope level(hosted::kInNmi, soft, Frame::here(), floor);
+    const LevelScope level(hosted::kInNmi, signo, soft, Frame::here(), floor);
     count(counts.nmis);
     call_handler_as_level(signo, info, uc);
   });
@@ -231,7 +247,7 @@ void run_softirqs(KernelMask open, bool close) noexcept {
                           self().bh.load(kRelaxed) == 0 && self().softirqs.load(kRelaxed) != 0;
        ++turn) {
     hosted::as_level(hosted::TsanLevel::softirq, [=]() noexcept {
-      const LevelScope level(hosted::kInSoftirq, 0, Frame::here(), 0);
+      const LevelScope level(hosted::kInSoftirq, 0, 0, Frame::here(), 0);
       const NotCancelled whole;
       self().soft.store(0, kRelaxed);
       fence();

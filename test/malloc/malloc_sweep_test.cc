@@ -159,7 +159,7 @@ TEST(MallocSweep, EveryInstruction) {
 TEST(MallocSweep, AHandlerInAHandler) {
   for (const bool at_hand : {true, false}) {
     for (const Case& c : {kCases[0], kCases[1]}) {
-      const std::uint64_t outer_every = all_of_it() ? 1 : at_hand ? 7 : 211;
+      const std::uint64_t outer_every = all_of_it() ? 1 : at_hand ? 13 : 331;
       const std::uint64_t inner_every = all_of_it() ? 1 : 41;
       const SweepResult r = testing::sweep_pairs(
           [&] { prepare(at_hand); }, c.code, [] { outer.run(0x10); }, [] { inner.run(0x20); },

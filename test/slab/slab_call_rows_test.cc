@@ -182,6 +182,36 @@ TEST_P(SlabCallRow, K22_AnOrdinaryCallUnderARawLockIsReportedOnRt) {
   give_everything_back();
 }
 
+// A call that may spin, in a handler whose context forbids it, is reported where it is made, although a sheaf
+// serves it: nothing would be said until the day that none does.
+TEST_P(SlabCallRow, DebugAForbiddenCallIsReportedAlthoughNoLockIsTaken) {
+  if (!config().debug) return;
+  start();
+  const auto told = [&](Where where, gfp flags) {
+    void* const warm = slabs->kmalloc(kSize, gfp::kernel);
+    EXPECT_TRUE(slabs->kfree(warm));
+    findings.emplace();
+    interrupt(where, [&] {
+      void* const p = slabs->kmalloc(kSize, flags);
+      slabs->kfree_nolock(p);
+      if (!rt()) slabs->kfree_nolock(slabs->kmalloc_nolock(kSize, kNone));
+    });
+    const std::vector<Finding> all = findings->all();
+    const std::string text = findings->text();
+    findings.emplace();
+    // The first says what was called; what follows is of the locks on its way.
+    EXPECT_EQ(text.find("::kmalloc()") != std::string::npos, !all.empty()) << text;
+    return !all.empty() && all[0] == Finding::wrong_context;
+  };
+  EXPECT_TRUE(told(Where::nmi, gfp::nowait));
+  EXPECT_EQ(told(Where::hardirq, gfp::nowait), rt());
+  EXPECT_EQ(told(Where::softirq, gfp::nowait), rt());
+  EXPECT_TRUE(told(Where::hardirq, gfp::kernel));
+  EXPECT_TRUE(told(Where::softirq, gfp::kernel));
+  EXPECT_FALSE(told(Where::task, gfp::kernel));
+  give_everything_back();
+}
+
 // Sheaves are filled for callers without the kswapd bit; nobody is warned.
 TEST_P(SlabCallRow, K23_SheavesAreFilledWithoutTheKswapdBit) {
   start();

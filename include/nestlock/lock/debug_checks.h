@@ -75,9 +75,10 @@ class DebugChecks {
     if (common(lock, call, where) && Word::kSleeps) may_sleep(lock, call, where);
     one_thread(lock, call, where);
     if (!word.held() || (!mine() && !held_by_the_interrupted(lock, word))) return changing(lock);
-    const bool same = taken_in() == K::Port::context();
-    tell(same ? Finding::recursion : Finding::never_returns, lock, name_of(call), where,
-         /*fatal=*/true);
+    const Context here = K::Port::context();
+    tell(taken_in() < here ? Finding::never_returns : Finding::recursion, lock, name_of(call),
+         where, /*fatal=*/true,
+         taken_in() > here ? "a handler took it, and did not give it back" : nullptr);
   }
 
   // Without RT lock_nested_bh() takes nothing, but its rules are the same.

@@ -78,7 +78,7 @@ enum class Finding : std::uint8_t {
 // As the reports' text says it.
 constexpr const char* name_of(Finding f) noexcept {
   constexpr const char* names[] = {
-      "recursion",
+      "lock() can never return: the caller holds it already",
       "lock() can never return: the interrupted code holds it",
       "nested try_lock() on a lock type that does not promise the answer",
       "not allowed in this context",

@@ -284,7 +284,6 @@ class BasicKmemCache {
   void put_empty(Node& n, Sheaf* s) noexcept;
   void put_full(Node& n, Sheaf* s) noexcept;
   bool fails_now() noexcept;
-  void check_may_sleep(const char* call, Place where) noexcept;
   void report(Finding f, const char* call, const void* object, Place where,
               const internal::SlabTrack<K>* track = nullptr) noexcept;
 

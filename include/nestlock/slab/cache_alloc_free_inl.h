@@ -51,6 +51,7 @@ template <Kernel K, LockPolicy L>
 
 template <Kernel K, LockPolicy L>
 inline void* BasicKmemCache<K, L>::alloc(gfp flags, int node, Place where) noexcept {
+  internal::check_may_spin<K>("KmemCache", "alloc", flags, where);
   return alloc_sized(object_size_, flags, node, where);
 }
 
@@ -64,7 +65,6 @@ template <Kernel K, LockPolicy L>
 [[gnu::always_inline]] inline void* BasicKmemCache<K, L>::alloc_sized(std::size_t size, gfp flags,
                                                                       int node,
                                                                       Place where) noexcept {
-  check_may_sleep("alloc", where);
   void* o;
   if (node < 0 && !attention_.load(internal::kRelaxed) && pop_here(o)) [[likely]]
     return has(flags, gfp::zero) ? finish(given(o), object_size_, flags) : given(o);
@@ -212,7 +212,7 @@ inline bool BasicKmemCache<K, L>::free(void* object, Place where) noexcept {
   Page* const p = pages_->page_of(object);
   if (!p || p->kind != kSlab || p->owner != this) [[unlikely]]
     return bad_free(object, "free", where);
-  check_may_sleep("free", where);
+  internal::check_may_spin<K>("KmemCache", "free", gfp::none, where);
   if (free_fast(object)) [[likely]]
     return true;
   return free_spinning(*p, object, "free", where);
@@ -371,14 +371,6 @@ void BasicKmemCache<K, L>::fail_every(std::uint32_t k) noexcept {
     attention_.fetch_or(kFailing, internal::kRelaxed);
   else
     attention_.fetch_and(~std::uint32_t{kFailing}, internal::kRelaxed);
-}
-
-// PREEMPT_RT: the locks of a spinning call sleep, which a raw lock's holder must not. (What asks
-// not to be made to wait is alloc_nolock(), not some combination of gfp flags.)
-template <Kernel K, LockPolicy L>
-inline void BasicKmemCache<K, L>::check_may_sleep(const char* call, Place where) noexcept {
-  if constexpr (K::kConfig.debug && K::kConfig.preempt_rt && PreemptCountPort<typename K::Port>)
-    if (K::Port::preempt_count()) report(Finding::wrong_context, call, nullptr, where);
 }
 
 }  // namespace nestlock

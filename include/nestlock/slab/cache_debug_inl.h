@@ -127,7 +127,10 @@ void BasicKmemCache<K, L>::report(Finding f, const char* call, const void* objec
   r.config = K::kConfig;
   r.context = K::Port::context();
   r.cpu = K::Port::cpu_id();
-  r.type = "KmemCache", r.call = call, r.detail = name_;
+  // kmalloc() and its kin are the allocator's, and what is of no cache is not said to be of one.
+  const bool of_all = call[0] == 'k';
+  r.type = of_all ? "SlabAllocator" : "KmemCache", r.call = call;
+  r.detail = of_all && f == Finding::foreign_pointer ? nullptr : name_;
   r.lock = object;
   if constexpr (std::is_same_v<Place, nestlock::Place>) r.here = where;
   if (track) {
