@@ -47,7 +47,8 @@ TEST(MallocThreads, ThatAreOverLeaveNothing) {
   for (int round = 0; round < rounds; ++round) {
     std::vector<std::thread> threads;
     std::atomic<bool> all{true};
-    std::latch others(10);  // so that each round needs as much as the next, whoever is scheduled when
+    std::latch others(
+        10);  // so that each round needs as much as the next, whoever is scheduled when
     for (unsigned i = 0; i < 10; ++i)
       threads.emplace_back([&all, &others, i, round] {
         if (!use(static_cast<unsigned>(round) * 10 + i, &others)) all.store(false);

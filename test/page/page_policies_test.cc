@@ -44,7 +44,7 @@ struct Outcomes {
 
 class Policy : public ::testing::TestWithParam<PagesCase> {
  protected:
-  static constexpr std::uint64_t kOfEach = 60, kOfOne = 150;  // boundaries of an operation
+  static constexpr std::uint64_t kOfEach = 40, kOfOne = 150;  // boundaries of an operation
 
   void SetUp() override {
     ASSERT_TRUE(register_signals());

@@ -166,16 +166,7 @@ void use_every_call(AnyLock& lock) {
   }
 }
 
-// To ThreadSanitizer what sweeps in a handler, and its result, are the test's: this is about
-// stacks.
-class UnwindTest : public InterruptTest {
- protected:
-  void SetUp() override {
-    InterruptTest::SetUp();
-    hosted::tsan_merge_levels(true);
-  }
-};
-class UnwindLocks : public UnwindTest {};
+class UnwindLocks : public InterruptTest {};
 
 TEST_F(UnwindLocks, EveryInstructionOfEveryLock) {
   for (const LockCalls& calls : kAllLocks) {
@@ -213,17 +204,17 @@ void hold_an_irq_back() {
   P::irq_restore(s);
 }
 
-class UnwindPort : public UnwindTest {
+class UnwindPort : public InterruptTest {
  protected:
   void SetUp() override {
-    UnwindTest::SetUp();
+    InterruptTest::SetUp();
     set_default(Where::hardirq, [] { ++irqs; });
     set_default(Where::softirq, [] { ++softirqs; });
   }
   void TearDown() override {
     set_default(Where::hardirq, nullptr);
     set_default(Where::softirq, nullptr);
-    UnwindTest::TearDown();
+    InterruptTest::TearDown();
   }
   static inline std::atomic<unsigned> irqs{0}, softirqs{0};
 };
@@ -237,8 +228,6 @@ TEST_F(UnwindPort, EveryInstructionOfTheMasks) {
     expect_unwound("the port's masks", name_of(K::kConfig), "masks", masks);
     EXPECT_TRUE(masks.called_from("main")) << masks.text();
     EXPECT_EQ(softirqs, 1u);
-    // There a context is copied by bytes, past the tool: thousands of boundaries more.
-    if (nestlock::internal::kWithTsan) return;
     const UnwindResult held = sweep_unwinding([] { hold_an_irq_back<P>(); }, unwound_program());
     expect_unwound("the port's masks", name_of(K::kConfig), "an irq held back", held);
     EXPECT_TRUE(held.called_from("main")) << held.text();
@@ -268,7 +257,7 @@ TEST_F(UnwindPort, OutOfAHandlerToMain) {
   });
 }
 
-class UnwindPages : public UnwindTest, public ::testing::WithParamInterface<PagesCase> {};
+class UnwindPages : public InterruptTest, public ::testing::WithParamInterface<PagesCase> {};
 INSTANTIATE_TEST_SUITE_P(All, UnwindPages, ::testing::ValuesIn(only(all_pages(), worth_its_time)),
                          name_of_case<::testing::TestParamInfo<PagesCase>>);
 
@@ -279,7 +268,6 @@ TEST_P(UnwindPages, EveryInstructionOfAllocAndFree) {
   for (const SweptOp& op : swept_ops()) {
     // Not thousands of turns of a loop; orders 1 and 3 are the same code but for a number.
     if (op.loops || op.order == 1 || (op.order != 0 && config.debug)) continue;
-    if (nestlock::internal::kWithTsan && op.name != "alloc 0, cached") continue;
     op.prepare(p);
     if (op.parked) p.park_a_victim();
     unsigned served = 0;

@@ -28,7 +28,7 @@ NESTLOCK_C_BEGIN
 // ---- kmalloc ----
 
 // `size` bytes, NULL if there are none. 8 bytes aligned; a power of two is aligned to itself. More
-// than 8 KiB are whole pages. Size 0 gives an address that must not be used and may be freed. Fast
+// than the largest class, which is 8 KiB or more (10 KiB on the hosted port), are whole pages. Size 0 gives an address that must not be used and may be freed. Fast
 // path: no atomic read-modify-write, no system call.
 void *nestlock_kmalloc(size_t size, nestlock_gfp_t flags NESTLOCK_PLACE)
     NESTLOCK_SYMBOL("kmalloc") NESTLOCK_MUST_CHECK;
@@ -46,8 +46,8 @@ bool nestlock_kfree_sized(const void *object, size_t size NESTLOCK_PLACE)
 // Usable bytes; 0 for NULL and for what is not this allocator's.
 size_t nestlock_ksize(const void *object) NESTLOCK_SYMBOL("ksize");
 
-// NULL also if the locks are busy, the context may not try (PREEMPT_RT: hardirq, NMI), or size > 8
-// KiB. Tries the size's class and one larger one.
+// NULL also if the locks are busy, the context may not try (PREEMPT_RT: hardirq, NMI), or for more than
+// the largest class. Tries the size's class and one larger one.
 void *nestlock_kmalloc_nolock(size_t size, nestlock_gfp_t flags, int node NESTLOCK_PLACE)
     NESTLOCK_SYMBOL("kmalloc_nolock") NESTLOCK_MUST_CHECK;
 // Never fails for lack of a lock: then it is deferred to the next spinning call. Also of kmalloc().

@@ -23,6 +23,15 @@
 
 #include "nestlock/version.h"
 
+// What pkg-config's and Meson's dependencies say beside the name, for two names on one line are but a warning.
+#if (defined(NESTLOCK_PACKAGE_up) + defined(NESTLOCK_PACKAGE_up_debug) +       \
+     defined(NESTLOCK_PACKAGE_up_rt) + defined(NESTLOCK_PACKAGE_up_rt_debug) + \
+     defined(NESTLOCK_PACKAGE_smp) + defined(NESTLOCK_PACKAGE_smp_debug) +     \
+     defined(NESTLOCK_PACKAGE_smp_rt) + defined(NESTLOCK_PACKAGE_smp_rt_debug)) > 1
+#error \
+    "Nestlock: two configurations on one compiler line: let all dependencies take the same nestlock-<name>."
+#endif
+
 #if defined(NESTLOCK_CONFIG) && (defined(NESTLOCK_SMP) || defined(NESTLOCK_PREEMPT_RT))
 #error \
     "Nestlock: choose the configuration by -DNESTLOCK_CONFIG=<name> or by the flags, not by both."

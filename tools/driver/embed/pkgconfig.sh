@@ -6,9 +6,16 @@ embed_pkgconfig() {
   step "installed" installed
   step "pkg-config, up_rt" pkgconfig_program up_rt
   step "pkg-config, smp" pkgconfig_program smp
+  step "pkg-config, two configurations are refused" refuses 'two configurations on one compiler line' \
+    pkgconfig_compiles up_rt smp
   step "pkg-config says the version" \
     prints "$(sed -n 's/^#define NESTLOCK_VERSION_[A-Z]* //p' include/nestlock/version.h | sed '/[^0-9]/d' |
       paste -sd .)" pkgconfig --modversion nestlock-smp
+}
+pkgconfig_compiles() { # CONFIG...
+  local flags
+  read -ra flags < <(pkgconfig --cflags "${@/#/nestlock-}")
+  g++ -std=c++20 -fsyntax-only "${flags[@]}" test/embed/plain.cc
 }
 pkgconfig() { PKG_CONFIG_PATH="$common/installed/lib/pkgconfig" pkg-config "$@"; }
 pkgconfig_program() {
