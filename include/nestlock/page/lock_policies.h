@@ -43,10 +43,14 @@ struct PerLockByte {
 
 namespace internal {
 // Whether this context may have interrupted one that holds a zone's, a list's or a barn's lock: these are
-// held with irqs masked. (Where spinlocks sleep they know their owner; an interrupt gets none of them.)
+// held with irqs masked. (Where spinlocks sleep they know their owner; an interrupt gets none of them.) A
+// port that does not tell whether irqs are masked leaves it open, so there any context may have.
 template <Kernel K>
 bool may_have_interrupted_a_holder() noexcept {
-  return K::Port::context() != Context::task || K::Port::irqs_disabled();
+  if constexpr (IrqSwitchPort<typename K::Port>)
+    return K::Port::context() != Context::task || K::Port::irqs_disabled();
+  else
+    return true;
 }
 
 template <class... Locks>
