@@ -106,10 +106,10 @@
 #define NESTLOCK_INTERNAL_NUMBER_smp_rt 14
 #define NESTLOCK_INTERNAL_NUMBER_smp_rt_debug 15
 #define NESTLOCK_INTERNAL_NUMBER NESTLOCK_INTERNAL_PASTE(NESTLOCK_INTERNAL_NUMBER_, NESTLOCK_CONFIG)
-#if defined(NESTLOCK_CONFIG) && NESTLOCK_INTERNAL_NUMBER == 0
-// (#error would not say which name it was.)
+// An error that shows what a name stands for, which #error does not.
 #define NESTLOCK_INTERNAL_PRAGMA2(text) _Pragma(#text)
 #define NESTLOCK_INTERNAL_PRAGMA(text) NESTLOCK_INTERNAL_PRAGMA2(text)
+#if defined(NESTLOCK_CONFIG) && NESTLOCK_INTERNAL_NUMBER == 0
 // clang-format off
 NESTLOCK_INTERNAL_PRAGMA(GCC error NESTLOCK_INTERNAL_TEXT(Nestlock: NESTLOCK_CONFIG is no configuration: up up_debug up_rt up_rt_debug smp smp_debug smp_rt smp_rt_debug))
 // clang-format on

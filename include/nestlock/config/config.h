@@ -55,11 +55,18 @@ constexpr const char* name_of(Config config) noexcept {
 #define NESTLOCK_INTERNAL_PORT_custom "nestlock_port.h"
 #define NESTLOCK_INTERNAL_PORT2(name) NESTLOCK_INTERNAL_PORT_##name
 #define NESTLOCK_INTERNAL_PORT(name) NESTLOCK_INTERNAL_PORT2(name)
-#define NESTLOCK_INTERNAL_IS_hosted true
-#define NESTLOCK_INTERNAL_IS_bare false
-#define NESTLOCK_INTERNAL_IS_custom false
-#define NESTLOCK_INTERNAL_IS2(name) NESTLOCK_INTERNAL_IS_##name
-#define NESTLOCK_INTERNAL_IS(name) NESTLOCK_INTERNAL_IS2(name)
+// ... and as a number, 0 for a name that nobody knows.
+#define NESTLOCK_INTERNAL_PORT_NUMBER_hosted 1
+#define NESTLOCK_INTERNAL_PORT_NUMBER_bare 2
+#define NESTLOCK_INTERNAL_PORT_NUMBER_custom 3
+#define NESTLOCK_INTERNAL_PORT_NUMBER(name) \
+  NESTLOCK_INTERNAL_PASTE(NESTLOCK_INTERNAL_PORT_NUMBER_, name)
+#if defined(NESTLOCK_PORT) && NESTLOCK_INTERNAL_PORT_NUMBER(NESTLOCK_PORT) == 0
+// clang-format off
+NESTLOCK_INTERNAL_PRAGMA(GCC error NESTLOCK_INTERNAL_TEXT(Nestlock: NESTLOCK_PORT is no port: hosted bare custom))
+// clang-format on
+#undef NESTLOCK_PORT  // the default, so that this is the only error
+#endif
 #ifdef NESTLOCK_PORT
 #define NESTLOCK_INTERNAL_CHOSEN NESTLOCK_PORT
 #elif __STDC_HOSTED__ && defined(__linux__)
@@ -68,11 +75,17 @@ constexpr const char* name_of(Config config) noexcept {
 #define NESTLOCK_INTERNAL_CHOSEN bare
 #endif
 #define NESTLOCK_PORT_HEADER NESTLOCK_INTERNAL_PORT(NESTLOCK_INTERNAL_CHOSEN)
+#if NESTLOCK_INTERNAL_PORT_NUMBER(NESTLOCK_INTERNAL_CHOSEN) == 2 && NESTLOCK_INTERNAL_NUMBER & 2
+#error \
+    "Nestlock: a PREEMPT_RT configuration (_rt) needs a port whose locks can sleep: hosted, or custom with a SleepLock. The bare port has up, up_debug, smp and smp_debug."
+#undef NESTLOCK_CONFIG
+#define NESTLOCK_CONFIG up  // any: so that this is the only error
+#endif
 
 namespace nestlock {
 // What this build has chosen, see the top of the file.
 inline constexpr Config kBuiltConfig = configs::NESTLOCK_CONFIG;
-inline constexpr bool kHosted = NESTLOCK_INTERNAL_IS(NESTLOCK_INTERNAL_CHOSEN);
+inline constexpr bool kHosted = NESTLOCK_INTERNAL_PORT_NUMBER(NESTLOCK_INTERNAL_CHOSEN) == 1;
 inline constexpr unsigned kHostedMaxCpus = NESTLOCK_MAX_CPUS;
 static_assert(kHostedMaxCpus >= 1 && kHostedMaxCpus <= 4096, "NESTLOCK_MAX_CPUS is 1..4096");
 inline constexpr unsigned kPageShift = NESTLOCK_PAGE_SHIFT;
