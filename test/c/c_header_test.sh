@@ -5,7 +5,8 @@
 #  - each of its parts compiles alone;
 #  - the programs of docs/c.md compile, and the first prints what the page shows;
 #  - a missing or unknown configuration is refused with a message that says so;
-#  - a C object does not link with the library of another configuration, and the linker says which;
+#  - a C object does not link with the library of another configuration, page size or number of CPUs, and the
+#    linker says which;
 #  - the locks' bodies compile freestanding on a bare port and ask no library for anything.
 #
 # Run in the repository's top folder, or by Bazel.
@@ -124,6 +125,32 @@ passes "the bodies" "$cxx" -std=c++20 -Iinclude -DNESTLOCK_CONFIG=up -c lib/c/c_
 passes "one configuration links" "$cxx" "$work/up.o" "$work/locks.o" -o "$work/one"
 passes "and runs" "$work/one"
 refuses "two configurations" "nestlock_smp_tryspin_trylock" "$cxx" "$work/smp.o" "$work/locks.o" -o "$work/two"
+
+# ---- another page size, another number of CPUs ----
+
+# links_with OPTIONS: a program that uses pages and per-CPU data, built with the options; the bodies were built
+# without. (They lack the library themselves, so what is looked for is a name that the program lacks.)
+cat >"$work/layout.c" <<'END'
+#include "nestlock/c.h"
+
+struct cache {
+  nestlock_local_trylock_t lock;
+} NESTLOCK_PER_CPU;
+NESTLOCK_DEFINE_PER_CPU(static struct cache, caches, {NESTLOCK_LOCAL_TRYLOCK_INIT});
+int main(void) {
+  nestlock_page_t *page = nestlock_alloc_pages(NESTLOCK_GFP_KERNEL, 0);
+  return nestlock_trylocal_trylock(caches, lock) == NULL || page == NULL;
+}
+END
+for body in c_locks c_local_locks c_pages; do
+  passes "the bodies" "$cxx" -std=c++20 -Iinclude -DNESTLOCK_CONFIG=smp -c "lib/c/$body.cc" -o "$work/layout_$body.o"
+done
+links_with() {
+  "$cc" -std=c99 -Iinclude -DNESTLOCK_CONFIG=smp "$@" -c "$work/layout.c" -o "$work/layout.o" &&
+    "$cxx" "$work/layout.o" "$work"/layout_c_*.o -o "$work/layout"
+}
+refuses "another page size" "nestlock_smp_page_shift_13_alloc_pages" links_with -DNESTLOCK_PAGE_SHIFT=13
+refuses "another number of CPUs" "nestlock_smp_max_cpus_63_trylocal_trylock" links_with -DNESTLOCK_MAX_CPUS=63
 
 # ---- docs/c.md ----
 

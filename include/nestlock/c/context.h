@@ -5,6 +5,10 @@
 
 #include "nestlock/c/types.h"
 
+// How many CPUs there are, and elements of per-CPU data. On one CPU 1; else -DNESTLOCK_MAX_CPUS=<n>, 64 by
+// default. (On a bare port it must be nestlock_bare::kMaxCpus; lib/c does not compile if it is not.)
+#define NESTLOCK_CPUS NESTLOCK_IF_SMP(NESTLOCK_MAX_CPUS, 1)
+
 NESTLOCK_C_BEGIN
 
 // Between the two no other task runs on this CPU; interrupts still come. Any context. They nest. A
@@ -42,6 +46,6 @@ bool nestlock_can_spin_trylock(void) NESTLOCK_SYMBOL("can_spin_trylock");
 // This CPU, 0 .. NESTLOCK_CPUS-1, valid while the caller stays on it (preemption off, a lock held,
 // in an interrupt). NESTLOCK_CPUS on the hosted port for a thread that has no virtual CPU because
 // there are more threads than CPUs. Any context.
-unsigned nestlock_smp_processor_id(void) NESTLOCK_SYMBOL("smp_processor_id");
+unsigned nestlock_smp_processor_id(void) NESTLOCK_CPU_SYMBOL("smp_processor_id");
 
 NESTLOCK_C_END

@@ -24,10 +24,6 @@
 
 #include "nestlock/c/context.h"
 
-// How many elements there are. On one CPU 1; else -DNESTLOCK_MAX_CPUS=<n>, 64 by default. (On a
-// bare port it must be nestlock_bare::kMaxCpus; lib/c does not compile if it is not.)
-#define NESTLOCK_CPUS NESTLOCK_IF_SMP(NESTLOCK_MAX_CPUS, 1)
-
 // Behind a struct's closing brace: on several CPUs each element has cache lines of its own, or the
 // CPUs would slow one another; on one CPU nothing.
 #define NESTLOCK_INTERNAL_OWN_LINES __attribute__((aligned(64)))
@@ -63,30 +59,30 @@ NESTLOCK_C_BEGIN
 // unlock takes the element's lock: nestlock_local_unlock(&c->lock). By who locked, on the same CPU.
 
 void nestlock_local_lock_init(nestlock_local_lock_t *lock NESTLOCK_PLACE)
-    NESTLOCK_SYMBOL("local_lock_init");
+    NESTLOCK_CPU_SYMBOL("local_lock_init");
 void *nestlock_local_lock_in(void *all, nestlock_local_lock_t *first, size_t size NESTLOCK_PLACE)
-    NESTLOCK_SYMBOL("local_lock") NESTLOCK_MUST_CHECK;
+    NESTLOCK_CPU_SYMBOL("local_lock") NESTLOCK_MUST_CHECK;
 void *nestlock_local_lock_irqsave_in(void *all, nestlock_local_lock_t *first, size_t size,
                                      nestlock_irqflags_t *flags NESTLOCK_PLACE)
-    NESTLOCK_SYMBOL("local_lock_irqsave") NESTLOCK_MUST_CHECK;
+    NESTLOCK_CPU_SYMBOL("local_lock_irqsave") NESTLOCK_MUST_CHECK;
 void *nestlock_local_lock_irq_in(void *all, nestlock_local_lock_t *first,
                                  size_t size NESTLOCK_PLACE)
-    NESTLOCK_SYMBOL("local_lock_irq") NESTLOCK_MUST_CHECK;
+    NESTLOCK_CPU_SYMBOL("local_lock_irq") NESTLOCK_MUST_CHECK;
 void nestlock_local_unlock(nestlock_local_lock_t *lock NESTLOCK_PLACE)
-    NESTLOCK_SYMBOL("local_unlock");
+    NESTLOCK_CPU_SYMBOL("local_unlock");
 void nestlock_local_unlock_irqrestore(nestlock_local_lock_t *lock,
                                       nestlock_irqflags_t flags NESTLOCK_PLACE)
-    NESTLOCK_SYMBOL("local_unlock_irqrestore");
+    NESTLOCK_CPU_SYMBOL("local_unlock_irqrestore");
 void nestlock_local_unlock_irq(nestlock_local_lock_t *lock NESTLOCK_PLACE)
-    NESTLOCK_SYMBOL("local_unlock_irq");
+    NESTLOCK_CPU_SYMBOL("local_unlock_irq");
 
 // For data that only bottom halves, and code with bottom halves disabled, use: the caller has
 // disabled them (reported in debug) and passes this CPU's element's lock,
 // &nestlock_this_cpu_ptr(all)->lock. Not PREEMPT_RT: takes nothing. PREEMPT_RT: takes the lock. (*)
 void nestlock_local_lock_nested_bh(nestlock_local_lock_t *lock NESTLOCK_PLACE)
-    NESTLOCK_SYMBOL("local_lock_nested_bh");
+    NESTLOCK_CPU_SYMBOL("local_lock_nested_bh");
 void nestlock_local_unlock_nested_bh(nestlock_local_lock_t *lock NESTLOCK_PLACE)
-    NESTLOCK_SYMBOL("local_unlock_nested_bh");
+    NESTLOCK_CPU_SYMBOL("local_unlock_nested_bh");
 
 // ---- nestlock_local_trylock_t: interrupting contexts may try ----
 //
@@ -103,33 +99,33 @@ void nestlock_local_unlock_nested_bh(nestlock_local_lock_t *lock NESTLOCK_PLACE)
 // Never waits; without PREEMPT_RT no atomic read-modify-write.
 
 void nestlock_trylocal_lock_init(nestlock_local_trylock_t *lock NESTLOCK_PLACE)
-    NESTLOCK_SYMBOL("trylocal_lock_init");
+    NESTLOCK_CPU_SYMBOL("trylocal_lock_init");
 void *nestlock_trylocal_lock_in(void *all, nestlock_local_trylock_t *first,
                                 size_t size NESTLOCK_PLACE)
-    NESTLOCK_SYMBOL("trylocal_lock") NESTLOCK_MUST_CHECK;
+    NESTLOCK_CPU_SYMBOL("trylocal_lock") NESTLOCK_MUST_CHECK;
 void *nestlock_trylocal_trylock_in(void *all, nestlock_local_trylock_t *first,
                                    size_t size NESTLOCK_PLACE)
-    NESTLOCK_SYMBOL("trylocal_trylock") NESTLOCK_MUST_CHECK;
+    NESTLOCK_CPU_SYMBOL("trylocal_trylock") NESTLOCK_MUST_CHECK;
 void *nestlock_trylocal_lock_irqsave_in(void *all, nestlock_local_trylock_t *first, size_t size,
                                         nestlock_irqflags_t *flags NESTLOCK_PLACE)
-    NESTLOCK_SYMBOL("trylocal_lock_irqsave") NESTLOCK_MUST_CHECK;
+    NESTLOCK_CPU_SYMBOL("trylocal_lock_irqsave") NESTLOCK_MUST_CHECK;
 void *nestlock_trylocal_trylock_irqsave_in(void *all, nestlock_local_trylock_t *first, size_t size,
                                            nestlock_irqflags_t *flags NESTLOCK_PLACE)
-    NESTLOCK_SYMBOL("trylocal_trylock_irqsave") NESTLOCK_MUST_CHECK;
+    NESTLOCK_CPU_SYMBOL("trylocal_trylock_irqsave") NESTLOCK_MUST_CHECK;
 void *nestlock_trylocal_lock_irq_in(void *all, nestlock_local_trylock_t *first,
                                     size_t size NESTLOCK_PLACE)
-    NESTLOCK_SYMBOL("trylocal_lock_irq") NESTLOCK_MUST_CHECK;
+    NESTLOCK_CPU_SYMBOL("trylocal_lock_irq") NESTLOCK_MUST_CHECK;
 void nestlock_trylocal_unlock(nestlock_local_trylock_t *lock NESTLOCK_PLACE)
-    NESTLOCK_SYMBOL("trylocal_unlock");
+    NESTLOCK_CPU_SYMBOL("trylocal_unlock");
 void nestlock_trylocal_unlock_irqrestore(nestlock_local_trylock_t *lock,
                                          nestlock_irqflags_t flags NESTLOCK_PLACE)
-    NESTLOCK_SYMBOL("trylocal_unlock_irqrestore");
+    NESTLOCK_CPU_SYMBOL("trylocal_unlock_irqrestore");
 void nestlock_trylocal_unlock_irq(nestlock_local_trylock_t *lock NESTLOCK_PLACE)
-    NESTLOCK_SYMBOL("trylocal_unlock_irq");
+    NESTLOCK_CPU_SYMBOL("trylocal_unlock_irq");
 
 // Whether a lock by the caller would be a recursion: this CPU (PREEMPT_RT: this task) holds it.
 // Takes this CPU's element's lock. Any context.
 bool nestlock_trylocal_is_locked(const nestlock_local_trylock_t *lock)
-    NESTLOCK_SYMBOL("trylocal_is_locked");
+    NESTLOCK_CPU_SYMBOL("trylocal_is_locked");
 
 NESTLOCK_C_END

@@ -35,17 +35,17 @@ NESTLOCK_C_BEGIN
 // NESTLOCK_GFP_RECLAIM in a task only. May spin. Orders 0 to 3 come from this CPU's cache for one
 // uncontended try of a lock.
 nestlock_page_t *nestlock_alloc_pages(nestlock_gfp_t flags, unsigned order NESTLOCK_PLACE)
-    NESTLOCK_SYMBOL("alloc_pages") NESTLOCK_MUST_CHECK;
+    NESTLOCK_PAGE_SYMBOL("alloc_pages") NESTLOCK_MUST_CHECK;
 nestlock_page_t *nestlock_alloc_pages_node(int node, nestlock_gfp_t flags,
                                            unsigned order NESTLOCK_PLACE)
-    NESTLOCK_SYMBOL("alloc_pages_node") NESTLOCK_MUST_CHECK;
+    NESTLOCK_PAGE_SYMBOL("alloc_pages_node") NESTLOCK_MUST_CHECK;
 
 // Gives them back, in the same contexts. (The kernel calls this __free_pages.) false: not taken,
 // nothing has changed: no page of this allocator, not the first of its block, free already, or
 // another order. Debug configurations report it. A free needs no look at the answer where the page
 // is known to be good.
 bool nestlock_free_pages(nestlock_page_t *page, unsigned order NESTLOCK_PLACE)
-    NESTLOCK_SYMBOL("free_pages");
+    NESTLOCK_PAGE_SYMBOL("free_pages");
 
 // The same from any context, NMI and probes included. They never spin and never ask the system for
 // memory; the work is bounded. NULL also if the locks are busy, the context may not try
@@ -54,19 +54,19 @@ bool nestlock_free_pages(nestlock_page_t *page, unsigned order NESTLOCK_PLACE)
 // call that may spin. Both also for pages of the other kind.
 nestlock_page_t *nestlock_alloc_pages_nolock(nestlock_gfp_t flags, int node,
                                              unsigned order NESTLOCK_PLACE)
-    NESTLOCK_SYMBOL("alloc_pages_nolock") NESTLOCK_MUST_CHECK;
+    NESTLOCK_PAGE_SYMBOL("alloc_pages_nolock") NESTLOCK_MUST_CHECK;
 bool nestlock_free_pages_nolock(nestlock_page_t *page, unsigned order NESTLOCK_PLACE)
-    NESTLOCK_SYMBOL("free_pages_nolock");
+    NESTLOCK_PAGE_SYMBOL("free_pages_nolock");
 
 // The memory of a block of pages; and back from any address in it to the address's page, NULL for
 // an address that is not the allocator's. Any context, constant time.
-void *nestlock_page_address(const nestlock_page_t *page) NESTLOCK_SYMBOL("page_address");
-nestlock_page_t *nestlock_virt_to_page(const void *address) NESTLOCK_SYMBOL("virt_to_page");
+void *nestlock_page_address(const nestlock_page_t *page) NESTLOCK_PAGE_SYMBOL("page_address");
+nestlock_page_t *nestlock_virt_to_page(const void *address) NESTLOCK_PAGE_SYMBOL("virt_to_page");
 
 // Bare port only (hosted, it does not link): the memory of the allocators, once, before all other
 // calls of this file and of c/slab.h. Task. false: too small, or given before. Descriptors are
 // taken from it.
 bool nestlock_memory_init(void *start, size_t size)
-    NESTLOCK_SYMBOL("memory_init") NESTLOCK_MUST_CHECK;
+    NESTLOCK_PAGE_SYMBOL("memory_init") NESTLOCK_MUST_CHECK;
 
 NESTLOCK_C_END

@@ -31,27 +31,27 @@ NESTLOCK_C_BEGIN
 // than the largest class, which is 8 KiB or more (10 KiB on the hosted port), are whole pages. Size 0 gives an address that must not be used and may be freed. Fast
 // path: no atomic read-modify-write, no system call.
 void *nestlock_kmalloc(size_t size, nestlock_gfp_t flags NESTLOCK_PLACE)
-    NESTLOCK_SYMBOL("kmalloc") NESTLOCK_MUST_CHECK;
+    NESTLOCK_PAGE_SYMBOL("kmalloc") NESTLOCK_MUST_CHECK;
 void *nestlock_kzalloc(size_t size, nestlock_gfp_t flags NESTLOCK_PLACE)
-    NESTLOCK_SYMBOL("kzalloc") NESTLOCK_MUST_CHECK;
+    NESTLOCK_PAGE_SYMBOL("kzalloc") NESTLOCK_MUST_CHECK;
 // The contents up to the smaller size are kept; NULL: `object` is as it was.
 void *nestlock_krealloc(void *object, size_t size, nestlock_gfp_t flags NESTLOCK_PLACE)
-    NESTLOCK_SYMBOL("krealloc") NESTLOCK_MUST_CHECK;
+    NESTLOCK_PAGE_SYMBOL("krealloc") NESTLOCK_MUST_CHECK;
 // Of all the calls above and below alike; NULL does nothing. false: no object of this allocator, or
 // free already where that is seen; nothing has changed (reported in debug).
-bool nestlock_kfree(const void *object NESTLOCK_PLACE) NESTLOCK_SYMBOL("kfree");
+bool nestlock_kfree(const void *object NESTLOCK_PLACE) NESTLOCK_PAGE_SYMBOL("kfree");
 // kfree() of what was asked for with `size`; debug configurations report another size.
 bool nestlock_kfree_sized(const void *object, size_t size NESTLOCK_PLACE)
-    NESTLOCK_SYMBOL("kfree_sized");
+    NESTLOCK_PAGE_SYMBOL("kfree_sized");
 // Usable bytes; 0 for NULL and for what is not this allocator's.
-size_t nestlock_ksize(const void *object) NESTLOCK_SYMBOL("ksize");
+size_t nestlock_ksize(const void *object) NESTLOCK_PAGE_SYMBOL("ksize");
 
 // NULL also if the locks are busy, the context may not try (PREEMPT_RT: hardirq, NMI), or for more than
 // the largest class. Tries the size's class and one larger one.
 void *nestlock_kmalloc_nolock(size_t size, nestlock_gfp_t flags, int node NESTLOCK_PLACE)
-    NESTLOCK_SYMBOL("kmalloc_nolock") NESTLOCK_MUST_CHECK;
+    NESTLOCK_PAGE_SYMBOL("kmalloc_nolock") NESTLOCK_MUST_CHECK;
 // Never fails for lack of a lock: then it is deferred to the next spinning call. Also of kmalloc().
-bool nestlock_kfree_nolock(const void *object NESTLOCK_PLACE) NESTLOCK_SYMBOL("kfree_nolock");
+bool nestlock_kfree_nolock(const void *object NESTLOCK_PLACE) NESTLOCK_PAGE_SYMBOL("kfree_nolock");
 
 // ---- caches ----
 
@@ -61,35 +61,36 @@ bool nestlock_kfree_nolock(const void *object NESTLOCK_PLACE) NESTLOCK_SYMBOL("k
 nestlock_kmem_cache_t *nestlock_kmem_cache_create(const char *name, size_t size, size_t align,
                                                   nestlock_slab_flags_t flags,
                                                   void (*constructor)(void *object))
-    NESTLOCK_SYMBOL("kmem_cache_create") NESTLOCK_MUST_CHECK;
+    NESTLOCK_PAGE_SYMBOL("kmem_cache_create") NESTLOCK_MUST_CHECK;
 // Task; nobody uses the cache any more. false: objects are still out (reported in debug); it stays.
 bool nestlock_kmem_cache_destroy(nestlock_kmem_cache_t *cache)
-    NESTLOCK_SYMBOL("kmem_cache_destroy");
+    NESTLOCK_PAGE_SYMBOL("kmem_cache_destroy");
 
 void *nestlock_kmem_cache_alloc(nestlock_kmem_cache_t *cache, nestlock_gfp_t flags NESTLOCK_PLACE)
-    NESTLOCK_SYMBOL("kmem_cache_alloc") NESTLOCK_MUST_CHECK;
+    NESTLOCK_PAGE_SYMBOL("kmem_cache_alloc") NESTLOCK_MUST_CHECK;
 bool nestlock_kmem_cache_free(nestlock_kmem_cache_t *cache, void *object NESTLOCK_PLACE)
-    NESTLOCK_SYMBOL("kmem_cache_free");
+    NESTLOCK_PAGE_SYMBOL("kmem_cache_free");
 void *nestlock_kmem_cache_alloc_nolock(nestlock_kmem_cache_t *cache, nestlock_gfp_t flags,
                                        int node NESTLOCK_PLACE)
-    NESTLOCK_SYMBOL("kmem_cache_alloc_nolock") NESTLOCK_MUST_CHECK;
+    NESTLOCK_PAGE_SYMBOL("kmem_cache_alloc_nolock") NESTLOCK_MUST_CHECK;
 bool nestlock_kmem_cache_free_nolock(nestlock_kmem_cache_t *cache, void *object NESTLOCK_PLACE)
-    NESTLOCK_SYMBOL("kmem_cache_free_nolock");
+    NESTLOCK_PAGE_SYMBOL("kmem_cache_free_nolock");
 // All `n` objects, or none (0).
 size_t nestlock_kmem_cache_alloc_bulk(nestlock_kmem_cache_t *cache, nestlock_gfp_t flags, size_t n,
                                       void **objects)
-    NESTLOCK_SYMBOL("kmem_cache_alloc_bulk") NESTLOCK_MUST_CHECK;
+    NESTLOCK_PAGE_SYMBOL("kmem_cache_alloc_bulk") NESTLOCK_MUST_CHECK;
 void nestlock_kmem_cache_free_bulk(nestlock_kmem_cache_t *cache, size_t n, void **objects)
-    NESTLOCK_SYMBOL("kmem_cache_free_bulk");
+    NESTLOCK_PAGE_SYMBOL("kmem_cache_free_bulk");
 // Gives what is cached and not used back to the pages. Task.
-void nestlock_kmem_cache_shrink(nestlock_kmem_cache_t *cache) NESTLOCK_SYMBOL("kmem_cache_shrink");
+void nestlock_kmem_cache_shrink(nestlock_kmem_cache_t *cache)
+    NESTLOCK_PAGE_SYMBOL("kmem_cache_shrink");
 // The size that it was created with.
 size_t nestlock_kmem_cache_size(const nestlock_kmem_cache_t *cache)
-    NESTLOCK_SYMBOL("kmem_cache_size");
+    NESTLOCK_PAGE_SYMBOL("kmem_cache_size");
 
 // Which allocator's locked section the code is in that this context interrupted, the innermost;
 // with several CPUs it errs to "in one". For a handler that wants to know before it does more than
 // *_nolock calls. Any context; some 50 loads. (C++: nestlock_interrupted().)
-nestlock_floor_t nestlock_interrupted_floor(void) NESTLOCK_SYMBOL("interrupted_floor");
+nestlock_floor_t nestlock_interrupted_floor(void) NESTLOCK_PAGE_SYMBOL("interrupted_floor");
 
 NESTLOCK_C_END

@@ -11,6 +11,12 @@
 // function and the configuration it was looked for in. It costs no byte, and --gc-sections does not
 // undo it.
 #define NESTLOCK_SYMBOL(name) NESTLOCK_C_NOEXCEPT NESTLOCK_INTERNAL_SYMBOL(name)
+// The same for what C sees of the two numbers that change the layout: those functions whose callers may use
+// NESTLOCK_PAGE_SIZE or NESTLOCK_CPUS carry the number, too.
+#define NESTLOCK_PAGE_SYMBOL(name) \
+  NESTLOCK_SYMBOL("page_shift_" NESTLOCK_INTERNAL_TEXT(NESTLOCK_PAGE_SHIFT) "_" name)
+#define NESTLOCK_CPU_SYMBOL(name) \
+  NESTLOCK_SYMBOL("max_cpus_" NESTLOCK_INTERNAL_TEXT(NESTLOCK_CPUS) "_" name)
 
 // In a debug configuration the functions that a report may be about take the place of the call,
 // too: NESTLOCK_PLACE ends the parameters, NESTLOCK_HERE the arguments (which c/places.h adds
