@@ -7,7 +7,7 @@
 extern "C" {
 #endif
 
-enum c_source { C_IRQ0, C_IRQ1, C_TIMER, C_NMI, C_FAULT };
+enum c_source { C_IRQ0, C_IRQ1, C_TIMER, C_NMI, C_FAULT, C_IRQ };
 void c_interrupt(enum c_source source); /* the program's */
 int c_main(void);                       /* the program's; its result is the status */
 

@@ -1,11 +1,20 @@
 # What each board's Makefile includes after its own variables.
+COMMON   = $(FIRMWARE)/common
 PROGRAMS = storm sweep
+# What is built once: the port's test, the least program, and each program of yours in the board's folder.
+SINGLE   = port minimal $(patsubst %.cc,%,$(filter-out $(START),$(wildcard *.cc)))
 LIBRARY  = $(ROOT)/lib/page/page.cc $(ROOT)/lib/slab/slab.cc $(ROOT)/lib/port/config_stamp.cc
-SOURCES  = $(START) ../common/memory.cc
-HEADERS  = $(MAKEFILE_LIST) $(wildcard ../*/*.h ../*/*/*.h) $(shell find $(ROOT)/include -name '*.h')
-IMAGES   = $(PROGRAMS:%=$(OUT)/%.elf) $(PROGRAMS:%=$(OUT)/%_stateless.elf) $(OUT)/heap.elf
+SOURCES  = $(START) $(COMMON)/memory.cc
+HEADERS  = $(MAKEFILE_LIST) $(wildcard *.h $(FIRMWARE)/*/*.h $(FIRMWARE)/*/*/*.h) $(shell find $(ROOT)/include -name '*.h')
+IMAGES   = $(SINGLE:%=$(OUT)/%.elf) $(PROGRAMS:%=$(OUT)/%.elf) $(PROGRAMS:%=$(OUT)/%_stateless.elf) $(OUT)/heap.elf
 # A board whose code is wrong may run for ever: hence the timeout.
 BOOT     = timeout 300 $(MACHINE) -nographic -semihosting-config enable=on,target=native -kernel
+
+# What the stack needs at least: ../README.md says for what.
+STACK_NEEDED = $(if $(filter %_debug,$(CONFIG)),4096,2048)
+TO_IMAGE     = $(LINK) -Wl,--defsym=stack_needed=$(STACK_NEEDED)
+
+vpath %.cc $(COMMON)
 
 all: $(IMAGES)
 
@@ -14,21 +23,21 @@ $(OUT)/library.o: $(LIBRARY) $(HEADERS)
 	@mkdir -p $(OUT)
 	$(TARGET)g++ $(FLAGS) -r -nostdlib $(LIBRARY) -o $@
 
-$(OUT)/%.elf: ../common/%.cc $(OUT)/library.o $(SOURCES) $(HEADERS) $(LAYOUT)
-	$(TARGET)g++ $(FLAGS) -DFIRMWARE_LOCKS=nestlock::policy::PerLockByte $(LINK) \
+$(OUT)/%.elf: %.cc $(OUT)/library.o $(SOURCES) $(HEADERS) $(LAYOUT)
+	$(TARGET)g++ $(FLAGS) -DFIRMWARE_LOCKS=nestlock::policy::PerLockByte $(TO_IMAGE) \
 	  $< $(OUT)/library.o $(SOURCES) -lgcc -o $@
 
 # The allocators over other locks than the library's own are compiled with the program.
-$(OUT)/%_stateless.elf: ../common/%.cc $(SOURCES) $(HEADERS) $(LAYOUT)
+$(OUT)/%_stateless.elf: %.cc $(SOURCES) $(HEADERS) $(LAYOUT)
 	@mkdir -p $(OUT)
-	$(TARGET)g++ $(FLAGS) -DFIRMWARE_LOCKS=nestlock::testing::Stateless $(LINK) \
+	$(TARGET)g++ $(FLAGS) -DFIRMWARE_LOCKS=nestlock::testing::Stateless $(TO_IMAGE) \
 	  $< $(SOURCES) $(ROOT)/lib/port/config_stamp.cc -lgcc -o $@
 
 # The locks, for those who count their instructions and bytes.
 locks: $(OUT)/locks.o
 	@$(TARGET)objdump -d --no-show-raw-insn $<
 	@$(TARGET)nm -S -t d $<
-$(OUT)/locks.o: ../common/locks.cc $(HEADERS)
+$(OUT)/locks.o: locks.cc $(HEADERS)
 	@mkdir -p $(OUT)
 	$(TARGET)g++ $(FLAGS) -c $< -o $@
 
@@ -45,9 +54,9 @@ asked_for: $(OUT)/library.o
 # The program in C: compiled as C99, with the C face's bodies that it calls.
 C_FLAGS = $(filter-out -std=% -fno-exceptions -fno-rtti,$(FLAGS)) -std=c99
 C_FACE  = $(addprefix $(ROOT)/lib/c/,c_locks.cc c_slab.cc bare/memory.cc)
-$(OUT)/heap.elf: $(addprefix ../common/,heap.c freertos_port.c c_machine.cc) $(C_FACE) $(OUT)/library.o $(SOURCES) $(HEADERS) $(LAYOUT)
-	$(TARGET)gcc $(C_FLAGS) -r -nostdlib ../common/heap.c ../common/freertos_port.c -o $(OUT)/heap.o
-	$(TARGET)g++ $(FLAGS) -I$(ROOT) $(LINK) $(OUT)/heap.o ../common/c_machine.cc $(C_FACE) \
+$(OUT)/heap.elf: $(addprefix $(COMMON)/,heap.c freertos_port.c c_machine.cc) $(C_FACE) $(OUT)/library.o $(SOURCES) $(HEADERS) $(LAYOUT)
+	$(TARGET)gcc $(C_FLAGS) -r -nostdlib $(COMMON)/heap.c $(COMMON)/freertos_port.c -o $(OUT)/heap.o
+	$(TARGET)g++ $(FLAGS) -I$(ROOT) $(TO_IMAGE) $(OUT)/heap.o $(COMMON)/c_machine.cc $(C_FACE) \
 	  $(OUT)/library.o $(SOURCES) -lgcc -o $@
 
 # make -s boot IMAGE=build/storm.elf

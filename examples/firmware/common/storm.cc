@@ -4,7 +4,7 @@
 //
 // FIRMWARE_LOCKS is the policy whose locks everything stands on: nestlock::policy::PerLockByte, the
 // library's own, or nestlock::testing::Stateless, which is what spinlocks were on one CPU. The first
-// corruption ends the program, with status 3.
+// corruption ends the program with status 3; a storm in which nothing met anything is none, and ends with 4.
 #include <array>
 #include <cstdint>
 
@@ -36,9 +36,9 @@ struct Counts {
 };
 constinit Counts counts{};
 
-[[noreturn]] void finish(std::uint32_t corruption, const char* what) {
+[[noreturn]] void finish(unsigned status, const char* what) {
   machine::timer(0);
-  if (corruption) machine::put(what), machine::put("\n");
+  if (status) machine::put(what), machine::put("\n");
   firmware::print("steps of the main loop", steps);
   firmware::print("irqs taken", counts.irqs);
   firmware::print("  inside a locked section", counts.irqs_inside);
@@ -48,11 +48,11 @@ constinit Counts counts{};
   firmware::print("nested trylocks granted", counts.granted);
   firmware::print("nested allocations served", counts.served);
   firmware::print("nested allocations refused", counts.not_served);
-  firmware::print("corruption", corruption);
-  machine::end(corruption ? 3 : 0);
+  firmware::print("corruption", status == 3);
+  machine::end(status);
 }
 void insist(bool right, const char* what) {
-  if (!right) finish(1, what);
+  if (!right) finish(3, what);
 }
 
 std::uint32_t random(std::uint32_t& state) {
@@ -151,7 +151,7 @@ void nested(Owner& owner, std::uint32_t& inside) {
 }  // namespace
 
 void machine::interrupt(Source source, std::uintptr_t) {
-  if (source == Source::fault) finish(1, "a fault");
+  if (source == Source::fault) finish(3, "a fault");
   Owner& owner = level[static_cast<unsigned>(source)];
   if (source == Source::nmi) {
     ++counts.nmis;
@@ -202,8 +202,7 @@ int main() {
   pages.drain_all_pages();
   insist(pages.stats(0).free == free_at_first, "memory that nobody has");
   const bool nmis = !machine::kHasNmi || (counts.nmis && counts.nmis_inside);
-  insist(nmis && counts.irqs && counts.irqs_inside && counts.refused && counts.granted &&
-             counts.served,
-         "a count that is nought: nothing was shown");
-  finish(0, "");
+  const bool shown = nmis && counts.irqs && counts.irqs_inside && counts.refused &&
+                     counts.granted && counts.served;
+  finish(shown ? 0 : 4, "a count that is nought: nothing was shown");
 }

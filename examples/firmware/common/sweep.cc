@@ -4,8 +4,9 @@
 // handler tries the lock that the operation takes, allocates, frees, and keeps part of what it gets, since
 // what is balanced would hide an error.
 //
-// FIRMWARE_LOCKS as in storm.cc. The first run that corrupts ends the sweep of its operation; what a program
-// cannot survive (a fault, no end) ends it all.
+// FIRMWARE_LOCKS as in storm.cc. The first run that corrupts ends the sweep of its operation, and the program
+// in the end with status 3; what a program cannot survive (a fault, no end) ends it at once. A sweep that leaves
+// instructions out shows nothing, so it is none: status 4.
 #include <cstdint>
 #include <new>
 
@@ -64,7 +65,7 @@ constinit std::uintptr_t last_pc = 0;             // that was interrupted; 0: no
 constinit bool hit = false;                       // the operation, in this run
 constinit bool corrupted = false;                 // this run
 
-[[noreturn]] void finish() {
+[[noreturn]] void finish(unsigned status) {
   machine::timer(0);
   machine::inject_after(0);
   firmware::print("interrupts injected", counts.runs);
@@ -75,12 +76,22 @@ constinit bool corrupted = false;                 // this run
   firmware::print("nested allocations served", counts.served);
   firmware::print("nested allocations refused", counts.not_served);
   firmware::print("corruption", counts.corrupted);
-  machine::end(counts.corrupted ? 3 : 0);
+  machine::end(status);
 }
-[[noreturn]] void finish(const char* what) {
+[[noreturn]] void broken(const char* what) {
   machine::put(what), machine::put("\n");
   ++counts.corrupted;
-  finish();
+  finish(3);
+}
+[[noreturn]] void not_done(const char* what) {
+  machine::put("the sweep could not be done: ");
+  machine::put(what);
+  machine::put(
+      "\nAn instruction must take longer than kTickStep ticks (-icount shift: 2^shift ns), and the "
+      "first\n"
+      "interrupt come before the row begins (lower kFirstTick): see "
+      "examples/firmware/README.md.\n");
+  finish(4);
 }
 void insist(bool right) {
   if (!right) corrupted = true;
@@ -188,6 +199,7 @@ void check() {
 // So many instructions of nothing.
 #define TEN "nop\nnop\nnop\nnop\nnop\nnop\nnop\nnop\nnop\nnop\n"
 constexpr std::uint32_t kRow = 50;
+constexpr unsigned kLongest = 1'000'000;  // turns of waiting for an interrupt
 [[gnu::noinline]] void row() { asm volatile(TEN TEN TEN TEN TEN : : : "memory"); }
 
 using Operation = void (*)();
@@ -208,9 +220,10 @@ std::uint32_t sweep(const char* name, bool warm, Operation operation) {
     running = true;
     operation();
     running = false;
-    while (interrupts == 0) asm volatile("");
+    // An interrupt that is held back for ever does not come here either.
+    for (unsigned turns = 0; interrupts == 0 && turns < kLongest; ++turns) asm volatile("");
     ++counts.runs;
-    if (interrupts != 1) finish("not one interrupt in a run");
+    if (interrupts != 1) not_done(interrupts ? "two interrupts in a run" : "no interrupt in a run");
     check();
     machine::timer(0);
     if (corrupted) {
@@ -265,8 +278,8 @@ template <unsigned kOrder>
 }  // namespace
 
 void machine::interrupt(Source source, std::uintptr_t pc) {
-  if (source == Source::fault) finish("a fault");
-  if (source != machine::kInjected) finish("a run that does not end");
+  if (source == Source::fault) broken("a fault");
+  if (source != machine::kInjected) broken("a run that does not end");
   machine::inject_after(0);
   interrupts = interrupts + 1;
   if (!running) return;
@@ -279,7 +292,7 @@ void machine::interrupt(Source source, std::uintptr_t pc) {
 int main() {
   // Its last instruction returns; before and behind it `running` is set.
   if (sweep("a row of 50 instructions", false, row) < kRow + 1)
-    finish("instructions were left out");
+    not_done("instructions were left out");
   sweep("try_lock, unlock", false, try_lock);
   sweep("lock and unlock, irqs masked", false, lock_masked);
   sweep("a lock-free count and list", false, lock_free);
@@ -294,6 +307,6 @@ int main() {
   sweep("kmalloc, kfree, by a new slab and sheaf", false, kmalloc);
   sweep("kmalloc_nolock, kfree_nolock, by a new slab", false, kmalloc_nolock);
   if (!counts.corrupted && !(counts.inside && counts.refused && counts.granted && counts.served))
-    finish("a count that is nought: nothing was shown");
-  finish();
+    not_done("a count is nought");
+  finish(counts.corrupted ? 3 : 0);
 }

@@ -29,9 +29,9 @@ struct Frame {
 
 namespace machine {
 
-void put(const char* text) { debugger(0x04, text); }
+[[gnu::weak]] void put(const char* text) { debugger(0x04, text); }
 
-void end(unsigned status) {
+[[gnu::weak]] void end(unsigned status) {
   const std::uint32_t block[2] = {0x20026, status};  // "the application has ended", and its status
   debugger(0x20, block);
   for (;;) asm volatile("");
@@ -63,9 +63,7 @@ extern "C" {
 [[gnu::used]] void serve_exception(Frame* interrupted) {
   const std::uintptr_t pc = interrupted->pc;
   machine::restart(interrupted->pc);
-  std::uint32_t number;
-  asm volatile("mrs %0, ipsr" : "=r"(number));
-  switch (number & 0x1ff) {
+  switch (const unsigned number = machine::exception_number()) {
     case 2:
       return machine::interrupt(machine::Source::nmi, pc);
     case 15:
@@ -75,7 +73,7 @@ extern "C" {
     case 17:
       return machine::interrupt(machine::Source::irq1, pc);
     default:
-      return machine::interrupt(machine::Source::fault, pc);
+      return machine::interrupt(number > 17 ? machine::Source::irq : machine::Source::fault, pc);
   }
 }
 
@@ -92,16 +90,13 @@ namespace {
 
 using Handler = void (*)();
 struct Vectors {
-  const std::uint32_t* stack;
-  Handler reset;
-  Handler exception[46];  // 2 to 15 the core's, from 16 the board's irqs
+  const std::uint32_t* stack = stack_top;
+  Handler reset = start;
+  Handler exception[14 + machine::kIrqs];  // 2 to 15 the core's, then the board's irqs
+  constexpr Vectors() {
+    for (Handler& h : exception) h = any_exception;
+  }
 };
-#define FOUR any_exception, any_exception, any_exception, any_exception
-[[gnu::section(".vectors"), gnu::used]] constinit const Vectors vectors = {
-    stack_top,
-    start,
-    {FOUR, FOUR, FOUR, FOUR, FOUR, FOUR, FOUR, FOUR, FOUR, FOUR, FOUR, any_exception,
-     any_exception}};
-#undef FOUR
+[[gnu::section(".vectors"), gnu::used]] constinit const Vectors vectors;
 
 }  // namespace

@@ -3,7 +3,7 @@
 
 #include <cstdint>
 
-#include "../cortex_m/port.h"
+#include "cortex_m/port.h"
 
 namespace machine {
 

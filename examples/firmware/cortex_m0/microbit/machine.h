@@ -5,7 +5,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#include "../../cortex_m/core.h"
+#include "cortex_m/core.h"
 
 namespace machine {
 
