@@ -200,6 +200,7 @@ void check() {
 #define TEN "nop\nnop\nnop\nnop\nnop\nnop\nnop\nnop\nnop\nnop\n"
 constexpr std::uint32_t kRow = 50;
 constexpr unsigned kLongest = 1'000'000;  // turns of waiting for an interrupt
+constexpr std::uint32_t kBefore = 2000;   // steps before an operation begins, at most
 [[gnu::noinline]] void row() { asm volatile(TEN TEN TEN TEN TEN : : : "memory"); }
 
 using Operation = void (*)();
@@ -231,6 +232,8 @@ std::uint32_t sweep(const char* name, bool warm, Operation operation) {
       break;
     }
     behind = hit || last_pc == 0 ? 0 : behind + 1;
+    if (last_pc == 0 && ticks > machine::kFirstTick + kBefore * machine::kTickStep)
+      not_done("no interrupt came in an operation");
   }
   firmware::print(name, counts.boundaries - before);
   return counts.boundaries - before;
