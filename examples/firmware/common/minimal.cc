@@ -1,5 +1,5 @@
 // The least program on Nestlock: a main loop and a timer's handler share a lock and an allocator. Copy it into
-// your board's folder as what.cc, and make build/what.elf.
+// your board's folder under a name of its own.
 #include "machine.h"
 #include "nestlock/slab.h"
 #include "print.h"
