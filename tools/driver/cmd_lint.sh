@@ -53,14 +53,15 @@ check_file() {
     "-DNESTLOCK_CONFIG=$2" "$3"
 }
 check_each_header() {
-  # Included, not given as it is: a header would be its own main file. bare.h is asked for as a
-  # build for bare metal asks for it. Parts of hosted.h call what a later part defines.
+  # Included, not given as it is: a header would be its own main file. bare.h is asked for as a build for bare
+  # metal asks for it, where nothing sleeps. Parts of hosted.h call what a later part defines.
   headers | grep -vE '^nestlock/(testing/)?[^/]*$' | xargs -P "$(nproc)" -I HEADER bash -c '
-    port=; [ "$1" != nestlock/port/bare.h ] || port=-DNESTLOCK_PORT=bare
-    echo "#include \"$1\"" | "${@:2}" $port -x c++ - 2>&1 ||
+    config=-DNESTLOCK_CONFIG=$2 port=
+    [ "$1" != nestlock/port/bare.h ] || config=${config/_rt/} port=-DNESTLOCK_PORT=bare
+    echo "#include \"$1\"" | "${@:3}" $config $port -x c++ - 2>&1 ||
       echo "the header was $1"
-  ' lint HEADER "$1" "${clang_options[@]}" -fsyntax-only -Wall -Wextra -Wthread-safety -Werror \
-    -Wno-undefined-inline "-DNESTLOCK_CONFIG=$2"
+  ' lint HEADER "$2" "$1" "${clang_options[@]}" -fsyntax-only -Wall -Wextra -Wthread-safety -Werror \
+    -Wno-undefined-inline
 }
 # One file with all public headers; but bare.h, which excludes the hosted ones.
 write_all_headers() {
