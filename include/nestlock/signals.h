@@ -15,6 +15,8 @@
 //    level left (it may not: a deeper frame, or a class that is blocked by then). Debug
 //    configurations report holder_abandoned at the next call of a lock from above that frame, and
 //    go back, too. An exception that leaves a handler is not supported.
+//  - A jump out of a lock() that waits leaves the lock usable, but the task pinned: preempt_count() stays one
+//    higher. Behind the jump call preempt_enable() once, or migrate_enable() where the lock sleeps.
 //  - pthread_sigmask() on irq signals and irq-off sections nest, never cross; set_signal_mask()
 //    below may cross.
 //  - No thread is created, and no program executed, in an irq-off section: it would be born with

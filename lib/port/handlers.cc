@@ -54,32 +54,22 @@ struct Open {
 
 }  // namespace
 
-void tell(Finding finding, const char* call, const char* detail) noexcept {
+void tell(Finding finding, const char* call, const char* detail, int signo) noexcept {
   Report r;
   r.finding = finding;
   r.config = kBuiltConfig;
   r.context = hosted::context();
   r.cpu = hosted::cpu_id();
   r.call = call;
-  r.detail = detail;
+  r.detail = detail, r.signo = signo;
   HostedPort<kBuiltConfig>::report(r);
 }
 
 namespace {
 
-// `what` of the handler of `signo`; 0: a softirq's.
+// `what` by the handler of `signo`; 0: by a softirq.
 void tell_left_open(const char* what, int signo) noexcept {
-  char text[80] = {}, *end = text;
-  const auto put = [&](const char* s) {
-    while (*s) *end++ = *s++;
-  };
-  put(what);
-  if (signo) {
-    put(", by the handler of signal ");
-    if (signo >= 10) *end++ = static_cast<char>('0' + signo / 10);
-    *end++ = static_cast<char>('0' + signo % 10);
-  }
-  tell(Finding::left_open, signo ? "handler" : "softirq", text);
+  tell(Finding::left_open, signo ? "handler" : "softirq", what, signo);
 }
 
 // Debug: says so, and closes it, so that the interrupted code finds what it left.

@@ -103,7 +103,7 @@ void run_nmi(int signo, siginfo_t* info, ucontext_t* uc, std::uintptr_t floor);
 void run_softirqs(KernelMask open, bool close) noexcept;
 extern constinit std::atomic<void (*)()> softirq_run[kMaxSoftirqs];
 void nobody_handles() noexcept;  // the handlers that this thread was in were left
-void tell(Finding finding, const char* call, const char* detail) noexcept;
+void tell(Finding finding, const char* call, const char* detail, int signo = 0) noexcept;
 
 // slots.cc
 void hold_back(int signo, siginfo_t* info, ucontext_t* uc) noexcept;

@@ -651,15 +651,10 @@ TEST_F(PortProcessTest, DebugAHandlerThatReturnsWithASectionOpenIsReportedAndClo
   ASSERT_EQ(findings.all(), std::vector(3, Finding::left_open));
   EXPECT_EQ(findings[0].context, Context::hardirq);
   EXPECT_EQ(not_quiet(), "");
-
-  // It says of which handler.
-  static std::string details;
-  details.clear();
-  hosted::set_report_sink([](const Report& r) noexcept { details += r.detail; });
-  in_irq = [](int, siginfo_t*, void*) { BuiltPort::bh_disable(); };
-  arrive(irq(0));
-  in_irq = nullptr;
-  EXPECT_EQ(details, "bottom halves, by the handler of signal " + std::to_string(irq(0)));
+  EXPECT_EQ(findings[0].signo, irq(0));
+  EXPECT_NE(findings.text().find("by the handler of signal " + std::to_string(irq(0))),
+            std::string::npos)
+      << findings.text();
 }
 
 TEST_F(PortProcessTest, DebugAThreadThatEndsInsideASectionIsReported) {

@@ -258,6 +258,15 @@ TYPED_TEST(SlabLimits, PointersIntoAnObjectAreRefused) {
   EXPECT_EQ(this->floors_.live(), 0u);
 }
 
+TYPED_TEST(SlabLimits, WhatIsNotOursIsRefusedAndCounted) {
+  auto& s = this->slabs();
+  int local = 0;
+  const std::uintptr_t before = this->bad_frees();
+  EXPECT_FALSE(s.kfree(&local));
+  EXPECT_FALSE(s.kfree_nolock(&local));
+  EXPECT_EQ(this->bad_frees(), before + 2);
+}
+
 TYPED_TEST(SlabLimits, AnObjectIsFreedOnce) {
   auto& s = this->slabs();
   auto* const by_list = s.create("by list", 64, 0, slab::no_sheaves);

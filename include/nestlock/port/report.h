@@ -125,7 +125,8 @@ struct Report {
   Place born_at;   // where the lock was initialised: its class; where the memory was allocated
   Context taken_in = Context::task;  // by the present holder
   std::uintptr_t owner = 0;          // as the port's self() names it; 0 = nobody
-  const char* detail = nullptr;      // more about it, for people
+  const char* detail = nullptr;      // more about it, for people: a literal, or the name of a cache
+  int signo = 0;  // of whose handler, where it is about a handler of the hosted port
 };
 
 // Writes `r` as lines of text, at most `size` bytes with the final NUL; returns the length.
@@ -148,6 +149,7 @@ inline std::size_t to_text(const Report& r, char* out, std::size_t size) noexcep
   };
   put("nestlock: "), put(name_of(r.finding));
   if (r.detail) put(": "), put(r.detail);
+  if (r.signo) put(", by the handler of signal "), number(static_cast<unsigned>(r.signo), 10);
   put("\n  in ");
   if (r.type) put(r.type), put("::");
   put(r.call ? r.call : "?"), put("()"), place(" at ", r.here);

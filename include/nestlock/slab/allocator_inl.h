@@ -99,6 +99,7 @@ bool BasicSlabAllocator<K, L, C>::free_other(Page* page, void* p, bool may_spin,
                     : pages_->free_pages_exact_nolock(page, n, where);
   }
   if (!page && larger_ && larger_->release(p)) return true;
+  internal::bump(classes_[0].counters_.bad_frees);
   classes_[0].report(Finding::foreign_pointer, may_spin ? "kfree" : "kfree_nolock", p, where);
   return false;
 }

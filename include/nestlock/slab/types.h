@@ -67,7 +67,8 @@ struct SlabStats {
   std::uintptr_t deferred, settled, gated_frees;
   std::uintptr_t
       failures;  // spinning calls that gave null: `injected` by fail_every(), or no pages
-  std::uintptr_t injected, bad_frees;
+  std::uintptr_t injected;
+  std::uintptr_t bad_frees;  // refused; those by kfree() of what is of no cache: kmalloc's first
   std::uintptr_t refusals[kSlabRefusals];
   std::uintptr_t local_busy, barn_busy, list_busy;  // refused try_locks
   std::uintptr_t slabs;                             // now
