@@ -114,7 +114,7 @@ FNR == 1 { path = stem = FILENAME; sub(/.*include\//, "", path); sub(/.*\//, "",
 }
 {
   own = held
-  directive = /^ *#/ || goes_on
+  directive = /^ *#/ || /^NESTLOCK_INTERNAL_PRAGMA\(/ || goes_on  # a #error that shows what a name stands for
   goes_on = directive && /\\$/
   starts = !open && !directive && NF && $0 !~ /^ *(#|}|\/\/|public:|private:|protected:|namespace |using namespace|static_assert)/
   if (!open && (held || !NF || $0 ~ /^ *(}|public:|private:|protected:)/)) said = ""
