@@ -652,9 +652,11 @@ TEST_F(PortProcessTest, DebugAHandlerThatReturnsWithASectionOpenIsReportedAndClo
   EXPECT_EQ(findings[0].context, Context::hardirq);
   EXPECT_EQ(not_quiet(), "");
   EXPECT_EQ(findings[0].signo, irq(0));
-  EXPECT_NE(findings.text().find("by the handler of signal " + std::to_string(irq(0))),
-            std::string::npos)
-      << findings.text();
+  char text[512];
+  to_text(findings[0], text, sizeof text);
+  EXPECT_NE(std::string_view(text).find("by the handler of signal " + std::to_string(irq(0))),
+            std::string_view::npos)
+      << text;
 }
 
 TEST_F(PortProcessTest, DebugAThreadThatEndsInsideASectionIsReported) {
