@@ -720,10 +720,6 @@ mutant refused_guard_stays_masked lock_scenarios_test.smp_debug 'All/Promised.T8
   'a refused guard undoes its tag' \
   $guard 's/    if (!lock_) Irq::template leave<Port>(state_);\n//'
 
-mutant call_in_a_handler_unchecked slab_rows_test.smp_debug '*DebugAForbiddenCall*' \
-  'debug tells kmalloc() in an nmi where a sheaf serves it' \
-  include/nestlock/slab.h 's/    internal::check_may_spin<K>\("SlabAllocator", "kmalloc", flags, where\);\n//'
-
 mutant recursion_unchecked lock_debug_test.smp_debug 'All/BlockingMisuse.T14_*' \
   'debug knows the holder' \
   $checks 's/    if (!word.held() || (!mine() \&\& [^\n]*/    return changing(lock);/'
