@@ -352,7 +352,7 @@ mutant irq_enable_in_a_section_unseen lock_debug_test.smp_debug 'Contexts.AnIrqD
 
 mutant left_open_unseen $process 'PortProcessTest.DebugAHandlerThatReturns*' \
   'the interrupted code goes on with counts that are not its own' \
-  "$signals" 's/    if constexpr (kBuiltConfig.debug) close_what_is_open(open_);\n//'
+  "$signals" 's/    if constexpr (kBuiltConfig.debug) close_what_is_open(open_, signo_);\n//'
 
 # What is of the hosted port and a debug configuration shows in these two.
 kernels lock_debug_test.smp_debug 'HostedKernel<configs::up_debug>, HostedKernel<configs::smp_rt_debug>'
