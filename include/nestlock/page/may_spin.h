@@ -2,8 +2,6 @@
 // At its entry, since a fast path that takes no lock would hide the mistake until the day it is not taken.
 #pragma once
 
-#include <type_traits>
-
 #include "nestlock/nestlock.h"
 #include "nestlock/page/gfp.h"
 
