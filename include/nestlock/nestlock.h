@@ -38,13 +38,13 @@ using BuiltObserver = std::conditional_t<kTsanLockOrder, TsanLockOrder, NullObse
 
 // Files of one program that use the plain names below were built for one choice, or they do not link
 // (config/one_choice.h). Hence a type of its own for each choice.
-template <Config kC, unsigned kCpus, unsigned kShift>
+template <Config kC, unsigned kCpus, unsigned kShift, bool kLeanPages>
 struct BuiltKernelOf : KernelOf<kC, DefaultPort<kC>, BuiltObserver> {
   // That these are the plain names'.
   static constexpr bool kPlainNames = true;
 };
 // The plain names'.
-using BuiltKernel = BuiltKernelOf<kBuiltConfig, kHostedMaxCpus, kPageShift>;
+using BuiltKernel = BuiltKernelOf<kBuiltConfig, kHostedMaxCpus, kPageShift, kLean>;
 // The allocators' own, of which several choices may stand in one program.
 using LibraryKernel = KernelOf<kBuiltConfig, BuiltPort>;
 

@@ -33,6 +33,7 @@
 #include "nestlock/page/may_spin.h"
 #include "nestlock/page/memory.h"
 #include "nestlock/page/stats.h"
+#include "nestlock/page/zone.h"
 
 namespace nestlock {
 
@@ -51,9 +52,11 @@ class BasicPageAllocator {
 
   // Once, before any other call: until then these return null or refuse.
   PageSetup set_up(const PageMemory& memory) noexcept;
+  static constexpr std::size_t kDescriptorBytes =
+      sizeof(Page) + (kLean ? 0 : 1);  // a page's, with its tag
   // How much memory the descriptors and the tags of `size` bytes need.
   static constexpr std::size_t descriptor_bytes(std::size_t size) noexcept {
-    return (size / kPageSize + 2) * (sizeof(Page) + 1);
+    return (size / kPageSize + 2) * kDescriptorBytes;
   }
   // 2^order pages, naturally aligned; null if there are none. Orders 0..kMaxOrder. Contexts: those of
   // TrySpinLock::lock() (not RT: task, softirq, hardirq; RT: task); with gfp::reclaim task only. May spin.
@@ -61,6 +64,7 @@ class BasicPageAllocator {
   Page* alloc_pages(gfp flags, unsigned order, int node = kAnyNode,
                     Place where = Place::here()) noexcept {
     internal::check_may_spin<K>("PageAllocator", "alloc_pages", flags, where);
+    if constexpr (kLean) return alloc_slow(flags, order, node, where);  // smaller, out of line
     if (!attention_.load(internal::kRelaxed) && has_node(node)) [[likely]] {
       Zone& z = *first_zone(node);
       if (order < kPcpOrders && !has_parked(z)) [[likely]]
@@ -74,16 +78,20 @@ class BasicPageAllocator {
   // page, freed already, another order; reported in debug).
   bool free_pages(Page* page, unsigned order, Place where = Place::here()) noexcept {
     internal::check_may_spin<K>("PageAllocator", "free_pages", gfp::none, where);
-    if (!is_ours(page) || !page->is(PageState::used, order)) [[unlikely]]
-      return bad_free(page, "free_pages", where);
-    Zone& z = zone_of(*page);
-    retire(page, order, where);
-    if (order >= kPcpOrders || attention_.load(internal::kRelaxed) || has_parked(z)) [[unlikely]]
-      return free_slow(z, page, order);
-    const Push done = push_here<true>(z, page, order);
-    if (done == Push::done) [[likely]]
-      return true;
-    return done == Push::over ? drain_over_high(z) : free_refused(z, page, order);
+    if constexpr (kLean) {
+      return free_lean(page, order, true, where);
+    } else {
+      if (!is_ours(page) || !page->is(PageState::used, order)) [[unlikely]]
+        return bad_free(page, "free_pages", where);
+      Zone& z = zone_of(*page);
+      retire(page, order, where);
+      if (order >= kPcpOrders || attention_.load(internal::kRelaxed) || has_parked(z)) [[unlikely]]
+        return free_slow(z, page, order);
+      const Push done = push_here<true>(z, page, order);
+      if (done == Push::done) [[likely]]
+        return true;
+      return done == Push::over ? drain_over_high(z) : free_refused(z, page, order);
+    }
   }
 
   // The same from any context: never spins, no loop over a lock, never commits memory. Null if the
@@ -114,16 +122,14 @@ class BasicPageAllocator {
   // After set_up() they do not change place.
   PageTags tags() const noexcept { return {tags_, first_pfn_, pages_}; }
   // By the owner of these 2^order pages.
-  void set_tags(const Page* p, unsigned order, std::uint8_t tag) noexcept {
+  void set_tags(const Page* p, unsigned order, std::uint8_t tag) noexcept requires(!kLean) {
     for (Index i = 0; i < (Index{1} << order); ++i) tags_[index(p) + i] = tag;
   }
   // For a floor above that keeps pages on lists of its own.
   Page* descriptors() noexcept { return all_; }
   std::uintptr_t pages() const noexcept { return pages_; }
   // A node's that were ever usable: the number behind its last. The first is node * (pages() / nodes()).
-  std::uint32_t usable_end(unsigned node) const noexcept {
-    return zone_[node].committed.load(internal::kRelaxed);
-  }
+  std::uint32_t usable_end(unsigned node) const noexcept { return zone_[node].usable_end(); }
   std::uint32_t index_of(const Page* p) const noexcept { return index(p); }
   Page* page_at(std::uint32_t index) noexcept { return all_ + index; }
   auto links() noexcept { return next_of(); }
@@ -132,15 +138,16 @@ class BasicPageAllocator {
   // at once. Freed by the same number. gfp::comp is ignored. Contexts, null and false as above; cost: of
   // alloc_pages() or free_pages(), and a free for each further bit of `pages`.
   Page* alloc_pages_exact(gfp flags, std::uint32_t pages, int node = kAnyNode,
-                          Place where = Place::here()) noexcept;
-  bool free_pages_exact(Page* page, std::uint32_t pages, Place where = Place::here()) noexcept;
+                          Place where = Place::here()) noexcept requires(!kLean);
+  bool free_pages_exact(Page* page, std::uint32_t pages, Place where = Place::here()) noexcept
+      requires(!kLean);
   // Any context; as free_pages_nolock().
   bool free_pages_exact_nolock(Page* page, std::uint32_t pages,
-                               Place where = Place::here()) noexcept;
+                               Place where = Place::here()) noexcept requires(!kLean);
   // Makes a block of `from` pages one of `to` where it lies. Contexts as above. Done where `to` is fewer (not
   // 0), or what lies behind is free and the block is aligned enough. False: it is as before.
   bool resize_exact(Page* page, std::uint32_t from, std::uint32_t to,
-                    Place where = Place::here()) noexcept;
+                    Place where = Place::here()) noexcept requires(!kLean);
 
   // By address, of the block's first page.
   bool free_at(void* at, unsigned order, Place where = Place::here()) noexcept;
@@ -151,7 +158,7 @@ class BasicPageAllocator {
   void unpark_all() noexcept;
   // Keeps `bytes` for nolock calls, in place of what was kept before: commits until so much is free above the
   // watermark, touches each page (its cost), and from then on other calls leave as much. False: not all is there.
-  bool reserve(std::size_t bytes) noexcept;
+  bool reserve(std::size_t bytes) noexcept requires(!kLean);
   // Any context, never spins: puts back at most kUnparkedAtOnce parked blocks of each node whose lock is
   // free. True: nothing is parked any more.
   bool unpark() noexcept;
@@ -164,28 +171,28 @@ class BasicPageAllocator {
   // Memory goes back to the system, where PageMemory has a `release`. What is given back stays committed,
   // and is free as before; a later use costs a page fault for each page.
   // At once, all free pages, and cached ones. Returns bytes. Task context, no lock held; a system call a block.
-  std::size_t trim() noexcept;
+  std::size_t trim() noexcept requires(!kLean);
   // What was free for half of the decay time and more, in blocks of 2^kDecayOrder pages or larger, down to
   // kDecayKeeps pages; at most kDecayAtOnce a call. Returns bytes; a load and a look at the clock where
   // nothing is due. Contexts as trim(); allocations with gfp::reclaim call it while memory waits. So it
   // is back within the decay time and a half, if something calls now and then.
-  std::size_t decay() noexcept;
+  std::size_t decay() noexcept requires(!kLean);
   // 0: what is free goes back at the next call.
   void set_decay(std::uint32_t milliseconds) noexcept {
     decay_ms_.store(milliseconds, internal::kRelaxed);
   }
   // For a floor above; one. False: there is one already.
-  bool set_decay_hook(DecayHook& hook) noexcept;
+  bool set_decay_hook(DecayHook& hook) noexcept requires(!kLean);
 
   // Pages of this block (2^kMaxOrder pages around p) are not allocated any more until undone.
-  void isolate_block(Page* p, bool isolated) noexcept;
+  void isolate_block(Page* p, bool isolated) noexcept requires(!kLean);
   // No per-CPU caching on this node: each normal free goes to the buddy at once. Nests with enable.
-  void pcp_disable(unsigned node) noexcept;
-  void pcp_enable(unsigned node) noexcept;
+  void pcp_disable(unsigned node) noexcept requires(!kLean);
+  void pcp_enable(unsigned node) noexcept requires(!kLean);
   // Restricts every later call's flags, for early boot. Never decides whether a path may spin.
-  void set_allowed(gfp mask) noexcept;
+  void set_allowed(gfp mask) noexcept requires(!kLean);
   // Every k-th allocation of the orders in the bit set fails (k = 0: none).
-  void fail_every(std::uint32_t k, std::uint32_t orders = ~0u) noexcept;
+  void fail_every(std::uint32_t k, std::uint32_t orders = ~0u) noexcept requires(!kLean);
 
   // Around a fork() of a process with other threads, on the thread that forks, in whatever context:
   // before_fork() takes every lock, so that no other thread is in the middle of a change; after_fork() gives
@@ -195,14 +202,14 @@ class BasicPageAllocator {
   void after_fork(bool child) noexcept;
 
   // ---- to look at: any context, a snapshot ----
-  unsigned nodes() const noexcept { return nodes_; }
+  unsigned nodes() const noexcept { return kLean ? 1 : nodes_; }
   Stats stats(unsigned node) const noexcept;
   std::uint32_t cached(unsigned node, unsigned cpu) const noexcept {
     return zone_[node].pcp.on(cpu).count();
   }
   // In the manner of /proc/buddyinfo and /proc/zoneinfo; returns the length.
-  std::size_t buddyinfo(char* out, std::size_t size) const noexcept;
-  std::size_t zoneinfo(char* out, std::size_t size) const noexcept;
+  std::size_t buddyinfo(char* out, std::size_t size) const noexcept requires(!kLean);
+  std::size_t zoneinfo(char* out, std::size_t size) const noexcept requires(!kLean);
   // Task context, nothing else running: whether lists, descriptors and counts agree, and every
   // committed page is free, cached, parked or in use.
   bool consistent() noexcept;
@@ -213,7 +220,7 @@ class BasicPageAllocator {
   // CPU's lists drained, by another. At most two loads a node.
   bool interrupted() const noexcept {
     const unsigned cpu = internal::claimed_cpu<typename K::Port>();
-    for (unsigned n = 0; n < nodes_; ++n)
+    for (unsigned n = 0; n < nodes(); ++n)
       if (zone_[n].lock.is_locked() ||
           (cpu < decltype(Zone::pcp)::size() && zone_[n].pcp.on(cpu).lock.is_locked()))
         return true;
@@ -227,40 +234,8 @@ class BasicPageAllocator {
   static constexpr Index kNil = Page::kNil;
   static constexpr bool kPcp = Locks::kPcp || K::kConfig.smp;
 
-  // One CPU's pages of one zone.
-  struct Pcp {
-    typename Locks::Pcp lock;
-    Index list[kPcpOrders] = {kNil, kNil, kNil, kNil} /* guarded by lock, linked by next */;
-    // Pages ever put on the lists and taken off, and how many of them by a refill and a drain: one
-    // count to change, not two. Written under the lock, read by anyone.
-    Atomic<std::uintptr_t> in{0}, out{0}, refilled{0}, drained{0};
-    bool kept = false;  // over fork(): see before_fork()
-    // Pages here now; without the lock a snapshot, which two reads may put below zero.
-    std::uint32_t count() const noexcept {
-      const std::uintptr_t gone = out.load(internal::kRelaxed);
-      const auto n = static_cast<std::intptr_t>(in.load(internal::kRelaxed) - gone);
-      return n < 0 ? 0 : static_cast<std::uint32_t>(n);
-    }
-  };
-
-  struct Zone {
-    typename Locks::Zone lock;
-    internal::Buddy<K> buddy;
-    internal::LockFreeList<K> parked;
-    Index backlog = kNil;  // what was taken off that list and is not yet put back; guarded by lock
-    internal::LockFreeList<K> failed;  // ranges whose commit failed: grow() tries them again
-    Index begin = 0, end = 0;
-    std::uint32_t min = 0, low = 0, high = 0;  // watermarks, pages
-    bool kept = false;                         // over fork(): see before_fork()
-    std::uint32_t dirty_low = 0;  // the fewest dirty pages since decay() looked; guarded by lock
-    Atomic<std::uint32_t> committed{0};  // the end of the usable pages, which begin at `begin`
-    Atomic<std::uint32_t> unusable{0};   // pages below it whose commit failed (see grow())
-    Atomic<std::uint32_t> kept_for_nolock{0};              // pages: see reserve()
-    Atomic<std::uint32_t> pcp_batch{1}, pcp_high{0};       // pages
-    Atomic<std::uint32_t> pcp_off{0}, isolated_blocks{0};  // depths
-    internal::PageCounters<K> counters;
-    BasicPerCpu<K, Pcp> pcp;
-  };
+  using Pcp = internal::Pcp<K, Locks>;
+  using Zone = internal::Zone<K, Locks>;
 
   // Above the flags, the number of isolated blocks.
   enum Attention : std::uint32_t { kNotSetUp = 1, kRestricted = 2, kFailing = 4, kIsolatedOne = 8 };
@@ -269,26 +244,26 @@ class BasicPageAllocator {
   Index index(const Page* p) const noexcept { return static_cast<Index>(p - all_); }
   // A branch, so that with one node what follows does not wait for the page.
   Zone& zone_of(const Page& p) noexcept {
-    if (nodes_ == 1) [[likely]]
+    if (nodes() == 1) [[likely]]
       return zone_[0];
     return zone_[p.zone_id];
   }
   // For a constant kAnyNode both are constants.
   bool has_node(int node) const noexcept {
-    return node < 0 || static_cast<unsigned>(node) < nodes_;
+    return node < 0 || static_cast<unsigned>(node) < nodes();
   }
   Zone* first_zone(int node) noexcept {
     if (node >= 0) return &zone_[has_node(node) ? static_cast<unsigned>(node) : 0];
-    if (nodes_ == 1) [[likely]]
+    if (nodes() == 1) [[likely]]
       return &zone_[0];
-    return &zone_[internal::claimed_cpu<typename K::Port>() % nodes_];
+    return &zone_[internal::claimed_cpu<typename K::Port>() % nodes()];
   }
   // Blocks are parked, or are just being: counted before they are on the list.
   bool has_parked(const Zone& z) const noexcept {
     return z.counters.parked.load(internal::kRelaxed) != 0;
   }
   auto next_of() noexcept {
-    return [this](Index p) -> Index& { return all_[p].next; };
+    return [this](Index p) -> auto& { return all_[p].next; };
   }
 
   // pcp, this CPU's
@@ -304,13 +279,14 @@ class BasicPageAllocator {
   Page* pop_or_note(Zone& z, unsigned order, bool* busy = nullptr) noexcept {
     bool refused = false;
     Page* const p = pop_here<false>(z, order, &refused);
-    if (refused) note_busy(z, true);
+    if constexpr (!kLean)
+      if (refused) note_busy(z, true);
     if (busy && refused) *busy = true;
     return p;
   }
   template <bool kFast>
   Push push_here(Zone& z, Page* page, unsigned order) noexcept;
-  bool drain_over_high(Zone& z) noexcept;
+  bool drain_over_high(Zone& z) noexcept requires(!kLean);
   Index detach(Pcp& pcp, std::uint32_t pages) noexcept;
   template <class F>
   void with_pcp(Pcp& pcp, F f) noexcept;
@@ -323,30 +299,34 @@ class BasicPageAllocator {
   Index block_of(Index p, const Zone& z) const noexcept;
   Index block_end(Index p, const Zone& z) const noexcept;
   Page* refill(Zone& z, unsigned order, gfp flags) noexcept;
-  void touch(Zone& z, std::uint32_t pages) noexcept;
-  bool grow(Zone& z, unsigned order) noexcept;
-  bool describe(const Zone& z, Index end) noexcept;
-  bool take_failed(Zone& z, Index& begin, Index& end) noexcept;
+  void touch(Zone& z, std::uint32_t pages) noexcept requires(!kLean);
+  bool grow(Zone& z, unsigned order) noexcept requires(!kLean);
+  bool describe(const Zone& z, Index end) noexcept requires(!kLean);
+  bool take_failed(Zone& z, Index& begin, Index& end) noexcept requires(!kLean);
   bool ask_shrinkers() noexcept;
   using ZoneIrq = internal::TagFor<typename Locks::Zone, IrqSave>;
   static std::uint32_t dirty_pages(const Zone& z) noexcept;
   bool has_much(const Zone& z) const noexcept;
-  void begin_decay() noexcept;
-  void tell_decay(bool waits) noexcept;
-  void release_idle(Zone& z) noexcept;
-  std::uint32_t release_some(Zone& z, std::uint32_t most, unsigned order) noexcept;
+  void begin_decay() noexcept requires(!kLean);
+  void tell_decay(bool waits) noexcept requires(!kLean);
+  void release_idle(Zone& z) noexcept requires(!kLean);
+  std::uint32_t release_some(Zone& z, std::uint32_t most, unsigned order) noexcept requires(!kLean);
   void add_memory(Zone& z, Index begin, Index end) noexcept;
   std::uint32_t mark_for(const Zone& z, gfp flags) const noexcept;
-  bool fails_now(unsigned order) noexcept;
-  void note_busy(Zone& z, bool pcp) noexcept;
+  bool fails_now(unsigned order) noexcept requires(!kLean);
+  void note_busy(Zone& z, bool pcp) noexcept requires(!kLean);
+  bool park(Zone& z, Page* page, unsigned order) noexcept;
+  bool free_lean(Page* page, unsigned order, bool may_spin, Place where) noexcept requires kLean;
   Page* alloc_slow(gfp flags, unsigned order, int node, Place where) noexcept;
-  bool free_slow(Zone& z, Page* page, unsigned order) noexcept;
-  bool free_refused(Zone& z, Page* page, unsigned order) noexcept;
-  void set_row(Page* p, std::uint32_t from, std::uint32_t upto) noexcept;
-  bool is_row(Page* page, std::uint32_t pages) const noexcept;
+  bool free_slow(Zone& z, Page* page, unsigned order) noexcept requires(!kLean);
+  bool free_refused(Zone& z, Page* page, unsigned order) noexcept requires(!kLean);
+
+  void set_row(Page* p, std::uint32_t from, std::uint32_t upto) noexcept requires(!kLean);
+  bool is_row(Page* page, std::uint32_t pages) const noexcept requires(!kLean);
   void free_row(Page* p, std::uint32_t from, std::uint32_t upto, unsigned order,
-                Place where) noexcept;
-  void check_poison(Page* p, std::uint32_t pages, Place where) noexcept;
+                Place where) noexcept requires(!kLean);
+  void check_poison(Page* p, std::uint32_t pages, Place where) noexcept
+      requires(!kLean || K::kConfig.debug);
   Page* prepare(Page* p, gfp flags, unsigned order, Place where) noexcept;
   bool is_ours(const Page* page) const noexcept;
   bool bad_free(Page* page, const char* call, Place where) noexcept;
@@ -383,6 +363,7 @@ class BasicPageAllocator {
 #include "nestlock/page/exact_inl.h"
 #include "nestlock/page/fork_inl.h"
 #include "nestlock/page/info_inl.h"
+#include "nestlock/page/lean_inl.h"
 #include "nestlock/page/page_state_inl.h"
 #include "nestlock/page/pcp_inl.h"
 #include "nestlock/page/reserve_inl.h"

@@ -42,7 +42,8 @@ class BasicSlabAllocator {
   using Place = internal::PlaceOf<K>;
 
   constexpr BasicSlabAllocator() noexcept {
-    for (Cache*& c : cache_of_tag_) c = sheaf_caches_;
+    if constexpr (!kLean)
+      for (Cache*& c : cache_of_tag_) c = sheaf_caches_;
   }
   BasicSlabAllocator(const BasicSlabAllocator&) = delete;
   BasicSlabAllocator& operator=(const BasicSlabAllocator&) = delete;
@@ -53,7 +54,7 @@ class BasicSlabAllocator {
 
   // Once, after set_up(): where kmalloc() and its kin have what is larger than the largest block of pages.
   // `larger` lives as long. Null, and before: nowhere.
-  void set_larger(const LargerBlocks* larger) noexcept { larger_ = larger; }
+  void set_larger(const LargerBlocks* larger) noexcept requires(!kLean) { larger_ = larger; }
 
   // Class sizes: as the table says; larger ones are whole pages, and what is larger than the largest
   // block (4 MiB) a mapping of its own where there is a system (system_slab()), which needs gfp::wake.
@@ -76,13 +77,14 @@ class BasicSlabAllocator {
   // task only. kzalloc() gives zeroes.
   void* kmalloc(std::size_t size, gfp flags, Place where = Place::here()) noexcept {
     internal::check_may_spin<K>("SlabAllocator", "kmalloc", flags, where);
+    if constexpr (kLean) return kmalloc_lean(size, flags, SlabAlloc::spinning, kAnyNode, nullptr);
     if (size - 1 < kLargestClass) [[likely]]
       return classes_[Table::index_of(size)].alloc_sized(size, flags, kAnyNode, where);
     return size ? alloc_large(size, flags, where) : kZeroSize;
   }
   // The fast path of kmalloc() alone, of class `i` < kClasses, for a front end with slow paths of its own: an
   // object that lies in this CPU's sheaf, else null. Any context; also before set_up().
-  [[gnu::always_inline]] void* kmalloc_at_hand(std::size_t i) noexcept {
+  [[gnu::always_inline]] void* kmalloc_at_hand(std::size_t i) noexcept requires(!kLean) {
     return cache_of_tag_[i + 1]->alloc_at_hand();
   }
   void* kzalloc(std::size_t size, gfp flags, Place where = Place::here()) noexcept {
@@ -95,31 +97,40 @@ class BasicSlabAllocator {
   // Of kmalloc() and kmalloc_nolock() alike; null and kZeroSize do nothing. False: not ours.
   bool kfree(void* p, Place where = Place::here()) noexcept {
     if (p) internal::check_may_spin<K>("SlabAllocator", "kfree", gfp::none, where);
-    if (const std::uintptr_t page = tags_.index(p);
-        page < tags_.pages && cache_of_tag_[tags_.tag[page]]->free_fast(p)) [[likely]]
-      return true;
-    return free_spinning(p, *this, where);
+    if constexpr (kLean) {
+      return kfree_lean(p, true, where);
+    } else {
+      if (const std::uintptr_t page = tags_.index(p);
+          page < tags_.pages && cache_of_tag_[tags_.tag[page]]->free_fast(p)) [[likely]]
+        return true;
+      return free_spinning(p, *this, where);
+    }
   }
   // The fast path of kfree() alone: false, and nothing done, where `p` does not go into this CPU's sheaf
   // at once, for whatever reason. Any context; also before set_up().
-  [[gnu::always_inline]] bool kfree_at_hand(void* p) noexcept {
+  [[gnu::always_inline]] bool kfree_at_hand(void* p) noexcept requires(!kLean) {
     const std::uintptr_t page = tags_.index(p);
     return page < tags_.pages && L::may_try() && cache_of_tag_[tags_.tag[page]]->free_fast(p);
   }
   // kfree(), in its contexts and at its cost, of what was asked for with `size`. Debug kernels and
   // caches report another size (wrong_size) and free p all the same, as what it is.
   bool kfree_sized(void* p, std::size_t size, Place where = Place::here()) noexcept {
-    if (K::kConfig.debug || classes_[0].debugged()) [[unlikely]]
-      check_size(p, size, where);
+    if constexpr (!kLean)
+      if (K::kConfig.debug || classes_[0].debugged()) [[unlikely]]
+        check_size(p, size, where);
     return kfree(p, where);
   }
   // Any context. Also for kmalloc() objects: nothing here needs the kernel's prohibition.
   bool kfree_nolock(void* p, Place where = Place::here()) noexcept {
-    if (const std::uintptr_t page = tags_.index(p);
-        page < tags_.pages && L::may_try() && cache_of_tag_[tags_.tag[page]]->free_fast(p))
-        [[likely]]
-      return true;
-    return free_trying(p, *this, where);
+    if constexpr (kLean) {
+      return kfree_lean(p, false, where);
+    } else {
+      if (const std::uintptr_t page = tags_.index(p);
+          page < tags_.pages && L::may_try() && cache_of_tag_[tags_.tag[page]]->free_fast(p))
+          [[likely]]
+        return true;
+      return free_trying(p, *this, where);
+    }
   }
   // Each of them, as by kfree().
   void kfree_bulk(std::size_t n, void** objects) noexcept {
@@ -146,6 +157,7 @@ class BasicSlabAllocator {
   // where there is no such node. More than the largest class comes from any node.
   void* kmalloc_node(std::size_t size, gfp flags, int node, Place where = Place::here()) noexcept {
     internal::check_may_spin<K>("SlabAllocator", "kmalloc_node", flags, where);
+    if constexpr (kLean) return kmalloc_lean(size, flags, SlabAlloc::spinning, node, nullptr);
     if (size - 1 < kLargestClass)
       return classes_[Table::index_of(size)].alloc_sized(size, flags, node, where);
     return node < static_cast<int>(pages_->nodes()) ? kmalloc(size, flags, where) : nullptr;
@@ -157,7 +169,7 @@ class BasicSlabAllocator {
   // The bytes that kmalloc(size) really has; 0 for 0 and for what is larger than the largest block.
   static constexpr std::size_t kmalloc_size_roundup(std::size_t size) noexcept {
     if (size - 1 < kLargestClass) return class_size(Table::index_of(size));
-    return pages_for(size) * kPageSize;
+    return kLean ? kPageSize << order_for(size) : pages_for(size) * kPageSize;
   }
 
   // Task context. Null: bad size or alignment, or no memory. `name` must live as long.
@@ -174,7 +186,7 @@ class BasicSlabAllocator {
   std::size_t shrink_all() noexcept;
   // Task context, may spin: shrink_all(), then trim() of the pages: all that is free goes back to the
   // system, but for what lies in other CPUs' sheaves. Returns bytes.
-  std::size_t trim() noexcept;
+  std::size_t trim() noexcept requires(!kLean);
   // Any context, never spins: settle() of kmalloc's caches. True: nothing waits to be settled there.
   bool settle() noexcept;
 
@@ -194,7 +206,7 @@ class BasicSlabAllocator {
 
   // What a debug cache of kmalloc's keeps of the object `p`; null for all else. And f(p, of it) for each
   // that is out, while nothing else runs (beside other threads some may be missed, or be gone by then).
-  internal::SlabTrack<K>* debug_track(const void* p) noexcept;
+  internal::SlabTrack<K>* debug_track(const void* p) noexcept requires(!kLean);
   template <class F>
   void each_debug_object_out(F f) noexcept;
 
@@ -202,10 +214,10 @@ class BasicSlabAllocator {
   Pages& pages() noexcept { return *pages_; }
   Cache& kmalloc_cache(unsigned i) noexcept { return classes_[i]; }
   // For the port's CPU offline hook: gives back what this (the calling) CPU has cached.
-  void flush_cpu() noexcept;
+  void flush_cpu() noexcept requires(!kLean);
   bool consistent() noexcept;
   // In the manner of /proc/slabinfo; returns the length. Task context.
-  std::size_t slabinfo(char* out, std::size_t size) noexcept;
+  std::size_t slabinfo(char* out, std::size_t size) noexcept requires(!kLean);
 
  private:
   using Table = internal::ClassTable<Classes>;
@@ -215,20 +227,32 @@ class BasicSlabAllocator {
                : static_cast<std::uint32_t>((size + kPageSize - 1) >> kPageShift);
   }
   static unsigned next_index(std::size_t size) noexcept;
+  // The order of the block that holds so many bytes, at least a page.
+  static constexpr unsigned order_for(std::size_t size) noexcept {
+    unsigned order = 0;
+    while ((kPageSize << order) < size) ++order;
+    return order;
+  }
+  void* kmalloc_lean(std::size_t size, gfp flags, SlabAlloc alloc_flags, int node,
+                     SlabRefusal* why) noexcept requires kLean;
+  bool kfree_lean(void* p, bool may_spin, Place where) noexcept requires kLean;
   // Whether krealloc() to `size` leaves what has room for `room` bytes where it is.
   static constexpr bool fits_in_place(std::size_t size, std::size_t room) noexcept {
     return size <= room && size > room / 2;
   }
   // (`p` first, so that it stays where the fast path got it.)
-  static bool free_spinning(void* p, BasicSlabAllocator& slabs, Place where) noexcept;
-  static bool free_trying(void* p, BasicSlabAllocator& slabs, Place where) noexcept;
+  static bool free_spinning(void* p, BasicSlabAllocator& slabs, Place where) noexcept
+      requires(!kLean);
+  static bool free_trying(void* p, BasicSlabAllocator& slabs, Place where) noexcept
+      requires(!kLean);
   bool free_other(Page* page, void* p, bool may_spin, Place where) noexcept;
-  void check_size(void* p, std::size_t size, Place where) noexcept;
+  void check_size(void* p, std::size_t size, Place where) noexcept requires(!kLean);
   void enlist(Cache& c) noexcept;
   template <class F>
   void each_cache(bool created, F f) noexcept;
   using ListIrq = internal::TagFor<typename L::List, IrqSave>;
   void delist(Cache& c) noexcept;
+  bool is_created(Cache* cache) noexcept;
   struct Reclaim : Shrinker {
     BasicSlabAllocator* slabs = nullptr;
   };
@@ -240,19 +264,26 @@ class BasicSlabAllocator {
     return size > kPageSize << kMaxOrder;
   }
   void* alloc_larger(std::size_t size, std::size_t align, gfp flags) noexcept;
-  void* resize_larger(void* p, std::size_t size, gfp flags) noexcept;
+  void* resize_larger(void* p, std::size_t size, gfp flags) noexcept requires(!kLean);
   bool resized_in_place(void* p, std::size_t size, gfp flags) noexcept;
 
   Pages* pages_ = nullptr;
   PageTags tags_;
   // The class that a page's tag names, a load where its address takes two products. A page that is none of
   // theirs, and before set_up(): a cache that has no sheaves, so that the fast path is left without a test.
-  Cache* cache_of_tag_[kClasses + 1]{};
+  // (The lean form asks the page's descriptor.)
+  struct NoTags {};
+  [[no_unique_address]] std::conditional_t<kLean, NoTags, Cache* [kClasses + 1]> cache_of_tag_ {};
   const LargerBlocks* larger_ = nullptr;
   Reclaim reclaim_;
   Decay decay_;
   Cache classes_[kClasses];
-  Cache sheaf_caches_[3];          // 128, 256, 512 bytes; have no sheaves themselves
+  // 128, 256, 512 bytes; have no sheaves themselves. The lean form has none.
+  struct NoCaches {
+    constexpr Cache* begin() const noexcept { return nullptr; }
+    constexpr Cache* end() const noexcept { return nullptr; }
+  };
+  [[no_unique_address]] std::conditional_t<kLean, NoCaches, Cache[3]> sheaf_caches_;
   BasicSpinLock<K> created_lock_;  // outermost; task context only, never tried
   Cache* created_ NESTLOCK_GUARDED_BY(created_lock_) = nullptr;
   bool kept_created_ = false;  // over fork()
@@ -267,8 +298,10 @@ class BasicSlabAllocator {
 #include "nestlock/slab/cache_list_inl.h"
 #include "nestlock/slab/cache_setup_inl.h"
 #include "nestlock/slab/cache_sheaves_inl.h"
+#include "nestlock/slab/create_inl.h"
 #include "nestlock/slab/fork_inl.h"
 #include "nestlock/slab/larger_inl.h"
+#include "nestlock/slab/lean_inl.h"
 
 namespace nestlock {
 

@@ -12,9 +12,9 @@ namespace nestlock {
 // defines system_slab(), the kernel's: four times fewer caches.)
 using SystemSlabAllocator =
     BasicSlabAllocator<LibraryKernel, policy::PerLockByte<LibraryKernel>,
-                       std::conditional_t<kHosted, FineClasses, KernelClasses>>;
+                       std::conditional_t<kHosted, FineClasses, DefaultClasses>>;
 extern template class BasicSlabAllocator<LibraryKernel, policy::PerLockByte<LibraryKernel>,
-                                         std::conditional_t<kHosted, FineClasses, KernelClasses>>;
+                                         std::conditional_t<kHosted, FineClasses, DefaultClasses>>;
 // Set up when the program starts, after system_pages(). Any context. What a CPU has in its sheaves
 // goes to the barn when its thread exits.
 SystemSlabAllocator& system_slab() noexcept NESTLOCK_INTERNAL_SYMBOL("system_slab");

@@ -6,7 +6,9 @@ SINGLE   = port minimal $(patsubst %.cc,%,$(filter-out $(START),$(wildcard *.cc)
 LIBRARY  = $(ROOT)/lib/page/page.cc $(ROOT)/lib/slab/slab.cc $(ROOT)/lib/port/config_stamp.cc
 SOURCES  = $(START) $(COMMON)/memory.cc
 HEADERS  = $(MAKEFILE_LIST) $(wildcard *.h $(FIRMWARE)/*/*.h $(FIRMWARE)/*/*/*.h) $(shell find $(ROOT)/include -name '*.h')
-IMAGES   = $(SINGLE:%=$(OUT)/%.elf) $(PROGRAMS:%=$(OUT)/%.elf) $(PROGRAMS:%=$(OUT)/%_stateless.elf) $(OUT)/heap.elf
+LEAN     = storm sweep minimal
+IMAGES   = $(SINGLE:%=$(OUT)/%.elf) $(PROGRAMS:%=$(OUT)/%.elf) $(PROGRAMS:%=$(OUT)/%_stateless.elf) $(OUT)/heap.elf \
+  $(LEAN:%=$(OUT)/%_lean.elf) $(PROGRAMS:%=$(OUT)/%_lean_stateless.elf) $(OUT)/heap_lean.elf
 # A board whose code is wrong may run for ever: hence the timeout.
 BOOT     = timeout 300 $(MACHINE) -nographic -semihosting-config enable=on,target=native -kernel
 
@@ -26,6 +28,27 @@ $(OUT)/library.o: $(LIBRARY) $(HEADERS)
 $(OUT)/%.elf: %.cc $(OUT)/library.o $(SOURCES) $(HEADERS) $(LAYOUT)
 	$(TARGET)g++ $(FLAGS) -DFIRMWARE_LOCKS=nestlock::policy::PerLockByte $(TO_IMAGE) \
 	  $< $(OUT)/library.o $(SOURCES) -lgcc -o $@
+
+# The same in the lean form, each file of it.
+$(OUT)/library_lean.o: $(LIBRARY) $(HEADERS)
+	@mkdir -p $(OUT)
+	$(TARGET)g++ $(FLAGS) -DNESTLOCK_LEAN=1 -r -nostdlib $(LIBRARY) -o $@
+
+$(OUT)/%_lean.elf: %.cc $(OUT)/library_lean.o $(SOURCES) $(HEADERS) $(LAYOUT)
+	$(TARGET)g++ $(FLAGS) -DNESTLOCK_LEAN=1 -DFIRMWARE_LOCKS=nestlock::policy::PerLockByte $(TO_IMAGE) \
+	  $< $(OUT)/library_lean.o $(SOURCES) -lgcc -o $@
+
+$(OUT)/%_lean_stateless.elf: %.cc $(SOURCES) $(HEADERS) $(LAYOUT)
+	@mkdir -p $(OUT)
+	$(TARGET)g++ $(FLAGS) -DNESTLOCK_LEAN=1 -DFIRMWARE_LOCKS=nestlock::testing::Stateless $(TO_IMAGE) \
+	  $< $(SOURCES) $(ROOT)/lib/port/config_stamp.cc -lgcc -o $@
+
+# What the lean form costs: lean.cc in three parts.
+$(OUT)/lean_%.elf: lean.cc $(OUT)/library_lean.o $(SOURCES) $(HEADERS) $(LAYOUT)
+	$(TARGET)g++ $(FLAGS) -DNESTLOCK_LEAN=1 -DFIRMWARE_PART=$* $(TO_IMAGE) $< $(OUT)/library_lean.o $(SOURCES) -lgcc -o $@
+# Text of pages, and of slab beside it, as an image links them.
+lean_text: $(OUT)/lean_0.elf $(OUT)/lean_1.elf $(OUT)/lean_2.elf
+	@$(TARGET)size $^ | awk 'NR > 1 { text[NR] = $$1 } END { print text[3] - text[2], text[4] - text[3] }'
 
 # The allocators over other locks than the library's own are compiled with the program.
 $(OUT)/%_stateless.elf: %.cc $(SOURCES) $(HEADERS) $(LAYOUT)

@@ -9,6 +9,8 @@
 //   -DNESTLOCK_PORT=hosted|bare|custom   default: hosted where the compiler says so, else bare
 //   -DNESTLOCK_MAX_CPUS=<n>              how many CPUs a several-CPU build has at most, default 64
 //   -DNESTLOCK_PAGE_SHIFT=<n>            log2 of the page size, default 12 (4 KiB)
+//   -DNESTLOCK_LEAN=0|1                  1: the form of pages and slab that fits a small firmware, without what
+//                                        docs/size.md lists; default 0
 //   -DNESTLOCK_OWN_STATE                 a shared library that shares no state of the hosted port with the
 //                                        program and other libraries: it handles no signals, and what
 //                                        masks irqs elsewhere masks none for it (the preloaded malloc()).
@@ -83,17 +85,31 @@
 #ifndef NESTLOCK_PAGE_SHIFT
 #define NESTLOCK_PAGE_SHIFT 12
 #endif
+#ifndef NESTLOCK_LEAN
+#define NESTLOCK_LEAN 0
+#elif NESTLOCK_LEAN != 0 && NESTLOCK_LEAN != 1
+#error "Nestlock: NESTLOCK_LEAN is 0 or 1."
+#endif
 
 #define NESTLOCK_INTERNAL_TEXT2(x) #x
 #define NESTLOCK_INTERNAL_TEXT(x) NESTLOCK_INTERNAL_TEXT2(x)
 #define NESTLOCK_INTERNAL_PASTE2(a, b) a##b
 #define NESTLOCK_INTERNAL_PASTE(a, b) NESTLOCK_INTERNAL_PASTE2(a, b)
 
+// What tells the lean form's names from the others', and what the page size is called among them.
+#if NESTLOCK_LEAN
+#define NESTLOCK_INTERNAL_LEAN_NAME "lean_"
+#define NESTLOCK_INTERNAL_PAGES NESTLOCK_INTERNAL_PASTE(NESTLOCK_PAGE_SHIFT, _lean)
+#else
+#define NESTLOCK_INTERNAL_LEAN_NAME ""
+#define NESTLOCK_INTERNAL_PAGES NESTLOCK_PAGE_SHIFT
+#endif
+
 // Behind a function's declaration: what it is called in the object file, so that two configurations'
 // functions of one name stay apart in one process.
 #define NESTLOCK_INTERNAL_SYMBOL(name)                                                      \
   __asm__(NESTLOCK_INTERNAL_TEXT(__USER_LABEL_PREFIX__) "nestlock_" NESTLOCK_INTERNAL_TEXT( \
-      NESTLOCK_CONFIG) "_" name)
+      NESTLOCK_CONFIG) "_" NESTLOCK_INTERNAL_LEAN_NAME name)
 
 // The choice as a number: 8, plus 4 on several CPUs, 2 with PREEMPT_RT, 1 with debug; 0 for a name
 // that nobody knows.
@@ -139,7 +155,7 @@ NESTLOCK_INTERNAL_PRAGMA(GCC error NESTLOCK_INTERNAL_TEXT(Nestlock: NESTLOCK_CON
 // own. So an object that was built for another configuration, with the headers of another version
 // or with another value of what changes the layout does not link, and the error names both:
 // `nestlock_built_as_up_v0_2_0_max_cpus_64_page_shift_12`. The two values are therefore plain
-// numbers. (The locks alone need no library; for their plain names config/one_choice.h does the same.)
+// numbers. The lean form's has `_lean` at its end. (The locks alone need no library; for their plain names config/one_choice.h does the same.)
 #define NESTLOCK_INTERNAL_STAMP2(what, name, major, minor, patch, cpus, shift) \
   nestlock_##what##_##name##_v##major##_##minor##_##patch##_max_cpus_##cpus##_page_shift_##shift
 #define NESTLOCK_INTERNAL_STAMP(what, name, major, minor, patch, cpus, shift) \
@@ -147,4 +163,4 @@ NESTLOCK_INTERNAL_PRAGMA(GCC error NESTLOCK_INTERNAL_TEXT(Nestlock: NESTLOCK_CON
 #define NESTLOCK_LINK_STAMP                                                                  \
   NESTLOCK_INTERNAL_STAMP(built_as, NESTLOCK_CONFIG, NESTLOCK_VERSION_MAJOR,                 \
                           NESTLOCK_VERSION_MINOR, NESTLOCK_VERSION_PATCH, NESTLOCK_MAX_CPUS, \
-                          NESTLOCK_PAGE_SHIFT)
+                          NESTLOCK_INTERNAL_PAGES)

@@ -91,6 +91,10 @@ static_assert(kHostedMaxCpus >= 1 && kHostedMaxCpus <= 4096, "NESTLOCK_MAX_CPUS 
 inline constexpr unsigned kPageShift = NESTLOCK_PAGE_SHIFT;
 static_assert(kPageShift >= 8 && kPageShift <= 16, "NESTLOCK_PAGE_SHIFT is 8..16");
 
+// Whether pages and slab are the lean ones, for a small firmware (docs/size.md lists what they lack).
+inline constexpr bool kLean = NESTLOCK_LEAN;
+static_assert(!kLean || kPageShift <= 12, "NESTLOCK_LEAN=1 has pages of 256 bytes to 4 KiB");
+
 // Whether ThreadSanitizer is told of the plain names' locks (lock/tsan_lock_order.h).
 inline constexpr bool kTsanLockOrder = NESTLOCK_INTERNAL_TSAN_LOCK_ORDER;
 }  // namespace nestlock

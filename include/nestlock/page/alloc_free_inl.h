@@ -12,16 +12,19 @@ BasicPage<K>* BasicPageAllocator<K, L>::alloc_slow(gfp flags, unsigned order, in
   if (order > kMaxOrder || !has_node(node)) return nullptr;
   if (attention_.load(internal::kRelaxed)) {
     if (attention_.load(internal::kRelaxed) & kNotSetUp) return nullptr;
-    // zero, comp and thisnode are about the result, not about what may be done to get it.
-    constexpr gfp kResult = gfp::zero | gfp::comp | gfp::thisnode;
-    flags = flags & (static_cast<gfp>(allowed_.load(internal::kRelaxed)) | kResult);
-    if (fails_now(order)) return internal::bump(first_zone(node)->counters.failures), nullptr;
+    if constexpr (!kLean) {
+      // zero, comp and thisnode are about the result, not about what may be done to get it.
+      constexpr gfp kResult = gfp::zero | gfp::comp | gfp::thisnode;
+      flags = flags & (static_cast<gfp>(allowed_.load(internal::kRelaxed)) | kResult);
+      if (fails_now(order)) return internal::bump(first_zone(node)->counters.failures), nullptr;
+    }
   }
-  if (decaying_.load(internal::kRelaxed) && has(flags, gfp::reclaim)) decay();
+  if constexpr (!kLean)
+    if (decaying_.load(internal::kRelaxed) && has(flags, gfp::reclaim)) decay();
   Zone* const home = first_zone(node);
-  const unsigned last = has(flags, gfp::thisnode) ? 1 : nodes_;
+  const unsigned last = has(flags, gfp::thisnode) ? 1 : nodes();
   auto zone_at = [&](unsigned i) -> Zone& {
-    return zone_[(static_cast<unsigned>(home - zone_) + i) % nodes_];
+    return zone_[(static_cast<unsigned>(home - zone_) + i) % nodes()];
   };
   for (int round = 0; round < 3; ++round) {
     for (unsigned i = 0; i < last; ++i) {
@@ -29,10 +32,12 @@ BasicPage<K>* BasicPageAllocator<K, L>::alloc_slow(gfp flags, unsigned order, in
       if (order < kPcpOrders && !has_parked(z))
         if (Page* const p = pop_or_note(z, order)) return prepare(p, flags, order, where);
       if (Page* const p = refill(z, order, flags)) return prepare(p, flags, order, where);
-      if (has(flags, gfp::reclaim)) release_idle(z);
-      // Step by step: with large pages one step does not reach the watermark.
-      while (has(flags, gfp::wake) && grow(z, order))
-        if (Page* const p = refill(z, order, flags)) return prepare(p, flags, order, where);
+      if constexpr (!kLean) {
+        if (has(flags, gfp::reclaim)) release_idle(z);
+        // Step by step: with large pages one step does not reach the watermark.
+        while (has(flags, gfp::wake) && grow(z, order))
+          if (Page* const p = refill(z, order, flags)) return prepare(p, flags, order, where);
+      }
     }
     if (!has(flags, gfp::reclaim)) break;
     // What other CPUs keep is better used than lacking; then what the floors above keep.
@@ -46,7 +51,8 @@ BasicPage<K>* BasicPageAllocator<K, L>::alloc_slow(gfp flags, unsigned order, in
 // Always true, so that callers can tail-call it.
 template <Kernel K, LockPolicy L>
 [[gnu::noinline]] bool BasicPageAllocator<K, L>::free_slow(Zone& z, Page* page,
-                                                           unsigned order) noexcept {
+                                                           unsigned order) noexcept
+    requires(!kLean) {
   const Index p = index(page);
   {
     Guard g(z.lock, irq_save);
@@ -60,7 +66,8 @@ template <Kernel K, LockPolicy L>
 // This CPU's list is busy, or the fast path saw no CPU.
 template <Kernel K, LockPolicy L>
 [[gnu::noinline]] bool BasicPageAllocator<K, L>::free_refused(Zone& z, Page* page,
-                                                              unsigned order) noexcept {
+                                                              unsigned order) noexcept
+    requires(!kLean) {
   switch (push_here<false>(z, page, order)) {
     case Push::done:
       return true;
@@ -89,12 +96,13 @@ BasicPage<K>* BasicPageAllocator<K, L>::alloc_pages_nolock(gfp flags, unsigned o
   if (!L::may_try()) return refuse(PageRefusal::gate);
   if (attention_.load(internal::kRelaxed)) {
     if (attention_.load(internal::kRelaxed) & kNotSetUp) return refuse(PageRefusal::no_memory);
-    if (fails_now(order)) return refuse(PageRefusal::injected);
+    if constexpr (!kLean)
+      if (fails_now(order)) return refuse(PageRefusal::injected);
   }
   PageRefusal reason = PageRefusal::no_memory;
-  const unsigned last = has(flags, gfp::thisnode) ? 1 : nodes_;
+  const unsigned last = has(flags, gfp::thisnode) ? 1 : nodes();
   for (unsigned i = 0; i < last; ++i) {
-    Zone& z = zone_[(static_cast<unsigned>(home - zone_) + i) % nodes_];
+    Zone& z = zone_[(static_cast<unsigned>(home - zone_) + i) % nodes()];
     bool pcp_busy = !kPcp;
     if (Page* const p = pop_or_note(z, order, &pcp_busy)) return prepare(p, flags, order, where);
     {
@@ -106,41 +114,52 @@ BasicPage<K>* BasicPageAllocator<K, L>::alloc_pages_nolock(gfp flags, unsigned o
         continue;
       }
     }
-    note_busy(z, false);
+    if constexpr (!kLean) note_busy(z, false);
     reason = pcp_busy ? PageRefusal::zone_held_no_pcp : PageRefusal::zone_held;
   }
   return refuse(reason);
 }
 
+// Always true.
 template <Kernel K, LockPolicy L>
-bool BasicPageAllocator<K, L>::free_pages_nolock(Page* page, unsigned order, Place where) noexcept {
-  if (!is_ours(page) || !page->is(PageState::used, order)) [[unlikely]]
-    return bad_free(page, "free_pages_nolock", where);
-  Zone& z = zone_of(*page);
-  retire(page, order, where);
-  if (L::may_try()) {
-    const bool isolated =
-        z.isolated_blocks.load(internal::kRelaxed) && block_isolated(z, index(page));
-    if (order < kPcpOrders && !isolated) {
-      // Over `high` or not: what drains is for calls that may spin.
-      if (push_here<false>(z, page, order) != Push::refused) return true;
-      if constexpr (kPcp) note_busy(z, true);
-    }
-    // The gate stands here, at the lock: a block that no pcp takes comes this way, too.
-    TryGuard g(z.lock, irq_save);
-    if (g) {
-      z.lock.assert_held();
-      give_locked(z, index(page), order);
-      unpark_locked(z, kUnparkedByNolock);
-      return true;
-    }
-    note_busy(z, false);
-  }
+[[gnu::always_inline]] inline bool BasicPageAllocator<K, L>::park(Zone& z, Page* page,
+                                                                  unsigned order) noexcept {
   page->set(PageState::parked, order);
   internal::bump(z.counters.parked, std::uintptr_t{1} << order);
   internal::bump(z.counters.parked_total);
   z.parked.push(index(page), next_of());
   return true;
+}
+
+template <Kernel K, LockPolicy L>
+bool BasicPageAllocator<K, L>::free_pages_nolock(Page* page, unsigned order, Place where) noexcept {
+  if constexpr (kLean) {
+    return free_lean(page, order, false, where);
+  } else {
+    if (!is_ours(page) || !page->is(PageState::used, order)) [[unlikely]]
+      return bad_free(page, "free_pages_nolock", where);
+    Zone& z = zone_of(*page);
+    retire(page, order, where);
+    if (L::may_try()) {
+      const bool isolated =
+          z.isolated_blocks.load(internal::kRelaxed) && block_isolated(z, index(page));
+      if (order < kPcpOrders && !isolated) {
+        // Over `high` or not: what drains is for calls that may spin.
+        if (push_here<false>(z, page, order) != Push::refused) return true;
+        if constexpr (kPcp) note_busy(z, true);
+      }
+      // The gate stands here, at the lock: a block that no pcp takes comes this way, too.
+      TryGuard g(z.lock, irq_save);
+      if (g) {
+        z.lock.assert_held();
+        give_locked(z, index(page), order);
+        unpark_locked(z, kUnparkedByNolock);
+        return true;
+      }
+      note_busy(z, false);
+    }
+    return park(z, page, order);
+  }
 }
 
 template <Kernel K, LockPolicy L>

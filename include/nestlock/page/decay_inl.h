@@ -24,7 +24,7 @@ inline bool BasicPageAllocator<K, L>::has_much(const Zone& z) const noexcept {
 }
 
 template <Kernel K, LockPolicy L>
-bool BasicPageAllocator<K, L>::set_decay_hook(DecayHook& hook) noexcept {
+bool BasicPageAllocator<K, L>::set_decay_hook(DecayHook& hook) noexcept requires(!kLean) {
   DecayHook* none = nullptr;
   return decay_hook_.compare_exchange_strong(none, &hook, std::memory_order_release,
                                              internal::kRelaxed);
@@ -34,7 +34,7 @@ bool BasicPageAllocator<K, L>::set_decay_hook(DecayHook& hook) noexcept {
 // and no more than one block is missing.
 template <Kernel K, LockPolicy L>
 std::uint32_t BasicPageAllocator<K, L>::release_some(Zone& z, std::uint32_t most,
-                                                     unsigned order) noexcept {
+                                                     unsigned order) noexcept requires(!kLean) {
   std::uint32_t done = 0;
   // What is kept for nolock calls stays: no block goes that is more than the rest.
   const std::uint32_t kept = z.kept_for_nolock.load(internal::kRelaxed), dirty = dirty_pages(z);
@@ -63,7 +63,7 @@ std::uint32_t BasicPageAllocator<K, L>::release_some(Zone& z, std::uint32_t most
 // Before the process grows: free memory that did not serve, for its blocks are too small, goes back where it
 // is more than an eighth of what is in use; down to a sixteenth, so that it is worth while.
 template <Kernel K, LockPolicy L>
-void BasicPageAllocator<K, L>::release_idle(Zone& z) noexcept {
+void BasicPageAllocator<K, L>::release_idle(Zone& z) noexcept requires(!kLean) {
   if (!release_ || !has_much(z)) return;
   const std::uint32_t dirty = dirty_pages(z);
   const std::uint32_t used = z.committed.load(internal::kRelaxed) - z.begin - z.buddy.free_pages();
@@ -71,16 +71,16 @@ void BasicPageAllocator<K, L>::release_idle(Zone& z) noexcept {
 }
 
 template <Kernel K, LockPolicy L>
-std::size_t BasicPageAllocator<K, L>::trim() noexcept {
+std::size_t BasicPageAllocator<K, L>::trim() noexcept requires(!kLean) {
   if (!release_) return 0;
   drain_all_pages();
   std::size_t pages = 0;
-  for (unsigned n = 0; n < nodes_; ++n) pages += release_some(zone_[n], ~0u, 0);
+  for (unsigned n = 0; n < nodes(); ++n) pages += release_some(zone_[n], ~0u, 0);
   return pages << kPageShift;
 }
 
 template <Kernel K, LockPolicy L>
-void BasicPageAllocator<K, L>::tell_decay(bool waits) noexcept {
+void BasicPageAllocator<K, L>::tell_decay(bool waits) noexcept requires(!kLean) {
   // acquire: pairs with set_decay_hook(); we see the hook's fields.
   if (DecayHook* const hook = decay_hook_.load(std::memory_order_acquire))
     hook->change(*hook, waits);
@@ -88,13 +88,13 @@ void BasicPageAllocator<K, L>::tell_decay(bool waits) noexcept {
 
 // Any context that may spin.
 template <Kernel K, LockPolicy L>
-[[gnu::noinline]] void BasicPageAllocator<K, L>::begin_decay() noexcept {
+[[gnu::noinline]] void BasicPageAllocator<K, L>::begin_decay() noexcept requires(!kLean) {
   if (decaying_.load(internal::kRelaxed) || decaying_.exchange(1, internal::kRelaxed)) return;
   tell_decay(true);
 }
 
 template <Kernel K, LockPolicy L>
-[[gnu::noinline]] std::size_t BasicPageAllocator<K, L>::decay() noexcept {
+[[gnu::noinline]] std::size_t BasicPageAllocator<K, L>::decay() noexcept requires(!kLean) {
   if (!release_ || !now_) return 0;
   // As wide as a word, so that a 32-bit core has it in one access; only differences count.
   const auto now = static_cast<std::uintptr_t>(now_());
@@ -107,7 +107,7 @@ template <Kernel K, LockPolicy L>
     return 0;
   std::size_t pages = 0;
   bool much = false, in_parts = false;
-  for (unsigned n = 0; n < nodes_; ++n) {
+  for (unsigned n = 0; n < nodes(); ++n) {
     Zone& z = zone_[n];
     std::uint32_t due = 0;
     {

@@ -2,8 +2,11 @@
 #pragma once
 
 #include <cstdint>
+#include <type_traits>
 
+#include "nestlock/config/config.h"
 #include "nestlock/lock/debug_checks.h"
+#include "nestlock/page/no_count.h"
 
 namespace nestlock {
 
@@ -31,33 +34,19 @@ struct PageHistory {
 };
 struct NoPageHistory {};
 
-}  // namespace internal
-
-// 64 bytes without debug (1.6 % of 4 KiB).
+// What a descriptor has: 64 bytes without debug (1.6 % of 4 KiB).
 template <Kernel K>
-struct alignas(64) BasicPage {
+struct alignas(64) WholePage {
+  using Index = std::uint32_t;
   // No page, as an index.
-  static constexpr std::uint32_t kNil = ~std::uint32_t{0};
+  static constexpr Index kNil = ~Index{0};
+  using Word = std::uint32_t;
+  static constexpr unsigned kOrderAt = 8;  // in it
 
-  // State and order are one word: read together, and set together by the page's owner.
-  PageState state() const noexcept {
-    return static_cast<PageState>(word.load(internal::kRelaxed) & 0xff);
-  }
-  unsigned order() const noexcept { return word.load(internal::kRelaxed) >> 8 & 0xff; }
-  unsigned zone() const noexcept { return zone_id; }
-  void set(PageState s, unsigned order) noexcept {
-    word.store(static_cast<std::uint32_t>(s) | order << 8, internal::kRelaxed);
-  }
-  bool is(PageState s, unsigned order) const noexcept {
-    // 64 bits: an absurd order is none of ours.
-    return word.load(internal::kRelaxed) ==
-           (static_cast<std::uint64_t>(s) | std::uint64_t{order} << 8);
-  }
-
-  typename K::Port::template Atomic<std::uint32_t> word{0};  // state, order
-  std::uint32_t next = kNil, prev = kNil;  // list links, by index; the list's lock guards them
-  std::uint8_t zone_id = 0;                // never changes
-  bool isolated_free = false;              // on the zone's isolated list (zone lock)
+  typename K::Port::template Atomic<Word> word{0};  // state, order
+  Index next = kNil, prev = kNil;  // list links, by index; the list's lock guards them
+  std::uint8_t zone_id = 0;        // never changes
+  bool isolated_free = false;      // on the zone's isolated list (zone lock)
   bool clean = false;     // of a free block's head: no memory of the system behind it (zone lock)
   bool poisoned = false;  // debug: starts with the poison of its last free (owner)
   // Of the first page of a block of 2^kMaxOrder: whether the block is isolated (zone lock; a
@@ -67,10 +56,69 @@ struct alignas(64) BasicPage {
   std::uint8_t kind = 0;
   void* owner = nullptr;
   void* owner_list = nullptr;
-  std::uintptr_t owner_word[2]{};
+  std::uintptr_t owner_count = 0, owner_mark = 0;
   std::uint16_t owner_half[2]{};
-  [[no_unique_address]] std::conditional_t<K::kConfig.debug, internal::PageHistory,
-                                           internal::NoPageHistory> history;
+  [[no_unique_address]] std::conditional_t<K::kConfig.debug, PageHistory, NoPageHistory> history;
+};
+
+// Of the lean form: 16 bytes on a core of 32 bits, without debug. Pages are told apart by 16 bits, so there
+// are at most 63487 (set_up() refuses more). What it lacks is a constant.
+struct LeanPageHistory {
+  PageHistory history;
+  bool poisoned = false;
+};
+struct NoLeanPageHistory {
+  static constexpr bool poisoned = false;
+};
+template <Kernel K>
+struct LeanPage : std::conditional_t<K::kConfig.debug, LeanPageHistory, NoLeanPageHistory> {
+  using Index = std::uint16_t;
+  static constexpr Index kNil = 0xffff;
+  using Word = std::uint8_t;
+  static constexpr unsigned kOrderAt = 4;
+  static constexpr std::uint8_t zone_id = 0;
+  static constexpr bool isolated_free = false, clean = false;
+  static constexpr NoCount isolation{};
+
+  typename K::Port::template Atomic<Word> word{0};
+  std::uint8_t kind = 0;
+  Index next = kNil, prev = kNil;
+  std::uint16_t owner_count : 14 = 0, owner_mark : 2 = 0;
+  void* owner = nullptr;
+  void* owner_list = nullptr;
+};
+
+template <Kernel K>
+using PageOf = std::conditional_t<kLean, LeanPage<K>, WholePage<K>>;
+
+}  // namespace internal
+
+template <Kernel K>
+struct BasicPage : internal::PageOf<K> {
+  using Index = typename internal::PageOf<K>::Index;
+  using internal::PageOf<K>::kNil;
+
+  // State and order are one word: read together, and set together by the page's owner.
+  PageState state() const noexcept {
+    return static_cast<PageState>(this->word.load(internal::kRelaxed) & ((1u << kOrderAt) - 1));
+  }
+  unsigned order() const noexcept {
+    return this->word.load(internal::kRelaxed) >> kOrderAt & ((1u << kOrderAt) - 1);
+  }
+  unsigned zone() const noexcept { return this->zone_id; }
+  void set(PageState s, unsigned order) noexcept {
+    this->word.store(static_cast<Word>(static_cast<std::uint32_t>(s) | order << kOrderAt),
+                     internal::kRelaxed);
+  }
+  bool is(PageState s, unsigned order) const noexcept {
+    // 64 bits: an absurd order is none of ours.
+    return this->word.load(internal::kRelaxed) ==
+           (static_cast<std::uint64_t>(s) | std::uint64_t{order} << kOrderAt);
+  }
+
+ private:
+  using Word = typename internal::PageOf<K>::Word;
+  static constexpr unsigned kOrderAt = internal::PageOf<K>::kOrderAt;
 };
 
 namespace internal {
@@ -80,29 +128,30 @@ template <Kernel K>
 class PageList {
  public:
   using Page = BasicPage<K>;
+  using Index = typename Page::Index;
 
   bool empty() const noexcept { return first_ == Page::kNil; }
-  std::uint32_t first() const noexcept { return first_; }
+  Index first() const noexcept { return first_; }
 
-  void push(Page* all, std::uint32_t p) noexcept {
+  void push(Page* all, Index p) noexcept {
     all[p].prev = Page::kNil;
     all[p].next = first_;
     if (first_ != Page::kNil) all[first_].prev = p;
     first_ = p;
   }
-  void remove(Page* all, std::uint32_t p) noexcept {
+  void remove(Page* all, Index p) noexcept {
     const Page& page = all[p];
     (page.prev == Page::kNil ? first_ : all[page.prev].next) = page.next;
     if (page.next != Page::kNil) all[page.next].prev = page.prev;
   }
-  std::uint32_t pop(Page* all) noexcept {
-    const std::uint32_t p = first_;
+  Index pop(Page* all) noexcept {
+    const Index p = first_;
     if (p != Page::kNil) remove(all, p);
     return p;
   }
 
  private:
-  std::uint32_t first_ = Page::kNil;
+  Index first_ = Page::kNil;
 };
 
 // The same, with an end that can be put to.
@@ -110,29 +159,30 @@ template <Kernel K>
 class PageQueue {
  public:
   using Page = BasicPage<K>;
+  using Index = typename Page::Index;
 
   bool empty() const noexcept { return list_.empty(); }
-  std::uint32_t first() const noexcept { return list_.first(); }
+  Index first() const noexcept { return list_.first(); }
 
-  void push(Page* all, std::uint32_t p) noexcept {
+  void push(Page* all, Index p) noexcept {
     if (empty()) last_ = p;
     list_.push(all, p);
   }
-  void push_back(Page* all, std::uint32_t p) noexcept {
+  void push_back(Page* all, Index p) noexcept {
     if (empty()) return push(all, p);
     all[p].prev = last_;
     all[p].next = Page::kNil;
     all[last_].next = p;
     last_ = p;
   }
-  void remove(Page* all, std::uint32_t p) noexcept {
+  void remove(Page* all, Index p) noexcept {
     if (p == last_) last_ = all[p].prev;
     list_.remove(all, p);
   }
 
  private:
   PageList<K> list_;
-  std::uint32_t last_ = Page::kNil;
+  Index last_ = Page::kNil;
 };
 
 }  // namespace internal

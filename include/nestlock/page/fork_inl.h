@@ -41,10 +41,10 @@ void give_after_fork(Lock& lock, bool& kept, bool child) noexcept NESTLOCK_NO_TS
 
 template <Kernel K, LockPolicy L>
 void BasicPageAllocator<K, L>::before_fork(bool bounded) noexcept NESTLOCK_NO_TSA {
-  if constexpr (K::kConfig.smp) {
+  if constexpr (K::kConfig.smp && !kLean) {
     using P = typename K::Port;
     fork_state_ = ZoneIrq::template enter<P>();
-    for (unsigned n = 0; n < nodes_; ++n) {
+    for (unsigned n = 0; n < nodes(); ++n) {
       for (unsigned cpu = 0; cpu < decltype(Zone::pcp)::size(); ++cpu) {
         Pcp& pcp = zone_[n].pcp.on(cpu);
         pcp.kept = internal::take_over_fork<P>(pcp.lock, bounded);
@@ -56,8 +56,8 @@ void BasicPageAllocator<K, L>::before_fork(bool bounded) noexcept NESTLOCK_NO_TS
 
 template <Kernel K, LockPolicy L>
 void BasicPageAllocator<K, L>::after_fork(bool child) noexcept NESTLOCK_NO_TSA {
-  if constexpr (K::kConfig.smp) {
-    for (unsigned n = nodes_; n-- > 0;) {
+  if constexpr (K::kConfig.smp && !kLean) {
+    for (unsigned n = nodes(); n-- > 0;) {
       Zone& z = zone_[n];
       if (child && z.kept) {
         // A block is counted as parked before it is on the list; its thread may be gone in between.

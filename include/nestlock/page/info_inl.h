@@ -7,9 +7,10 @@
 namespace nestlock {
 
 template <Kernel K, LockPolicy L>
-std::size_t BasicPageAllocator<K, L>::buddyinfo(char* out, std::size_t size) const noexcept {
+std::size_t BasicPageAllocator<K, L>::buddyinfo(char* out, std::size_t size) const noexcept
+    requires(!kLean) {
   internal::Text t(out, size);
-  for (unsigned n = 0; n < nodes_; ++n) {
+  for (unsigned n = 0; n < nodes(); ++n) {
     t.put("Node ").number(n).put(", free blocks of order 0..").number(kMaxOrder).put(":");
     for (unsigned order = 0; order <= kMaxOrder; ++order) t.number(zone_[n].buddy.blocks(order), 7);
     t.put("\n");
@@ -18,9 +19,10 @@ std::size_t BasicPageAllocator<K, L>::buddyinfo(char* out, std::size_t size) con
 }
 
 template <Kernel K, LockPolicy L>
-std::size_t BasicPageAllocator<K, L>::zoneinfo(char* out, std::size_t size) const noexcept {
+std::size_t BasicPageAllocator<K, L>::zoneinfo(char* out, std::size_t size) const noexcept
+    requires(!kLean) {
   internal::Text t(out, size);
-  for (unsigned n = 0; n < nodes_; ++n) {
+  for (unsigned n = 0; n < nodes(); ++n) {
     const PageStats s = stats(n);
     t.put("Node ").number(n).put("\n");
     auto row = [&](const char* name, std::uintptr_t v) {

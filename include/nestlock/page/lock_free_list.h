@@ -9,11 +9,12 @@
 
 namespace nestlock::internal {
 
-// Nodes are named by 32-bit numbers; `next(n)` is where node n keeps its successor.
-template <Kernel K>
+// Nodes are named by numbers; `next(n)` is where node n keeps its successor, an `Index`. (The head is a
+// whole word even so: a core without narrow read-modify-writes has those of a word.)
+template <Kernel K, class Index = std::uint32_t>
 class LockFreeList {
  public:
-  static constexpr std::uint32_t kNil = ~std::uint32_t{0};
+  static constexpr std::uint32_t kNil = static_cast<Index>(~Index{0});
 
   bool empty() const noexcept { return head_.load(kRelaxed) == kNil; }
 
@@ -22,7 +23,7 @@ class LockFreeList {
   bool push(std::uint32_t node, Next next) noexcept {
     std::uint32_t first = head_.load(kRelaxed);
     // release: pairs with take_all(); the taker sees the node's contents.
-    do next(node) = first;
+    do next(node) = static_cast<Index>(first);
     while (!head_.compare_exchange_weak(first, node, std::memory_order_release, kRelaxed));
     return first == kNil;
   }

@@ -9,9 +9,9 @@
 namespace nestlock {
 
 inline constexpr std::size_t kPageSize = std::size_t{1} << kPageShift;  // bytes
-inline constexpr unsigned kPcpOrders = 4;         // orders 0..3 have per-CPU lists
-inline constexpr unsigned kMaxNodes = 4;          // of one allocator
-inline constexpr int kAnyNode = -1;               // the node of this CPU, else another
+inline constexpr unsigned kPcpOrders = 4;             // orders 0..3 have per-CPU lists
+inline constexpr unsigned kMaxNodes = kLean ? 1 : 4;  // of one allocator
+inline constexpr int kAnyNode = -1;                   // the node of this CPU, else another
 inline constexpr unsigned kUnparkedAtOnce = 64;   // parked blocks put back, by a call that may spin
 inline constexpr unsigned kUnparkedByNolock = 4;  // by a nolock call that gets the lock
 
@@ -34,7 +34,7 @@ struct Shrinker {
   // Must not allocate with gfp::reclaim from the same allocator. True: it gave some memory back.
   bool (*shrink)(Shrinker& self) noexcept = nullptr;
 };
-inline constexpr unsigned kMaxShrinkers = 8;  // of one allocator
+inline constexpr unsigned kMaxShrinkers = kLean ? 1 : 8;  // of one allocator
 
 // Told, from any context, when free memory begins to wait for its return to the system, and when no more
 // than the allocator keeps is left; decay() is to be called in between.

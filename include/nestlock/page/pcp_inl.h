@@ -33,9 +33,13 @@ template <bool kFast>
   auto pcp = try_pcp<kFast>(z);
   if (!pcp) [[unlikely]]
     return Push::refused;
+  if constexpr (kLean)
+    if (pcp->count() >= z.pcp_high.load(internal::kRelaxed)) return Push::refused;
   page->set(PageState::cached, order);
   page->next = pcp->list[order];
   pcp->list[order] = index(page);
+  if constexpr (kLean)
+    return internal::bump_locked(pcp->in, std::uintptr_t{1} << order), Push::done;
   const std::uintptr_t in = pcp->in.load(internal::kRelaxed) + (std::uintptr_t{1} << order);
   pcp->in.store(in, internal::kRelaxed);
   const std::uintptr_t count = in - pcp->out.load(internal::kRelaxed);
@@ -47,7 +51,8 @@ template <bool kFast>
 // cache held at first: what interrupts this may free pages as fast as it drains. Always true, so that
 // callers can tail-call it.
 template <Kernel K, LockPolicy L>
-[[gnu::noinline]] bool BasicPageAllocator<K, L>::drain_over_high(Zone& z) noexcept {
+[[gnu::noinline]] bool BasicPageAllocator<K, L>::drain_over_high(Zone& z) noexcept
+    requires(!kLean) {
   const std::uint32_t batch = z.pcp_batch.load(internal::kRelaxed);
   for (std::uint32_t round = 0, rounds = 1; round < rounds; ++round) {
     Index chain = kNil;

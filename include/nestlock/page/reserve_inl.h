@@ -9,13 +9,13 @@ namespace nestlock {
 // Ordinary calls leave `kept` pages more than the watermark (mark_for()); memory goes back to the system down
 // to as many (release_some()).
 template <Kernel K, LockPolicy L>
-bool BasicPageAllocator<K, L>::reserve(std::size_t bytes) noexcept {
+bool BasicPageAllocator<K, L>::reserve(std::size_t bytes) noexcept requires(!kLean) {
   const std::size_t all = (bytes >> kPageShift) + (bytes % kPageSize ? 1 : 0);
   bool there = true;
   drain_all_pages();
-  for (unsigned n = 0; n < nodes_; ++n) {
+  for (unsigned n = 0; n < nodes(); ++n) {
     Zone& z = zone_[n];
-    const std::size_t share = all / nodes_ + (n < all % nodes_ ? 1 : 0);
+    const std::size_t share = all / nodes() + (n < all % nodes() ? 1 : 0);
     const auto pages =
         static_cast<std::uint32_t>(share < z.end - z.begin ? share : z.end - z.begin);
     there &= pages == share;
@@ -31,7 +31,7 @@ bool BasicPageAllocator<K, L>::reserve(std::size_t bytes) noexcept {
 // Each page's first touch is a fault; better here than in a handler. Each is written as it was, for it may
 // be poisoned.
 template <Kernel K, LockPolicy L>
-void BasicPageAllocator<K, L>::touch(Zone& z, std::uint32_t pages) noexcept {
+void BasicPageAllocator<K, L>::touch(Zone& z, std::uint32_t pages) noexcept requires(!kLean) {
   Index chain = kNil;
   for (std::uint32_t had = 0; had < pages; ++had) {
     Page* p = nullptr;

@@ -13,6 +13,7 @@ PageSetup BasicPageAllocator<K, L>::set_up(const PageMemory& m) noexcept {
   if (!(attention_.load(internal::kRelaxed) & kNotSetUp)) return PageSetup::already;
   if (m.nodes < 1 || m.nodes > (m.commit_descriptors ? 1 : kMaxNodes)) return PageSetup::bad_nodes;
   if (m.commit_descriptors && (!m.commit || !m.descriptors)) return PageSetup::too_small;
+  if (kLean && (m.commit || m.release)) return PageSetup::commit_failed;
   const auto start = reinterpret_cast<std::uintptr_t>(m.start);
   std::uintptr_t begin = (start + kPageSize - 1) >> kPageShift;
   const std::uintptr_t end = (start + m.size) >> kPageShift;
@@ -20,10 +21,11 @@ PageSetup BasicPageAllocator<K, L>::set_up(const PageMemory& m) noexcept {
   void* descriptors = m.descriptors;
   if (!descriptors) {
     const std::size_t need =
-        ((end - begin) * (sizeof(Page) + 1) + sizeof(Page) + kPageSize - 1) >> kPageShift;
+        ((end - begin) * kDescriptorBytes + sizeof(Page) + kPageSize - 1) >> kPageShift;
     if (need >= end - begin) return PageSetup::too_small;
     descriptors = reinterpret_cast<void*>(begin << kPageShift);
-    if (m.commit && !m.commit(descriptors, need << kPageShift)) return PageSetup::commit_failed;
+    if (!kLean && m.commit && !m.commit(descriptors, need << kPageShift))
+      return PageSetup::commit_failed;
     internal::asan_unpoison(descriptors, need << kPageShift);
     std::memset(descriptors, 0, need << kPageShift);
     begin += need;
@@ -35,25 +37,29 @@ PageSetup BasicPageAllocator<K, L>::set_up(const PageMemory& m) noexcept {
   // looked at on a list. So a reserved range of any size is not touched here.
   // (But the tags, of which every free reads one, are of the whole range.)
   const auto tags = reinterpret_cast<std::uint8_t*>(aligned) + (end - begin) * sizeof(Page);
-  if (m.commit_descriptors && !m.commit_descriptors(tags, end - begin))
+  if (!kLean && m.commit_descriptors && !m.commit_descriptors(tags, end - begin))
     return PageSetup::commit_failed;
   all_ = reinterpret_cast<Page*>(aligned);
   first_pfn_ = begin;
   pages_ = end - begin;
-  tags_ = tags;
-  nodes_ = m.nodes;
-  commit_ = m.commit;
-  commit_descriptors_ = m.commit_descriptors;
-  described_.store(commit_descriptors_ ? 0 : pages_, internal::kRelaxed);
-  release_ = m.release;
-  now_ = m.now;
-  if (now_) decay_next_.store(static_cast<std::uintptr_t>(now_()), internal::kRelaxed);
+  if constexpr (kLean) {
+    described_.store(pages_, internal::kRelaxed);
+  } else {
+    tags_ = tags;
+    nodes_ = m.nodes;
+    commit_ = m.commit;
+    commit_descriptors_ = m.commit_descriptors;
+    described_.store(commit_descriptors_ ? 0 : pages_, internal::kRelaxed);
+    release_ = m.release;
+    now_ = m.now;
+    if (now_) decay_next_.store(static_cast<std::uintptr_t>(now_()), internal::kRelaxed);
+  }
   std::uintptr_t at = 0;
-  for (unsigned n = 0; n < nodes_; ++n) {
+  for (unsigned n = 0; n < nodes(); ++n) {
     Zone& z = zone_[n];
-    z.begin = static_cast<Index>(at);
-    at = n + 1 == nodes_ ? pages_ : at + pages_ / nodes_;
-    z.end = static_cast<Index>(at);
+    z.begin = static_cast<std::uint32_t>(at);
+    at = n + 1 == nodes() ? pages_ : at + pages_ / nodes();
+    z.end = static_cast<std::uint32_t>(at);
     const std::uint32_t size = z.end - z.begin;
     // 1/256 of the zone, at most 1 MiB (and 4 pages, where a page is that large).
     constexpr std::uint32_t kMost = (1u << 20 >> kPageShift) < 4 ? 4 : 1u << 20 >> kPageShift;
@@ -64,8 +70,8 @@ PageSetup BasicPageAllocator<K, L>::set_up(const PageMemory& m) noexcept {
     z.pcp_batch.store(batch, internal::kRelaxed);
     z.pcp_high.store(6 * batch, internal::kRelaxed);
     z.buddy.set_up(all_, first_pfn_, z.begin, z.end);
-    z.committed.store(commit_ ? z.begin : z.end, internal::kRelaxed);
-    if (!commit_) add_memory(z, z.begin, z.end);
+    if constexpr (!kLean) z.committed.store(commit_ ? z.begin : z.end, internal::kRelaxed);
+    if (kLean || !commit_) add_memory(z, z.begin, z.end);
   }
   // release: pairs with nothing stronger than the caller's own hand-over of the allocator.
   attention_.fetch_and(~std::uint32_t{kNotSetUp}, std::memory_order_release);
@@ -75,7 +81,8 @@ PageSetup BasicPageAllocator<K, L>::set_up(const PageMemory& m) noexcept {
 // Usable pages into the buddy, as the largest aligned blocks.
 template <Kernel K, LockPolicy L>
 void BasicPageAllocator<K, L>::add_memory(Zone& z, Index begin, Index end) noexcept {
-  for (Index p = begin; p < end; ++p) all_[p].zone_id = static_cast<std::uint8_t>(&z - zone_);
+  if constexpr (!kLean)
+    for (Index p = begin; p < end; ++p) all_[p].zone_id = static_cast<std::uint8_t>(&z - zone_);
   internal::asan_unpoison(address(all_ + begin), std::size_t{end - begin} << kPageShift);
   Guard g(z.lock, irq_save);
   for (Index p = begin; p < end;) {
@@ -84,7 +91,7 @@ void BasicPageAllocator<K, L>::add_memory(Zone& z, Index begin, Index end) noexc
       --order;
     // Clean, if it is committed just now; what was usable from the beginning may have been used.
     z.buddy.give(p, order, z.isolated_blocks.load(internal::kRelaxed) && block_isolated(z, p),
-                 commit_ != nullptr);
+                 !kLean && commit_ != nullptr);
     p += 1u << order;
   }
 }
@@ -92,7 +99,7 @@ void BasicPageAllocator<K, L>::add_memory(Zone& z, Index begin, Index end) noexc
 // The descriptors of all pages up to `end` can be used, or there is no memory for them. In large steps, and
 // for whole blocks: a page's neighbours in the buddy can be looked at, whether committed or not.
 template <Kernel K, LockPolicy L>
-bool BasicPageAllocator<K, L>::describe(const Zone& z, Index end) noexcept {
+bool BasicPageAllocator<K, L>::describe(const Zone& z, Index end) noexcept requires(!kLean) {
   // relaxed, all three: by the time that a thread has read the number the system has done its part.
   const auto from = static_cast<Index>(described_.load(internal::kRelaxed));
   if (end <= from || !commit_descriptors_) [[likely]]
@@ -108,7 +115,8 @@ bool BasicPageAllocator<K, L>::describe(const Zone& z, Index end) noexcept {
 
 // A range whose commit failed before: its first page's descriptor is on the list and has its length.
 template <Kernel K, LockPolicy L>
-bool BasicPageAllocator<K, L>::take_failed(Zone& z, Index& begin, Index& end) noexcept {
+bool BasicPageAllocator<K, L>::take_failed(Zone& z, Index& begin, Index& end) noexcept
+    requires(!kLean) {
   if (z.failed.empty()) [[likely]]
     return false;
   begin = z.failed.take_all();
@@ -118,7 +126,7 @@ bool BasicPageAllocator<K, L>::take_failed(Zone& z, Index& begin, Index& end) no
     z.failed.push(rest, next_of());
     rest = next;
   }
-  end = begin + static_cast<Index>(all_[begin].owner_word[0]);
+  end = begin + static_cast<Index>(all_[begin].owner_count);
   return true;
 }
 
@@ -126,7 +134,7 @@ bool BasicPageAllocator<K, L>::take_failed(Zone& z, Index& begin, Index& end) no
 // none left, or out of memory. A range whose commit fails is put back if nobody claimed the next one
 // meanwhile, else it is kept for a later call.
 template <Kernel K, LockPolicy L>
-bool BasicPageAllocator<K, L>::grow(Zone& z, unsigned order) noexcept {
+bool BasicPageAllocator<K, L>::grow(Zone& z, unsigned order) noexcept requires(!kLean) {
   if (!commit_) return false;
   constexpr std::uint32_t kStep = (std::uint32_t{2} << 20) >> kPageShift;
   std::uint32_t at = 0, upto = 0;
@@ -147,13 +155,13 @@ bool BasicPageAllocator<K, L>::grow(Zone& z, unsigned order) noexcept {
       if (z.committed.compare_exchange_strong(upto, at, internal::kRelaxed, internal::kRelaxed))
         return false;
       z.unusable.fetch_add(pages, internal::kRelaxed);
-      all_[at].owner_word[0] = pages;
+      all_[at].owner_count = pages;
     }
     z.failed.push(at, next_of());
     return false;
   }
   if (again) {
-    all_[at].owner_word[0] = 0;
+    all_[at].owner_count = 0;
     z.unusable.fetch_sub(pages, internal::kRelaxed);
   }
   add_memory(z, at, upto);
@@ -165,7 +173,7 @@ void BasicPageAllocator<K, L>::drain_cpu(unsigned cpu) noexcept {
   if (cpu >= decltype(Zone::pcp)::size()) return;
   if (K::kConfig.debug && K::Port::context() != Context::task)
     report(Finding::wrong_context, "drain_cpu", nullptr, nullptr, Place::here());
-  for (unsigned n = 0; n < nodes_; ++n) {
+  for (unsigned n = 0; n < nodes(); ++n) {
     Zone& z = zone_[n];
     Pcp& pcp = z.pcp.on(cpu);
     while (pcp.count()) {
@@ -186,7 +194,7 @@ void BasicPageAllocator<K, L>::drain_all_pages() noexcept {
 
 template <Kernel K, LockPolicy L>
 void BasicPageAllocator<K, L>::unpark_all() noexcept {
-  for (unsigned n = 0; n < nodes_; ++n) {
+  for (unsigned n = 0; n < nodes(); ++n) {
     // Once the rest of an earlier call, and once what was parked since; no more, for what interrupts this
     // may park as fast as it puts back.
     for (int i = 0; i < 2; ++i) {
@@ -202,7 +210,7 @@ void BasicPageAllocator<K, L>::unpark_all() noexcept {
 template <Kernel K, LockPolicy L>
 bool BasicPageAllocator<K, L>::unpark() noexcept {
   bool none = true;
-  for (unsigned n = 0; n < nodes_; ++n) {
+  for (unsigned n = 0; n < nodes(); ++n) {
     if (L::may_try()) {
       TryGuard g(zone_[n].lock, irq_save);
       if (g) {
@@ -253,7 +261,7 @@ bool BasicPageAllocator<K, L>::ask_shrinkers() noexcept {
 }
 
 template <Kernel K, LockPolicy L>
-void BasicPageAllocator<K, L>::isolate_block(Page* p, bool isolated) noexcept {
+void BasicPageAllocator<K, L>::isolate_block(Page* p, bool isolated) noexcept requires(!kLean) {
   if (!p || index(p) >= pages_) return;
   unsigned node = 0;
   while (index(p) >= zone_[node].end) ++node;  // zone_id is set when a page's memory is added
@@ -275,7 +283,7 @@ void BasicPageAllocator<K, L>::isolate_block(Page* p, bool isolated) noexcept {
 }
 
 template <Kernel K, LockPolicy L>
-void BasicPageAllocator<K, L>::pcp_disable(unsigned node) noexcept {
+void BasicPageAllocator<K, L>::pcp_disable(unsigned node) noexcept requires(!kLean) {
   Zone& z = zone_[node];
   z.pcp_off.fetch_add(1, internal::kRelaxed);
   z.pcp_high.store(0, internal::kRelaxed);
@@ -283,14 +291,14 @@ void BasicPageAllocator<K, L>::pcp_disable(unsigned node) noexcept {
 }
 
 template <Kernel K, LockPolicy L>
-void BasicPageAllocator<K, L>::pcp_enable(unsigned node) noexcept {
+void BasicPageAllocator<K, L>::pcp_enable(unsigned node) noexcept requires(!kLean) {
   Zone& z = zone_[node];
   if (z.pcp_off.fetch_sub(1, internal::kRelaxed) == 1)
     z.pcp_high.store(6 * z.pcp_batch.load(internal::kRelaxed), internal::kRelaxed);
 }
 
 template <Kernel K, LockPolicy L>
-void BasicPageAllocator<K, L>::set_allowed(gfp mask) noexcept {
+void BasicPageAllocator<K, L>::set_allowed(gfp mask) noexcept requires(!kLean) {
   allowed_.store(static_cast<std::uint32_t>(mask), internal::kRelaxed);
   if ((kGfpAll & ~mask) == gfp::none)
     attention_.fetch_and(~std::uint32_t{kRestricted}, internal::kRelaxed);
@@ -299,7 +307,8 @@ void BasicPageAllocator<K, L>::set_allowed(gfp mask) noexcept {
 }
 
 template <Kernel K, LockPolicy L>
-void BasicPageAllocator<K, L>::fail_every(std::uint32_t k, std::uint32_t orders) noexcept {
+void BasicPageAllocator<K, L>::fail_every(std::uint32_t k, std::uint32_t orders) noexcept
+    requires(!kLean) {
   fail_orders_.store(orders, internal::kRelaxed);
   fail_every_.store(k, internal::kRelaxed);
   if (k)
@@ -311,11 +320,11 @@ void BasicPageAllocator<K, L>::fail_every(std::uint32_t k, std::uint32_t orders)
 template <Kernel K, LockPolicy L>
 PageStats BasicPageAllocator<K, L>::stats(unsigned node) const noexcept {
   PageStats s{};
-  if (node >= nodes_) return s;
+  if (node >= nodes()) return s;
   const Zone& z = zone_[node];
   const auto& c = z.counters;
   auto now = [](const auto& counter) { return std::uintptr_t{counter.load(internal::kRelaxed)}; };
-  s.present = z.end - z.begin, s.committed = now(z.committed) - z.begin - now(z.unusable);
+  s.present = z.end - z.begin, s.committed = z.usable_end() - z.begin - now(z.unusable);
   s.free = z.buddy.free_pages(), s.isolated = z.buddy.isolated_pages();
   s.parked = now(c.parked);
   s.clean = z.buddy.clean_pages(), s.released = now(c.released);
@@ -337,13 +346,13 @@ PageStats BasicPageAllocator<K, L>::stats(unsigned node) const noexcept {
 
 template <Kernel K, LockPolicy L>
 bool BasicPageAllocator<K, L>::consistent() noexcept {
-  for (unsigned n = 0; n < nodes_; ++n) {
+  for (unsigned n = 0; n < nodes(); ++n) {
     Zone& z = zone_[n];
     Guard g(z.lock, irq_save);
     if (!z.buddy.consistent()) return false;
     // Every committed page is the head of, or inside, exactly one block.
     std::uintptr_t count[6] = {};
-    const Index upto = z.committed.load(internal::kRelaxed);
+    const Index upto = z.usable_end();
     for (Index p = z.begin; p < upto;) {
       const PageState s = all_[p].state();
       if (s == PageState::tail || (s != PageState::absent && all_[p].zone_id != n)) return false;

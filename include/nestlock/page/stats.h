@@ -4,6 +4,7 @@
 #include <cstdint>
 
 #include "nestlock/lock/words.h"
+#include "nestlock/page/no_count.h"
 
 namespace nestlock {
 
@@ -56,6 +57,15 @@ struct PageCounters {
   using Counter = typename K::Port::template Atomic<std::uintptr_t>;
   Counter zone_allocs{0}, zone_frees{0}, refills{0}, drains{0}, parked{0}, parked_total{0},
       unparked{0}, released{0}, failures{0}, bad_frees{0}, refusals[kPageRefusals]{}, pcp_busy[4]{},
+      zone_busy[4]{};
+};
+
+// What the lean form needs to know: whether anything is parked.
+template <Kernel K>
+struct LeanPageCounters {
+  typename K::Port::template Atomic<std::uintptr_t> parked{0};
+  static constexpr NoCount zone_allocs{}, zone_frees{}, refills{}, drains{}, parked_total{},
+      unparked{}, released{}, failures{}, bad_frees{}, refusals[kPageRefusals]{}, pcp_busy[4]{},
       zone_busy[4]{};
 };
 

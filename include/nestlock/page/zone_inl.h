@@ -20,7 +20,8 @@ BasicPage<K>* BasicPageAllocator<K, L>::take_locked(Zone& z, unsigned order,
   const Index p = z.buddy.take(order);
   if (p == kNil) return nullptr;
   internal::bump_locked(z.counters.zone_allocs);
-  if (const std::uint32_t dirty = dirty_pages(z); dirty < z.dirty_low) z.dirty_low = dirty;
+  if constexpr (!kLean)
+    if (const std::uint32_t dirty = dirty_pages(z); dirty < z.dirty_low) z.dirty_low = dirty;
   return all_ + p;
 }
 
@@ -41,7 +42,8 @@ void BasicPageAllocator<K, L>::give_chain(Zone& z, Index chain) noexcept {
       give_locked(z, p, all_[p].order());
     }
   }
-  if (has_much(z)) begin_decay();
+  if constexpr (!kLean)
+    if (has_much(z)) begin_decay();
 }
 
 // Puts at most `most` parked blocks back.
@@ -114,7 +116,7 @@ BasicPage<K>* BasicPageAllocator<K, L>::refill(Zone& z, unsigned order, gfp flag
       return first;
     }
   }
-  note_busy(z, true);
+  if constexpr (!kLean) note_busy(z, true);
   give_chain(z, chain);
   return first;
 }

@@ -14,31 +14,42 @@ template <Kernel K, LockPolicy L, class C>
 bool BasicSlabAllocator<K, L, C>::set_up(Pages& pages, slab flags) noexcept {
   if (pages_) return false;
   pages_ = &pages;
-  tags_ = pages.tags();
-  static constexpr const char* kSheafNames[3] = {"sheaf-128", "sheaf-256", "sheaf-512"};
-  for (unsigned i = 0; i < 3; ++i)
-    sheaf_caches_[i].set_up(pages, nullptr, kSheafNames[i], 128u << i, 8, slab::no_sheaves, nullptr,
-                            0);
+  if constexpr (!kLean) {
+    tags_ = pages.tags();
+    static constexpr const char* kSheafNames[3] = {"sheaf-128", "sheaf-256", "sheaf-512"};
+    for (unsigned i = 0; i < 3; ++i)
+      sheaf_caches_[i].set_up(pages, nullptr, kSheafNames[i], 128u << i, 8, slab::no_sheaves,
+                              nullptr, 0);
+  } else if (flags == slab::debug) {
+    return pages_ = nullptr, false;
+  }
   for (unsigned i = 0; i < kClasses; ++i) {
     const std::uint32_t size = class_size(i);
     const bool power = (size & (size - 1)) == 0;
-    classes_[i].set_up(pages, sheaf_caches_, Table::kNames.of[i], size, power ? size : size & -size,
-                       flags, nullptr, 0);
-    classes_[i].tag_ = static_cast<std::uint8_t>(i + 1);
-    cache_of_tag_[i + 1] = &classes_[i];
+    if constexpr (kLean) {
+      classes_[i].set_up(pages, nullptr, "kmalloc", size, power ? size : size & -size, flags,
+                         nullptr, 0);
+    } else {
+      classes_[i].set_up(pages, sheaf_caches_, Table::kNames.of[i], size,
+                         power ? size : size & -size, flags, nullptr, 0);
+      classes_[i].tag_ = static_cast<std::uint8_t>(i + 1);
+      cache_of_tag_[i + 1] = &classes_[i];
+    }
   }
   reclaim_.slabs = this;
   reclaim_.shrink = [](Shrinker& s) noexcept {
     return static_cast<Reclaim&>(s).slabs->shrink_all() != 0;
   };
   pages.add_shrinker(reclaim_);
-  decay_.slabs = this;
-  decay_.change = [](DecayHook& h, bool waits) noexcept {
-    for (Cache& c : static_cast<Decay&>(h).slabs->classes_)
-      waits ? c.attention_.fetch_or(Cache::kDecaying, internal::kRelaxed)
-            : c.attention_.fetch_and(~std::uint32_t{Cache::kDecaying}, internal::kRelaxed);
-  };
-  pages.set_decay_hook(decay_);
+  if constexpr (!kLean) {
+    decay_.slabs = this;
+    decay_.change = [](DecayHook& h, bool waits) noexcept {
+      for (Cache& c : static_cast<Decay&>(h).slabs->classes_)
+        waits ? c.attention_.fetch_or(Cache::kDecaying, internal::kRelaxed)
+              : c.attention_.fetch_and(~std::uint32_t{Cache::kDecaying}, internal::kRelaxed);
+    };
+    pages.set_decay_hook(decay_);
+  }
   return true;
 }
 
@@ -55,6 +66,7 @@ unsigned BasicSlabAllocator<K, L, C>::next_index(std::size_t size) noexcept {
 template <Kernel K, LockPolicy L, class C>
 void* BasicSlabAllocator<K, L, C>::kmalloc_nolock(std::size_t size, gfp flags, int node,
                                                   SlabRefusal* why, Place where) noexcept {
+  if constexpr (kLean) return kmalloc_lean(size, flags, SlabAlloc::nolock, node, why);
   if (size == 0) return kZeroSize;
   if (size > kLargestClass) {
     if (why) *why = SlabRefusal::size;
@@ -71,7 +83,8 @@ void* BasicSlabAllocator<K, L, C>::kmalloc_nolock(std::size_t size, gfp flags, i
 template <Kernel K, LockPolicy L, class C>
 [[gnu::noinline]] bool BasicSlabAllocator<K, L, C>::free_spinning(void* p,
                                                                   BasicSlabAllocator& slabs,
-                                                                  Place where) noexcept {
+                                                                  Place where) noexcept
+    requires(!kLean) {
   Page* const page = slabs.pages_ ? slabs.pages_->page_of(p) : nullptr;
   if (page && page->kind == Cache::kSlab) [[likely]]
     return static_cast<Cache*>(page->owner)->free_spinning(*page, p, "kfree", where);
@@ -80,7 +93,8 @@ template <Kernel K, LockPolicy L, class C>
 
 template <Kernel K, LockPolicy L, class C>
 [[gnu::noinline]] bool BasicSlabAllocator<K, L, C>::free_trying(void* p, BasicSlabAllocator& slabs,
-                                                                Place where) noexcept {
+                                                                Place where) noexcept
+    requires(!kLean) {
   Page* const page = slabs.pages_ ? slabs.pages_->page_of(p) : nullptr;
   if (page && page->kind == Cache::kSlab) [[likely]]
     return static_cast<Cache*>(page->owner)->free_trying(*page, p, "kfree_nolock", where);
@@ -93,12 +107,19 @@ bool BasicSlabAllocator<K, L, C>::free_other(Page* page, void* p, bool may_spin,
   if (reinterpret_cast<std::uintptr_t>(p) <= reinterpret_cast<std::uintptr_t>(kZeroSize))
     return true;
   if (page && page->kind == Cache::kLarge && pages_->address(page) == p) {
-    const std::uint32_t n = Cache::large_pages(*page);
+    [[maybe_unused]] const std::uint32_t n = Cache::large_pages(*page);
     page->kind = 0;
-    return may_spin ? pages_->free_pages_exact(page, n, where)
-                    : pages_->free_pages_exact_nolock(page, n, where);
+    if constexpr (kLean) {
+      const unsigned order = page->order();
+      return may_spin ? pages_->free_pages(page, order, where)
+                      : pages_->free_pages_nolock(page, order, where);
+    } else {
+      return may_spin ? pages_->free_pages_exact(page, n, where)
+                      : pages_->free_pages_exact_nolock(page, n, where);
+    }
   }
-  if (!page && larger_ && larger_->release(p)) return true;
+  if constexpr (!kLean)
+    if (!page && larger_ && larger_->release(p)) return true;
   internal::bump(classes_[0].counters_.bad_frees);
   classes_[0].report(Finding::foreign_pointer, may_spin ? "kfree" : "kfree_nolock", p, where);
   return false;
@@ -107,7 +128,8 @@ bool BasicSlabAllocator<K, L, C>::free_other(Page* page, void* p, bool may_spin,
 // What is not ours is kfree()'s to report. An object may have been shrunk where it lay, by krealloc().
 template <Kernel K, LockPolicy L, class C>
 [[gnu::cold, gnu::noinline]] void BasicSlabAllocator<K, L, C>::check_size(void* p, std::size_t size,
-                                                                          Place where) noexcept {
+                                                                          Place where) noexcept
+    requires(!kLean) {
   Page* const page = pages_->page_of(p);
   Cache* of = &classes_[0];
   const typename Cache::Track* track = nullptr;
@@ -136,7 +158,8 @@ template <Kernel K, LockPolicy L, class C>
 }
 
 template <Kernel K, LockPolicy L, class C>
-internal::SlabTrack<K>* BasicSlabAllocator<K, L, C>::debug_track(const void* p) noexcept {
+internal::SlabTrack<K>* BasicSlabAllocator<K, L, C>::debug_track(const void* p) noexcept
+    requires(!kLean) {
   Page* const page = pages_ ? pages_->page_of(p) : nullptr;
   if (!page || page->kind != Cache::kSlab) return nullptr;
   Cache& of = *static_cast<Cache*>(page->owner);
@@ -153,10 +176,14 @@ void BasicSlabAllocator<K, L, C>::each_debug_object_out(F f) noexcept {
 template <Kernel K, LockPolicy L, class C>
 void* BasicSlabAllocator<K, L, C>::alloc_large(std::size_t size, gfp flags, Place where) noexcept {
   if (is_larger(size)) return alloc_larger(size, kPageSize, flags);
-  Page* const p = pages_->alloc_pages_exact(flags, pages_for(size), kAnyNode, where);
+  Page* p = nullptr;
+  if constexpr (kLean)
+    p = pages_->alloc_pages(flags & ~gfp::comp, order_for(size), kAnyNode, where);
+  else
+    p = pages_->alloc_pages_exact(flags, pages_for(size), kAnyNode, where);
   if (!p) return nullptr;
   p->kind = Cache::kLarge;
-  Cache::large_pages(*p) = pages_for(size);
+  if constexpr (!kLean) p->owner_count = pages_for(size);
   return pages_->address(p);
 }
 
@@ -164,10 +191,13 @@ template <Kernel K, LockPolicy L, class C>
 std::size_t BasicSlabAllocator<K, L, C>::ksize(const void* p) noexcept {
   if (reinterpret_cast<std::uintptr_t>(p) <= reinterpret_cast<std::uintptr_t>(kZeroSize)) return 0;
   Page* const page = pages_->page_of(p);
-  if (!page) return larger_ ? larger_->size_of(p) : 0;
+  if (!page) return !kLean && larger_ ? larger_->size_of(p) : 0;
   if (page->kind == Cache::kSlab) {
     Cache& of = *static_cast<Cache*>(page->owner);
-    return of.is_object(*page, p) ? of.usable(p) : 0;
+    if constexpr (kLean)
+      return of.is_object(*page, p) ? of.object_size() : 0;
+    else
+      return of.is_object(*page, p) ? of.usable(p) : 0;
   }
   return page->kind == Cache::kLarge && pages_->address(page) == p
              ? Cache::large_pages(*page) * kPageSize
@@ -182,8 +212,9 @@ void* BasicSlabAllocator<K, L, C>::krealloc(void* p, std::size_t size, gfp flags
     classes_[0].report(Finding::foreign_pointer, "krealloc", p, where);
     return nullptr;
   }
-  if (old && !pages_->page_of(p)) {
-    if (void* const moved = resize_larger(p, size, flags)) return moved;
+  if (!kLean && old && !pages_->page_of(p)) {
+    if constexpr (!kLean)
+      if (void* const moved = resize_larger(p, size, flags)) return moved;
   } else if (old && resized_in_place(p, size, flags)) {
     return p;
   }
@@ -200,20 +231,23 @@ template <Kernel K, LockPolicy L, class C>
 bool BasicSlabAllocator<K, L, C>::resized_in_place(void* p, std::size_t size, gfp flags) noexcept {
   Page* const page = pages_->page_of(p);
   Cache* const of = page->kind == Cache::kSlab ? static_cast<Cache*>(page->owner) : nullptr;
-  if (!of && size > kLargestClass && size <= kPageSize << kMaxOrder) {
-    const std::uint32_t had = Cache::large_pages(*page), n = pages_for(size);
-    if (std::has_single_bit(size) && (reinterpret_cast<std::uintptr_t>(p) & (size - 1)))
-      return false;
-    if (n != had && !pages_->resize_exact(page, had, n)) return false;
-    Cache::large_pages(*page) = n;
-    const std::size_t from = n > had ? had * kPageSize : size;
-    if (has(flags, gfp::zero)) std::memset(static_cast<char*>(p) + from, 0, n * kPageSize - from);
-    return true;
-  }
+  if constexpr (!kLean)
+    if (!of && size > kLargestClass && size <= kPageSize << kMaxOrder) {
+      const std::uint32_t had = Cache::large_pages(*page), n = pages_for(size);
+      if (std::has_single_bit(size) && (reinterpret_cast<std::uintptr_t>(p) & (size - 1)))
+        return false;
+      if (n != had && !pages_->resize_exact(page, had, n)) return false;
+      page->owner_count = n;
+      const std::size_t from = n > had ? had * kPageSize : size;
+      if (has(flags, gfp::zero)) std::memset(static_cast<char*>(p) + from, 0, n * kPageSize - from);
+      return true;
+    }
   const std::size_t room = of ? of->object_size() : Cache::large_pages(*page) * kPageSize;
   if (!fits_in_place(size, room)) return false;
   if (std::has_single_bit(size) && (reinterpret_cast<std::uintptr_t>(p) & (size - 1))) return false;
-  const std::size_t from = of ? of->resize(p, size) : size;
+  std::size_t from = size;
+  if constexpr (!kLean)
+    if (of) from = of->resize(p, size);
   if (has(flags, gfp::zero)) {
     // Behind the new size, too, where nobody watches it: a later growth finds it zero.
     const std::size_t upto = of && of->debugged() ? size : room;
@@ -234,78 +268,6 @@ void* BasicSlabAllocator<K, L, C>::kmalloc_aligned(std::size_t size, std::size_t
   return kmalloc(std::bit_ceil(size < align ? align : size), flags, where);
 }
 
-// A cache has an array over all CPUs, so its memory is pages.
-template <Kernel K, LockPolicy L, class C>
-BasicKmemCache<K, L>* BasicSlabAllocator<K, L, C>::create(const char* name, std::size_t size,
-                                                          std::size_t align, slab flags,
-                                                          typename Cache::Constructor ctor,
-                                                          unsigned sheaf_capacity) noexcept {
-  void* const memory = alloc_large(sizeof(Cache), gfp::kernel, Place::here());
-  if (!memory) return nullptr;
-  Cache* const c = ::new (memory) Cache;
-  if (!c->set_up(*pages_, sheaf_caches_, name, size, align, flags, ctor, sheaf_capacity)) {
-    kfree(memory);
-    return nullptr;
-  }
-  Page* const page = pages_->page_of(memory);
-  page->kind = Cache::kCache;
-  page->owner = this;
-  enlist(*c);
-  return c;
-}
-
-template <Kernel K, LockPolicy L, class C>
-void BasicSlabAllocator<K, L, C>::enlist(Cache& c) noexcept {
-  Guard g(created_lock_);
-  c.prev_ = nullptr;
-  c.next_ = created_;
-  if (created_) created_->prev_ = &c;
-  created_ = &c;
-}
-
-template <Kernel K, LockPolicy L, class C>
-void BasicSlabAllocator<K, L, C>::delist(Cache& c) noexcept {
-  Guard g(created_lock_);
-  (c.prev_ ? c.prev_->next_ : created_) = c.next_;
-  if (c.next_) c.next_->prev_ = c.prev_;
-}
-
-template <Kernel K, LockPolicy L, class C>
-bool BasicSlabAllocator<K, L, C>::destroy(Cache* cache) noexcept {
-  if (!cache) return true;
-  Page* const page = pages_ ? pages_->page_of(cache) : nullptr;
-  if (!page || page->kind != Cache::kCache || page->owner != this ||
-      pages_->address(page) != cache) {
-    if (pages_) classes_[0].report(Finding::foreign_pointer, "destroy", cache, Place::here());
-    return false;
-  }
-  delist(*cache);  // an exiting CPU does not come upon it any more
-  // Nobody else uses it: other CPUs' sheaves are ours to empty.
-  for (unsigned i = 0; i < decltype(cache->cpu_)::size(); ++i) {
-    auto& c = cache->cpu_.on(i);
-    if (!c.main) continue;
-    const typename Cache::MainOut out(c);
-    for (internal::Sheaf* s : {c.main, c.spare}) {
-      if (!s || s == &internal::no_sheaf) continue;
-      if (s->size) cache->flush(*s);
-      cache->sheaf_source_->free_to_slab(s, true);
-    }
-    c.main = &internal::no_sheaf;
-    c.spare = nullptr;
-  }
-  const std::uint32_t min_partial = cache->min_partial_;
-  cache->min_partial_ = 0;
-  cache->shrink();  // also settles what was deferred
-  if (cache->stats().slabs) {
-    if (cache->debugged()) cache->report_leaks("destroy");
-    cache->min_partial_ = min_partial;
-    enlist(*cache);
-    return false;
-  }
-  page->kind = Cache::kLarge;
-  return kfree(cache);
-}
-
 template <Kernel K, LockPolicy L, class C>
 std::size_t BasicSlabAllocator<K, L, C>::shrink_all() noexcept {
   std::size_t slabs = 0;
@@ -324,7 +286,7 @@ std::size_t BasicSlabAllocator<K, L, C>::shrink_all() noexcept {
 }
 
 template <Kernel K, LockPolicy L, class C>
-std::size_t BasicSlabAllocator<K, L, C>::trim() noexcept {
+std::size_t BasicSlabAllocator<K, L, C>::trim() noexcept requires(!kLean) {
   if (!pages_) return 0;
   shrink_all();
   return pages_->trim();
@@ -339,7 +301,7 @@ bool BasicSlabAllocator<K, L, C>::settle() noexcept {
 }
 
 template <Kernel K, LockPolicy L, class C>
-void BasicSlabAllocator<K, L, C>::flush_cpu() noexcept {
+void BasicSlabAllocator<K, L, C>::flush_cpu() noexcept requires(!kLean) {
   for (Cache& c : classes_) c.flush_cpu();
   Guard g(created_lock_);
   for (Cache* c = created_; c; c = c->next_) c->flush_cpu();
@@ -366,7 +328,8 @@ bool BasicSlabAllocator<K, L, C>::consistent() noexcept {
 }
 
 template <Kernel K, LockPolicy L, class C>
-std::size_t BasicSlabAllocator<K, L, C>::slabinfo(char* out, std::size_t size) noexcept {
+std::size_t BasicSlabAllocator<K, L, C>::slabinfo(char* out, std::size_t size) noexcept
+    requires(!kLean) {
   internal::Text t(out, size);
   t.put("# name", 16)
       .put(

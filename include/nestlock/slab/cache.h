@@ -24,7 +24,7 @@ inline constexpr unsigned kSettledByNolock = 4;
 //                them in every kernel. A free that is reported so does nothing.
 enum class slab : std::uint32_t { none = 0, no_sheaves = 1, debug = 2 };
 
-template <Kernel K, LockPolicy L = policy::PerLockByte<K>, class Classes = KernelClasses>
+template <Kernel K, LockPolicy L = policy::PerLockByte<K>, class Classes = DefaultClasses>
 class BasicSlabAllocator;
 
 // A cache of objects of one size. Made by BasicSlabAllocator::create(), or inside it for kmalloc.
@@ -60,9 +60,9 @@ class BasicKmemCache {
   // cache's capacity makes a sheaf of its own. Contexts of alloc(); alloc_from_sheaf(): any, by one
   // at a time.
   using Sheaf = internal::Sheaf;
-  Sheaf* prefill_sheaf(gfp flags, unsigned n) noexcept;
-  void* alloc_from_sheaf(Sheaf* s, gfp flags) noexcept;
-  void return_sheaf(Sheaf* s) noexcept;
+  Sheaf* prefill_sheaf(gfp flags, unsigned n) noexcept requires(!kLean);
+  void* alloc_from_sheaf(Sheaf* s, gfp flags) noexcept requires(!kLean);
+  void return_sheaf(Sheaf* s) noexcept requires(!kLean);
 
   // Any context, never spins: settles at most kSettledAtOnce of the objects that nolock frees deferred,
   // as far as the lists' locks are free. True: nothing waits to be settled any more.
@@ -71,7 +71,7 @@ class BasicKmemCache {
   // masked, and a list is held, for a sheaf or kSettledAtOnce objects or slabs at a time.
   void shrink() noexcept;
   // This CPU's sheaves to the barn, beyond its limit to the slabs: for the port's offline hook.
-  void flush_cpu() noexcept;
+  void flush_cpu() noexcept requires(!kLean);
 
   // Whether the code that this context interrupted is in one of its locked sections. Any context;
   // with several CPUs it errs to true, for a barn or a list may be another's.
@@ -82,7 +82,7 @@ class BasicKmemCache {
   std::size_t object_size() const noexcept { return object_size_; }
   SlabStats stats() const noexcept;
   // Every k-th allocation fails (0: none).
-  void fail_every(std::uint32_t k) noexcept;
+  void fail_every(std::uint32_t k) noexcept requires(!kLean);
   // Task context, nothing else running: lists, counts and free lists agree. `objects` gets the
   // number of objects that are in the user's hands.
   bool consistent(std::uintptr_t* objects = nullptr) noexcept;
@@ -151,18 +151,27 @@ class BasicKmemCache {
     std::uintptr_t before_, pushed_ = 0;
   };
 
-  struct Node {
+  struct NodeBarn {
     typename L::Barn barn_lock;
     Sheaf* full = nullptr;  // guarded by barn_lock, linked by next
     Sheaf* empty = nullptr;
     Atomic<std::uint32_t> nr_full{0}, nr_empty{0};
+  };
+  struct NoBarn {};
+  struct NodeList {
     typename L::List list_lock;
     internal::PageQueue<K> partial;  // guarded by list_lock
     std::uint32_t nr_partial = 0;
-    internal::LockFreeList<K> orphans;  // new slabs that found the list busy
+    internal::LockFreeList<K, typename Page::Index> orphans;  // new slabs that found the list busy
     Atomic<std::uint32_t> nr_orphans{0};
+  };
+  struct NodeFork {
     bool kept_barn = false, kept_list = false;  // over fork(), by the forking thread
   };
+  struct NoFork {};
+  struct Node : std::conditional_t<kLean, NoBarn, NodeBarn>,
+                NodeList,
+                std::conditional_t<kLean, NoFork, NodeFork> {};
 
   struct Request {  // the kernel's slab_alloc_context
     gfp flags;
@@ -194,13 +203,26 @@ class BasicKmemCache {
   // A slab's own data, in its head page (`owner`, the cache, in each of its pages).
   static Object* freelist(const Page& p) noexcept { return static_cast<Object*>(p.owner_list); }
   static void set_freelist(Page& p, Object* first) noexcept { p.owner_list = first; }
-  static std::uintptr_t& inuse(Page& p) noexcept { return p.owner_word[0]; }
+  static std::uintptr_t inuse(const Page& p) noexcept { return p.owner_count; }
   // Of a large block, in its first page.
-  static std::uintptr_t& large_pages(Page& p) noexcept { return p.owner_word[0]; }
-  static std::uintptr_t& on_list(Page& p) noexcept { return p.owner_word[1]; }
-  static std::uint16_t& objects(Page& p) noexcept { return p.owner_half[0]; }
-  // The first so many of them, by address, are in use or linked; the rest was never given out.
-  static std::uint16_t& linked(Page& p) noexcept { return p.owner_half[1]; }
+  static std::uintptr_t large_pages(const Page& p) noexcept {
+    return kLean ? std::uintptr_t{1} << p.order() : p.owner_count;
+  }
+  static std::uintptr_t on_list(const Page& p) noexcept { return p.owner_mark; }
+  std::uint32_t objects(const Page& p) const noexcept {
+    if constexpr (kLean)
+      return static_cast<std::uint32_t>(kPageSize << p.order()) / stride_;
+    else
+      return p.owner_half[0];
+  }
+  // The first so many of them, by address, are in use or linked; the rest was never given out. (In the
+  // lean form all are linked.)
+  std::uint32_t linked(const Page& p) const noexcept {
+    if constexpr (kLean)
+      return objects(p);
+    else
+      return p.owner_half[1];
+  }
   // Slabs that were taken off are chained for discard() through their free-list pointer.
   static Page* next_empty(const Page& p) noexcept { return static_cast<Page*>(p.owner_list); }
   static void chain_empty(Page& p, Page*& chain) noexcept {
@@ -214,55 +236,65 @@ class BasicKmemCache {
     return reinterpret_cast<char*>(link) - link_offset_;
   }
 
-  bool pop_here(void*& object) noexcept;
+  bool pop_here(void*& object) noexcept requires(!kLean);
   void* alloc_at_hand() noexcept;
   // `size`: the bytes that were asked for, which a debug cache watches
   void* alloc_sized(std::size_t size, gfp flags, int node, Place where) noexcept;
   void* alloc_nolock_sized(std::size_t size, gfp flags, int node, SlabRefusal* why,
                            Place where) noexcept;
-  void* alloc_trying(std::size_t size, gfp flags, int node, SlabRefusal* why, Place where) noexcept;
-  void* alloc_spinning(std::size_t size, gfp flags, int node, Place where) noexcept;
-  void* alloc_of_the_reserve(gfp flags, int node, Place where) noexcept;
-  void* alloc_slow(const Request& r, SlabRefusal* why) noexcept;
+  void* alloc_trying(std::size_t size, gfp flags, int node, SlabRefusal* why, Place where) noexcept
+      requires(!kLean);
+  void* alloc_spinning(std::size_t size, gfp flags, int node, Place where) noexcept
+      requires(!kLean);
+  // The lean form's allocation and free; for the rest they share what stands below.
+  void* alloc_lean(gfp flags, SlabAlloc alloc_flags, int node,
+                   SlabRefusal* why) noexcept requires kLean;
+  bool free_lean(Page& p, void* object, bool may_spin, const char* call,
+                 Place where) noexcept requires kLean;
+  void* alloc_of_the_reserve(gfp flags, int node, Place where) noexcept requires(!kLean);
+  void* alloc_slow(const Request& r, SlabRefusal* why) noexcept requires(!kLean);
   void* alloc_from_list(const Request& r, SlabRefusal& why) noexcept;
   void* alloc_from_new_slab(const Request& r, SlabRefusal& why) noexcept;
-  unsigned refill(Node& n, const Request& r, void** out, unsigned want, unsigned least) noexcept;
-  Sheaf* refilled_sheaf(Node& n, const Request& r) noexcept;
-  void install_full(Node& n, Sheaf* s) noexcept;
+  unsigned refill(Node& n, const Request& r, void** out, unsigned want, unsigned least) noexcept
+      requires(!kLean);
+  Sheaf* refilled_sheaf(Node& n, const Request& r) noexcept requires(!kLean);
+  void install_full(Node& n, Sheaf* s) noexcept requires(!kLean);
   void* finish(void* object, std::size_t size, gfp flags) noexcept;
 
   bool bad_free(void* object, const char* call, Place where) noexcept;
-  bool free_fast(void* object) noexcept;
-  bool free_spinning(Page& p, void* object, const char* call, Place where) noexcept;
-  bool free_trying(Page& p, void* object, const char* call, Place where) noexcept;
+  bool free_fast(void* object) noexcept requires(!kLean);
+  bool free_spinning(Page& p, void* object, const char* call, Place where) noexcept
+      requires(!kLean);
+  bool free_trying(Page& p, void* object, const char* call, Place where) noexcept requires(!kLean);
   // Whether it goes into this CPU's sheaves: they hold objects of one node.
   bool is_local(Page& p) noexcept { return pages_->nodes() == 1 || &node_of(p) == &home(kAnyNode); }
-  bool push_here(void* object) noexcept;
-  bool free_to_sheaf(void* object, bool may_spin) noexcept;
+  bool push_here(void* object) noexcept requires(!kLean);
+  bool free_to_sheaf(void* object, bool may_spin) noexcept requires(!kLean);
   enum class Given : std::uint8_t { taken, busy, free_already };
   Given free_to_slab(void* object, bool may_spin) noexcept;
   // Whether an object of this cache begins there.
   bool is_object(Page& p, const void* at) noexcept;
-  bool is_in_sheaf(const void* object) noexcept;
+  bool is_in_sheaf(const void* object) noexcept requires(!kLean);
   template <class F>
   bool each_slab(F f) noexcept;
-  bool holds(const CpuSheaves& c, const void* object) const noexcept;
+  bool holds(const CpuSheaves& c, const void* object) const noexcept requires(!kLean);
   bool refuse_free(Finding f, void* object, const char* call, Place where) noexcept;
-  void flush(Sheaf& s, bool may_spin = true) noexcept;
+  void flush(Sheaf& s, bool may_spin = true) noexcept requires(!kLean);
   bool defer(void* object) noexcept;
   void settle_some(unsigned most, bool may_spin) noexcept;
   void settle_all() noexcept;
   // Over fork(): see BasicSlabAllocator::before_fork(). And of a CPU whose thread is gone.
-  void before_fork(bool bounded) noexcept;
-  void after_fork(bool child) noexcept;
-  void abandon_if_held(unsigned cpu) noexcept;
-  void take_back(unsigned cpu) noexcept;
+  void before_fork(bool bounded) noexcept requires(!kLean);
+  void after_fork(bool child) noexcept requires(!kLean);
+  void abandon_if_held(unsigned cpu) noexcept requires(!kLean);
+  void take_back(unsigned cpu) noexcept requires(!kLean);
   void unsettle() noexcept;
   template <class F>
   bool with_list(Node& n, bool may_spin, F f) noexcept;
 
   void* take_object(Page& p) noexcept;
-  void link_more(Page& p) noexcept;
+  void link_more(Page& p) noexcept requires(!kLean);
+  void link_all(Page& p) noexcept requires kLean;
 
   // list lock held
   void* take_locked(Node& n) noexcept;
@@ -279,11 +311,11 @@ class BasicKmemCache {
   Node& home(int node) noexcept;
 
   enum class Want : std::uint8_t { full, empty };
-  Sheaf* barn_swap(Node& n, Sheaf* have, Want want, bool may_spin) noexcept;
-  Sheaf* empty_sheaf(Node& n) noexcept;
-  void put_empty(Node& n, Sheaf* s) noexcept;
-  void put_full(Node& n, Sheaf* s) noexcept;
-  bool fails_now() noexcept;
+  Sheaf* barn_swap(Node& n, Sheaf* have, Want want, bool may_spin) noexcept requires(!kLean);
+  Sheaf* empty_sheaf(Node& n) noexcept requires(!kLean);
+  void put_empty(Node& n, Sheaf* s) noexcept requires(!kLean);
+  void put_full(Node& n, Sheaf* s) noexcept requires(!kLean);
+  bool fails_now() noexcept requires(!kLean);
   void report(Finding f, const char* call, const void* object, Place where,
               const internal::SlabTrack<K>* track = nullptr) noexcept;
 
@@ -302,18 +334,21 @@ class BasicKmemCache {
   // Debug caches: cache_debug_inl.h
   using Track = internal::SlabTrack<K>;
   static constexpr unsigned char kRed = 0xbb, kPoison = 0x6b;
-  Track* track_of(const void* object) noexcept;
-  std::size_t usable(const void* object) noexcept;
-  std::size_t resize(void* object, std::size_t size) noexcept;
-  void debug_new(void* object) noexcept;
-  void* debug_alloc(void* object, std::size_t size, const char* call, Place where) noexcept;
-  bool debug_free(void* object, const char* call, Place where) noexcept;
+  Track* track_of(const void* object) noexcept requires(!kLean);
+  std::size_t usable(const void* object) noexcept requires(!kLean);
+  std::size_t resize(void* object, std::size_t size) noexcept requires(!kLean);
+  void debug_new(void* object) noexcept requires(!kLean);
+  void* debug_alloc(void* object, std::size_t size, const char* call, Place where) noexcept
+      requires(!kLean);
+  bool debug_free(void* object, const char* call, Place where) noexcept requires(!kLean);
   template <class F>
   void each_object_out(F f) noexcept;
-  void report_leaks(const char* call) noexcept;
-  bool zones_intact(void* object, std::size_t size) noexcept;
-  void paint_zones(void* object, std::size_t size) noexcept;
-  bool debugged() const noexcept { return attention_.load(internal::kRelaxed) & kDebugged; }
+  void report_leaks(const char* call) noexcept requires(!kLean);
+  bool zones_intact(void* object, std::size_t size) noexcept requires(!kLean);
+  void paint_zones(void* object, std::size_t size) noexcept requires(!kLean);
+  bool debugged() const noexcept {
+    return !kLean && attention_.load(internal::kRelaxed) & kDebugged;
+  }
 
   Pages* pages_ = nullptr;
   const char* name_ = nullptr;
@@ -326,7 +361,7 @@ class BasicKmemCache {
   std::uint32_t unfree_bits_ = ~std::uint32_t{0};
   std::uint8_t order_ = 0, min_order_ = 0;
   std::uint8_t tag_ = 0;  // of its pages: 1 + its index among the classes; 0 if it is none of them
-  std::uint32_t min_partial_ = 5;
+  std::uint32_t min_partial_ = kLean ? 2 : 5;  // slabs that stay, though empty
   Constructor ctor_ = nullptr;
   BasicKmemCache* sheaf_source_ = nullptr;  // where its sheaves come from; null: it has none
   // Not 0: something was deferred, allocations are made to fail, objects are checked, or must be
@@ -339,8 +374,9 @@ class BasicKmemCache {
   Atomic<std::uintptr_t> settling_{0};
   bool kept_settling_ = false;  // over fork()
   Object* backlog_ = nullptr;
-  internal::SlabCounters<K> counters_;
-  BasicPerCpu<K, CpuSheaves> cpu_;
+  std::conditional_t<kLean, internal::LeanSlabCounters<K>, internal::SlabCounters<K>> counters_;
+  struct NoSheaves {};
+  [[no_unique_address]] std::conditional_t<kLean, NoSheaves, BasicPerCpu<K, CpuSheaves>> cpu_;
   Node node_[kMaxNodes];
   BasicKmemCache *next_ = nullptr, *prev_ = nullptr;  // of the allocator's list
 };

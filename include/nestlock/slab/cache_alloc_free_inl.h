@@ -9,7 +9,8 @@
 namespace nestlock {
 
 template <Kernel K, LockPolicy L>
-[[gnu::always_inline]] inline bool BasicKmemCache<K, L>::pop_here(void*& object) noexcept {
+[[gnu::always_inline]] inline bool BasicKmemCache<K, L>::pop_here(void*& object) noexcept
+    requires(!kLean) {
   auto c = cpu_.template try_lock_claimed<&CpuSheaves::lock>(typename L::PcpTag{});
   if (!c) [[unlikely]]
     return false;
@@ -23,7 +24,8 @@ template <Kernel K, LockPolicy L>
 }
 
 template <Kernel K, LockPolicy L>
-[[gnu::always_inline]] inline bool BasicKmemCache<K, L>::push_here(void* object) noexcept {
+[[gnu::always_inline]] inline bool BasicKmemCache<K, L>::push_here(void* object) noexcept
+    requires(!kLean) {
   auto c = cpu_.template try_lock_claimed<&CpuSheaves::lock>(typename L::PcpTag{});
   if (!c) [[unlikely]]
     return false;
@@ -42,11 +44,15 @@ template <Kernel K, LockPolicy L>
 // The fast path and nothing behind it.
 template <Kernel K, LockPolicy L>
 [[gnu::always_inline]] inline void* BasicKmemCache<K, L>::alloc_at_hand() noexcept {
-  void* o = nullptr;
-  if (attention_.load(internal::kRelaxed) || !L::may_try() || !pop_here(o)) [[unlikely]]
+  if constexpr (kLean)
     return nullptr;
-  if (!o) __builtin_unreachable();  // so that no caller tests it once more
-  return given(o);
+  else {
+    void* o = nullptr;
+    if (attention_.load(internal::kRelaxed) || !L::may_try() || !pop_here(o)) [[unlikely]]
+      return nullptr;
+    if (!o) __builtin_unreachable();  // so that no caller tests it once more
+    return given(o);
+  }
 }
 
 template <Kernel K, LockPolicy L>
@@ -65,16 +71,21 @@ template <Kernel K, LockPolicy L>
 [[gnu::always_inline]] inline void* BasicKmemCache<K, L>::alloc_sized(std::size_t size, gfp flags,
                                                                       int node,
                                                                       Place where) noexcept {
-  void* o;
-  if (node < 0 && !attention_.load(internal::kRelaxed) && pop_here(o)) [[likely]]
-    return has(flags, gfp::zero) ? finish(given(o), object_size_, flags) : given(o);
-  return alloc_spinning(size, flags, node, where);
+  if constexpr (kLean) {
+    return alloc_lean(flags, SlabAlloc::spinning, node, nullptr);
+  } else {
+    void* o;
+    if (node < 0 && !attention_.load(internal::kRelaxed) && pop_here(o)) [[likely]]
+      return has(flags, gfp::zero) ? finish(given(o), object_size_, flags) : given(o);
+    return alloc_spinning(size, flags, node, where);
+  }
 }
 
 // Out of line and tail-called, so that the fast path saves no registers.
 template <Kernel K, LockPolicy L>
 [[gnu::noinline]] void* BasicKmemCache<K, L>::alloc_spinning(std::size_t size, gfp flags, int node,
-                                                             Place where) noexcept {
+                                                             Place where) noexcept
+    requires(!kLean) {
   if ((attention_.load(internal::kRelaxed) & kDecaying) && has(flags, gfp::reclaim))
     pages_->decay();
   SlabRefusal why{};
@@ -88,13 +99,14 @@ template <Kernel K, LockPolicy L>
 // What is left of the pages' reserve a call with gfp::memalloc gets as pages of its own: the rest of a slab
 // would go to ordinary calls.
 template <Kernel K, LockPolicy L>
-[[gnu::cold, gnu::noinline]] void* BasicKmemCache<K, L>::alloc_of_the_reserve(
-    gfp flags, int node, Place where) noexcept {
+[[gnu::cold, gnu::noinline]] void* BasicKmemCache<K, L>::alloc_of_the_reserve(gfp flags, int node,
+                                                                              Place where) noexcept
+    requires(!kLean) {
   const auto n = static_cast<std::uint32_t>((object_size_ + kPageSize - 1) / kPageSize);
   Page* const p = pages_->alloc_pages_exact(flags, n, node, where);
   if (!p) return nullptr;
   p->kind = kLarge;
-  large_pages(*p) = n;
+  p->owner_count = n;
   return pages_->address(p);
 }
 
@@ -103,17 +115,23 @@ template <Kernel K, LockPolicy L>
                                                                              gfp flags, int node,
                                                                              SlabRefusal* why,
                                                                              Place where) noexcept {
-  void* o;
-  if (node < 0 && !attention_.load(internal::kRelaxed) && L::may_try() && pop_here(o)) [[likely]] {
-    if (why) *why = SlabRefusal::none;
-    return has(flags, gfp::zero) ? finish(given(o), object_size_, flags) : given(o);
+  if constexpr (kLean) {
+    return alloc_lean(flags, SlabAlloc::nolock, node, why);
+  } else {
+    void* o;
+    if (node < 0 && !attention_.load(internal::kRelaxed) && L::may_try() && pop_here(o))
+        [[likely]] {
+      if (why) *why = SlabRefusal::none;
+      return has(flags, gfp::zero) ? finish(given(o), object_size_, flags) : given(o);
+    }
+    return alloc_trying(size, flags, node, why, where);
   }
-  return alloc_trying(size, flags, node, why, where);
 }
 
 template <Kernel K, LockPolicy L>
 [[gnu::noinline]] void* BasicKmemCache<K, L>::alloc_trying(std::size_t size, gfp flags, int node,
-                                                           SlabRefusal* why, Place where) noexcept {
+                                                           SlabRefusal* why, Place where) noexcept
+    requires(!kLean) {
   SlabRefusal reason{};
   void* o = nullptr;
   if (!L::may_try())
@@ -138,7 +156,8 @@ inline void* BasicKmemCache<K, L>::finish(void* object, std::size_t size, gfp fl
 
 // Sheaf (main, spare, barn), else a refill, else the list, else a new slab.
 template <Kernel K, LockPolicy L>
-void* BasicKmemCache<K, L>::alloc_slow(const Request& r, SlabRefusal* why) noexcept {
+void* BasicKmemCache<K, L>::alloc_slow(const Request& r, SlabRefusal* why) noexcept
+    requires(!kLean) {
   if (!pages_) return nullptr;  // not set up
   if (r.may_spin()) {
     settle_some(kSettledAtOnce, true);
@@ -213,9 +232,13 @@ inline bool BasicKmemCache<K, L>::free(void* object, Place where) noexcept {
   if (!p || p->kind != kSlab || p->owner != this) [[unlikely]]
     return bad_free(object, "free", where);
   internal::check_may_spin<K>("KmemCache", "free", gfp::none, where);
-  if (free_fast(object)) [[likely]]
-    return true;
-  return free_spinning(*p, object, "free", where);
+  if constexpr (kLean) {
+    return free_lean(*p, object, true, "free", where);
+  } else {
+    if (free_fast(object)) [[likely]]
+      return true;
+    return free_spinning(*p, object, "free", where);
+  }
 }
 
 template <Kernel K, LockPolicy L>
@@ -223,9 +246,13 @@ inline bool BasicKmemCache<K, L>::free_nolock(void* object, Place where) noexcep
   Page* const p = pages_->page_of(object);
   if (!p || p->kind != kSlab || p->owner != this) [[unlikely]]
     return bad_free(object, "free_nolock", where);
-  if (L::may_try() && free_fast(object)) [[likely]]
-    return true;
-  return free_trying(*p, object, "free_nolock", where);
+  if constexpr (kLean) {
+    return free_lean(*p, object, false, "free_nolock", where);
+  } else {
+    if (L::may_try() && free_fast(object)) [[likely]]
+      return true;
+    return free_trying(*p, object, "free_nolock", where);
+  }
 }
 
 template <Kernel K, LockPolicy L>
@@ -233,9 +260,11 @@ template <Kernel K, LockPolicy L>
                                                                  Place where) noexcept {
   internal::bump(counters_.bad_frees);
   Track* track = nullptr;  // of the cache that it is really of
-  Page* const p = pages_->page_of(object);
-  if (p && p->kind == kSlab && static_cast<BasicKmemCache*>(p->owner)->debugged())
-    track = static_cast<BasicKmemCache*>(p->owner)->track_of(object);
+  if constexpr (!kLean) {
+    Page* const p = pages_->page_of(object);
+    if (p && p->kind == kSlab && static_cast<BasicKmemCache*>(p->owner)->debugged())
+      track = static_cast<BasicKmemCache*>(p->owner)->track_of(object);
+  }
   report(Finding::foreign_pointer, call, object, where, track);
   return false;
 }
@@ -244,7 +273,8 @@ template <Kernel K, LockPolicy L>
 // nothing changed, and the slow paths look closely. (What was deferred does not keep a free off this path:
 // the next allocation settles some of it, and the next free that finds the sheaf full.)
 template <Kernel K, LockPolicy L>
-[[gnu::always_inline]] inline bool BasicKmemCache<K, L>::free_fast(void* object) noexcept {
+[[gnu::always_inline]] inline bool BasicKmemCache<K, L>::free_fast(void* object) noexcept
+    requires(!kLean) {
   if (unfree_bits_ & reinterpret_cast<std::uintptr_t>(object)) [[unlikely]]
     return false;
   if constexpr (K::kConfig.debug) {  // all that is known is looked at, here and in push_here()
@@ -261,7 +291,7 @@ template <Kernel K, LockPolicy L>
 // Out of line and tail-called, as alloc_spinning() is. `p` is a page of the object's slab.
 template <Kernel K, LockPolicy L>
 [[gnu::noinline]] bool BasicKmemCache<K, L>::free_spinning(Page& p, void* object, const char* call,
-                                                           Place where) noexcept {
+                                                           Place where) noexcept requires(!kLean) {
   if (!is_object(p, object)) return refuse_free(Finding::foreign_pointer, object, call, where);
   if (debugged()) {
     if (!debug_free(object, call, where)) return internal::bump(counters_.bad_frees), false;
@@ -287,7 +317,8 @@ bool BasicKmemCache<K, L>::is_object(Page& p, const void* at) noexcept {
 // Whether the object lies in a CPU's two sheaves: in debug kernels anywhere, else on top. The CPU's lock
 // is held.
 template <Kernel K, LockPolicy L>
-bool BasicKmemCache<K, L>::holds(const CpuSheaves& c, const void* object) const noexcept {
+bool BasicKmemCache<K, L>::holds(const CpuSheaves& c, const void* object) const noexcept
+    requires(!kLean) {
   const std::uintptr_t most = K::kConfig.debug ? ~std::uintptr_t{0} : 1;
   auto has = [&](Sheaf& s, std::uintptr_t size) {
     for (std::uintptr_t i = size; i > 0 && size - i < most; --i)
@@ -299,7 +330,7 @@ bool BasicKmemCache<K, L>::holds(const CpuSheaves& c, const void* object) const 
 
 // False also where the sheaves are busy: a look that has to wait is not worth it.
 template <Kernel K, LockPolicy L>
-bool BasicKmemCache<K, L>::is_in_sheaf(const void* object) noexcept {
+bool BasicKmemCache<K, L>::is_in_sheaf(const void* object) noexcept requires(!kLean) {
   auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
   return c && holds(*c, object);
 }
@@ -316,7 +347,7 @@ template <Kernel K, LockPolicy L>
 // The same from any context.
 template <Kernel K, LockPolicy L>
 [[gnu::noinline]] bool BasicKmemCache<K, L>::free_trying(Page& p, void* object, const char* call,
-                                                         Place where) noexcept {
+                                                         Place where) noexcept requires(!kLean) {
   if (!is_object(p, object)) return refuse_free(Finding::foreign_pointer, object, call, where);
   if (debugged()) {
     if (!debug_free(object, call, where)) return internal::bump(counters_.bad_frees), false;
@@ -356,21 +387,6 @@ std::size_t BasicKmemCache<K, L>::alloc_bulk(gfp flags, std::size_t n, void** ob
 template <Kernel K, LockPolicy L>
 void BasicKmemCache<K, L>::free_bulk(std::size_t n, void** objects) noexcept {
   for (std::size_t i = 0; i < n; ++i) free(objects[i]);
-}
-
-template <Kernel K, LockPolicy L>
-bool BasicKmemCache<K, L>::fails_now() noexcept {
-  const std::uint32_t k = fail_every_.load(internal::kRelaxed);
-  return k && (fail_turn_.fetch_add(1, internal::kRelaxed) + 1) % k == 0;
-}
-
-template <Kernel K, LockPolicy L>
-void BasicKmemCache<K, L>::fail_every(std::uint32_t k) noexcept {
-  fail_every_.store(k, internal::kRelaxed);
-  if (k)
-    attention_.fetch_or(kFailing, internal::kRelaxed);
-  else
-    attention_.fetch_and(~std::uint32_t{kFailing}, internal::kRelaxed);
 }
 
 }  // namespace nestlock

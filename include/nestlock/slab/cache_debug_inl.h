@@ -15,7 +15,8 @@ namespace nestlock {
 
 // Null if `object` is not where an object of this cache begins.
 template <Kernel K, LockPolicy L>
-internal::SlabTrack<K>* BasicKmemCache<K, L>::track_of(const void* object) noexcept {
+internal::SlabTrack<K>* BasicKmemCache<K, L>::track_of(const void* object) noexcept
+    requires(!kLean) {
   Page& p = slab_of(const_cast<void*>(object));
   const auto at = reinterpret_cast<std::uintptr_t>(object) -
                   reinterpret_cast<std::uintptr_t>(pages_->address(&p)) - lead_;
@@ -25,7 +26,7 @@ internal::SlabTrack<K>* BasicKmemCache<K, L>::track_of(const void* object) noexc
 }
 
 template <Kernel K, LockPolicy L>
-std::size_t BasicKmemCache<K, L>::usable(const void* object) noexcept {
+std::size_t BasicKmemCache<K, L>::usable(const void* object) noexcept requires(!kLean) {
   if (!debugged()) return object_size_;
   const Track* const t = track_of(object);
   return t ? t->asked : 0;
@@ -33,7 +34,7 @@ std::size_t BasicKmemCache<K, L>::usable(const void* object) noexcept {
 
 // The size that is watched from now on. Returns where what is new begins.
 template <Kernel K, LockPolicy L>
-std::size_t BasicKmemCache<K, L>::resize(void* object, std::size_t size) noexcept {
+std::size_t BasicKmemCache<K, L>::resize(void* object, std::size_t size) noexcept requires(!kLean) {
   if (!debugged()) return size;
   Track& t = *track_of(object);
   const std::size_t old = t.asked;
@@ -45,14 +46,14 @@ std::size_t BasicKmemCache<K, L>::resize(void* object, std::size_t size) noexcep
 
 // Behind an object that is out its zone begins where the size that was asked for ends.
 template <Kernel K, LockPolicy L>
-void BasicKmemCache<K, L>::paint_zones(void* object, std::size_t size) noexcept {
+void BasicKmemCache<K, L>::paint_zones(void* object, std::size_t size) noexcept requires(!kLean) {
   auto* const o = static_cast<unsigned char*>(object);
   std::memset(o - lead_, kRed, lead_);
   std::memset(o + size, kRed, link_offset_ - size);
 }
 
 template <Kernel K, LockPolicy L>
-bool BasicKmemCache<K, L>::zones_intact(void* object, std::size_t size) noexcept {
+bool BasicKmemCache<K, L>::zones_intact(void* object, std::size_t size) noexcept requires(!kLean) {
   const auto* const o = static_cast<unsigned char*>(object);
   const auto red = [](unsigned char b) { return b == kRed; };
   return std::all_of(o - lead_, o, red) && std::all_of(o + size, o + link_offset_, red);
@@ -60,7 +61,7 @@ bool BasicKmemCache<K, L>::zones_intact(void* object, std::size_t size) noexcept
 
 // In a new slab. A constructed object keeps what its constructor wrote: it is not poisoned.
 template <Kernel K, LockPolicy L>
-void BasicKmemCache<K, L>::debug_new(void* object) noexcept {
+void BasicKmemCache<K, L>::debug_new(void* object) noexcept requires(!kLean) {
   paint_zones(object, object_size_);
   if (!ctor_) std::memset(object, kPoison, object_size_);
   ::new (static_cast<char*>(object) + link_offset_ + sizeof(Object)) Track;
@@ -68,7 +69,7 @@ void BasicKmemCache<K, L>::debug_new(void* object) noexcept {
 
 template <Kernel K, LockPolicy L>
 void* BasicKmemCache<K, L>::debug_alloc(void* object, std::size_t size, const char* call,
-                                        Place where) noexcept {
+                                        Place where) noexcept requires(!kLean) {
   if (!object) return nullptr;
   Track& t = *track_of(object);
   const auto* const o = static_cast<unsigned char*>(object);
@@ -84,7 +85,8 @@ void* BasicKmemCache<K, L>::debug_alloc(void* object, std::size_t size, const ch
 }
 
 template <Kernel K, LockPolicy L>
-bool BasicKmemCache<K, L>::debug_free(void* object, const char* call, Place where) noexcept {
+bool BasicKmemCache<K, L>::debug_free(void* object, const char* call, Place where) noexcept
+    requires(!kLean) {
   Track* const t = track_of(object);
   if (!t) return report(Finding::foreign_pointer, call, object, where), false;
   // By exchange: of two that free it at the same time one is told.
@@ -113,7 +115,7 @@ void BasicKmemCache<K, L>::each_object_out(F f) noexcept {
 
 // One report for each object that is out.
 template <Kernel K, LockPolicy L>
-void BasicKmemCache<K, L>::report_leaks(const char* call) noexcept {
+void BasicKmemCache<K, L>::report_leaks(const char* call) noexcept requires(!kLean) {
   each_object_out([&](void* object, Track& t) { report(Finding::leaked, call, object, {}, &t); });
 }
 
@@ -121,7 +123,7 @@ void BasicKmemCache<K, L>::report_leaks(const char* call) noexcept {
 template <Kernel K, LockPolicy L>
 void BasicKmemCache<K, L>::report(Finding f, const char* call, const void* object, Place where,
                                   const Track* track) noexcept {
-  if (!K::kConfig.debug && !track && !debugged()) return;
+  if (!K::kConfig.debug && (kLean || (!track && !debugged()))) return;
   Report r;
   r.finding = f;
   r.config = K::kConfig;

@@ -10,7 +10,7 @@ namespace nestlock {
 // call may have to do is bounded by kLinkedAtOnce, not by the size of the slab, and memory that
 // nobody wants is not touched. The free list is empty only where no object is free.
 template <Kernel K, LockPolicy L>
-void BasicKmemCache<K, L>::link_more(Page& p) noexcept {
+void BasicKmemCache<K, L>::link_more(Page& p) noexcept requires(!kLean) {
   const unsigned all = objects(p);
   unsigned i = linked(p);
   if (i == all) return;
@@ -23,7 +23,7 @@ void BasicKmemCache<K, L>::link_more(Page& p) noexcept {
     link = next;
   }
   link->next = nullptr;
-  linked(p) = static_cast<std::uint16_t>(i);
+  p.owner_half[1] = static_cast<std::uint16_t>(i);
 }
 
 // Takes one object off the slab. Needs: the slab has a free object, and the caller holds the list's
@@ -32,8 +32,9 @@ template <Kernel K, LockPolicy L>
 void* BasicKmemCache<K, L>::take_object(Page& p) noexcept {
   Object* const link = freelist(p);
   set_freelist(p, link->next);
-  ++inuse(p);
-  if (!link->next) link_more(p);
+  ++p.owner_count;
+  if constexpr (!kLean)
+    if (!link->next) link_more(p);
   return object_of(link);
 }
 
@@ -43,7 +44,7 @@ void* BasicKmemCache<K, L>::take_locked(Node& n) noexcept {
   void* const object = take_object(p);
   if (!freelist(p)) {
     n.partial.remove(pages_->descriptors(), n.partial.first());
-    on_list(p) = kOff;
+    p.owner_mark = kOff;
     --n.nr_partial;
   }
   return object;
@@ -56,14 +57,14 @@ void BasicKmemCache<K, L>::give_locked(Node& n, Page& p, void* object, Page*& em
   Object* const link = link_of(object);
   link->next = freelist(p);
   set_freelist(p, link);
-  --inuse(p);
+  --p.owner_count;
   if (on_list(p) == kOrphan) return;  // whoever settles it looks again
   if (inuse(p) == 0 && n.nr_partial >= min_partial_) {
     if (on_list(p) == kPartial) {
       n.partial.remove(pages_->descriptors(), pages_->index_of(&p));
       --n.nr_partial;
     }
-    on_list(p) = kOff;
+    p.owner_mark = kOff;
     chain_empty(p, empty);
   } else if (on_list(p) == kOff) {
     add_slab_locked(n, p);
@@ -73,7 +74,7 @@ void BasicKmemCache<K, L>::give_locked(Node& n, Page& p, void* object, Page*& em
 template <Kernel K, LockPolicy L>
 void BasicKmemCache<K, L>::add_slab_locked(Node& n, Page& p) noexcept {
   n.partial.push(pages_->descriptors(), pages_->index_of(&p));
-  on_list(p) = kPartial;
+  p.owner_mark = kPartial;
   ++n.nr_partial;
 }
 
@@ -138,7 +139,10 @@ void* BasicKmemCache<K, L>::alloc_from_new_slab(const Request& r, SlabRefusal& w
     return nullptr;
   }
   bool orphan = false;
-  {
+  if constexpr (kLean) {
+    orphan = true;
+    p->owner_mark = kOrphan;
+  } else {
     auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
     if (c && sheaf_source_ && pages_->nodes() == 1) {
       const MainOut out(*c);
@@ -147,7 +151,7 @@ void* BasicKmemCache<K, L>::alloc_from_new_slab(const Request& r, SlabRefusal& w
     }
     // While nobody can have these objects yet: who frees one leaves an orphan where it is.
     orphan = freelist(*p) != nullptr;
-    on_list(*p) = orphan ? kOrphan : kOff;
+    p->owner_mark = orphan ? kOrphan : kOff;
   }
   if (!orphan) return n.nr_orphans.fetch_sub(1, internal::kRelaxed), object;
   internal::bump(counters_.orphans);
@@ -174,20 +178,27 @@ BasicPage<K>* BasicKmemCache<K, L>::new_slab(const Request& r) noexcept {
     p[i].owner = this;
     p[i].kind = kSlab;
   }
-  if (tag_) pages_->set_tags(p, order, tag_);
-  inuse(*p) = 0;
-  on_list(*p) = kOff;
-  objects(*p) = static_cast<std::uint16_t>((kPageSize << order) / stride_);
-  linked(*p) = 0;
+  if constexpr (!kLean)
+    if (tag_) pages_->set_tags(p, order, tag_);
+  p->owner_count = 0;
+  p->owner_mark = kOff;
+  if constexpr (!kLean) {
+    p->owner_half[0] = static_cast<std::uint16_t>((kPageSize << order) / stride_);
+    p->owner_half[1] = 0;
+  }
   if (debugged() || ctor_ || internal::kWithAsan) {
     char* object = static_cast<char*>(pages_->address(p)) + lead_;
     for (unsigned i = 0; i < objects(*p); ++i, object += stride_) {
-      if (debugged()) debug_new(object);
+      if constexpr (!kLean)
+        if (debugged()) debug_new(object);
       if (ctor_) ctor_(object);
       if (internal::kWithAsan && !debugged()) internal::asan_poison(object, link_offset_);
     }
   }
-  link_more(*p);
+  if constexpr (kLean)
+    link_all(*p);
+  else
+    link_more(*p);
   internal::bump(counters_.new_slabs);
   return p;
 }
@@ -226,7 +237,8 @@ void BasicKmemCache<K, L>::discard(Page* chain, bool may_spin) noexcept {
     chain = next_empty(*p);
     const unsigned order = p->order();
     for (unsigned i = 0; i < (1u << order); ++i) p[i].kind = 0;
-    if (tag_) pages_->set_tags(p, order, 0);
+    if constexpr (!kLean)
+      if (tag_) pages_->set_tags(p, order, 0);
     internal::asan_unpoison(pages_->address(p), kPageSize << order);
     internal::bump(counters_.discarded_slabs);
     if (may_spin)
@@ -349,7 +361,7 @@ void BasicKmemCache<K, L>::settle_locked(Node& n, Page*& empty) noexcept {
     Page& p = *pages_->page_at(i);
     i = p.next;
     n.nr_orphans.fetch_sub(1, internal::kRelaxed);
-    on_list(p) = kOff;
+    p.owner_mark = kOff;
     if (inuse(p) == 0 && n.nr_partial >= min_partial_) {
       chain_empty(p, empty);
     } else {

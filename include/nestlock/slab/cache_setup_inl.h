@@ -12,9 +12,10 @@ bool BasicKmemCache<K, L>::set_up(Pages& pages, BasicKmemCache* sheaf_caches, co
                                   unsigned capacity) noexcept {
   constexpr std::size_t kMost = kPageSize << 3 < kMaxKmalloc ? kMaxKmalloc : kPageSize << 3;
   if (size == 0 || size > kMost || (align & (align - 1)) || align > kMaxKmalloc) return false;
+  if (kLean && flags == slab::debug) return false;
   if (align < alignof(void*)) align = alignof(void*);
   pages_ = &pages;
-  if (pages_->nodes() > 1) attention_.fetch_or(kManyNodes, internal::kRelaxed);
+  if (!kLean && pages_->nodes() > 1) attention_.fetch_or(kManyNodes, internal::kRelaxed);
   name_ = name;
   ctor_ = ctor;
   object_size_ = static_cast<std::uint32_t>(size);
@@ -24,7 +25,7 @@ bool BasicKmemCache<K, L>::set_up(Pages& pages, BasicKmemCache* sheaf_caches, co
   link_offset_ = behind ? static_cast<std::uint32_t>((size + 7) & ~std::size_t{7}) : 0;
   if (internal::kWithAsan) link_offset_ += 8;  // never anyone's: the byte past the end is found
   std::size_t whole = behind ? link_offset_ + sizeof(Object) : size;
-  if (flags == slab::debug) {
+  if (!kLean && flags == slab::debug) {
     // [red zone][object][red zone][link][track], the object aligned.
     lead_ = static_cast<std::uint32_t>(align < 16 ? 16 : align);
     link_offset_ = static_cast<std::uint32_t>((size + 15) & ~std::size_t{7});
@@ -35,10 +36,12 @@ bool BasicKmemCache<K, L>::set_up(Pages& pages, BasicKmemCache* sheaf_caches, co
   min_order_ = 0;
   while ((kPageSize << min_order_) < stride_) ++min_order_;
   order_ = min_order_;
-  while (order_ < 3 && (kPageSize << order_) / stride_ < 8) ++order_;
-  // More pages where they waste less: at most a 32nd.
-  while (order_ < 3 && (kPageSize << order_) % stride_ * 32 > kPageSize << order_) ++order_;
-  if (flags == slab::none) {
+  while (!kLean && order_ < 3 && (kPageSize << order_) / stride_ < 8) ++order_;
+  // More pages where they waste less: at most a 32nd (in the lean form an eighth, for a larger slab keeps more
+  // that nobody uses).
+  constexpr unsigned kWaste = kLean ? 8 : 32;
+  while (order_ < 3 && (kPageSize << order_) % stride_ * kWaste > kPageSize << order_) ++order_;
+  if (!kLean && flags == slab::none) {
     if (!capacity) capacity = size >= 1024 ? 14 : size >= 256 ? 30 : 62;
     const unsigned which = capacity <= 14 ? 0 : capacity <= 30 ? 1 : 2;
     sheaf_source_ = &sheaf_caches[which];
@@ -51,7 +54,7 @@ bool BasicKmemCache<K, L>::set_up(Pages& pages, BasicKmemCache* sheaf_caches, co
 }
 
 template <Kernel K, LockPolicy L>
-void BasicKmemCache<K, L>::flush_cpu() noexcept {
+void BasicKmemCache<K, L>::flush_cpu() noexcept requires(!kLean) {
   Sheaf* mine[2] = {nullptr, nullptr};
   {
     auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
@@ -77,40 +80,42 @@ void BasicKmemCache<K, L>::flush_cpu() noexcept {
 // This CPU's and the barn's sheaves are emptied and given back; empty slabs go, too.
 template <Kernel K, LockPolicy L>
 void BasicKmemCache<K, L>::shrink() noexcept {
-  Sheaf* chain = nullptr;
-  auto add = [&](Sheaf* s) {
-    if (!s || s == &internal::no_sheaf) return;
-    s->next = chain;
-    chain = s;
-  };
-  {
-    auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
-    if (c) {
-      const MainOut out(*c);
-      add(c->spare), add(c->main);
-      c->spare = nullptr;
-      c->main = &internal::no_sheaf;
-    }
-  }
-  for (unsigned i = 0; i < pages_->nodes(); ++i) {
-    Node& n = node_[i];
-    Guard g(n.barn_lock, irq_save);
-    for (Sheaf** const list : {&n.full, &n.empty}) {
-      for (Sheaf* s = *list; s;) {
-        Sheaf* const next = s->next;
-        add(s);
-        s = next;
+  if constexpr (!kLean) {
+    Sheaf* chain = nullptr;
+    auto add = [&](Sheaf* s) {
+      if (!s || s == &internal::no_sheaf) return;
+      s->next = chain;
+      chain = s;
+    };
+    {
+      auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
+      if (c) {
+        const MainOut out(*c);
+        add(c->spare), add(c->main);
+        c->spare = nullptr;
+        c->main = &internal::no_sheaf;
       }
-      *list = nullptr;
     }
-    n.nr_full.store(0, internal::kRelaxed);
-    n.nr_empty.store(0, internal::kRelaxed);
-  }
-  while (chain) {
-    Sheaf* const s = chain;
-    chain = s->next;
-    if (s->size) flush(*s);
-    sheaf_source_->free_to_slab(s, true);
+    for (unsigned i = 0; i < pages_->nodes(); ++i) {
+      Node& n = node_[i];
+      Guard g(n.barn_lock, irq_save);
+      for (Sheaf** const list : {&n.full, &n.empty}) {
+        for (Sheaf* s = *list; s;) {
+          Sheaf* const next = s->next;
+          add(s);
+          s = next;
+        }
+        *list = nullptr;
+      }
+      n.nr_full.store(0, internal::kRelaxed);
+      n.nr_empty.store(0, internal::kRelaxed);
+    }
+    while (chain) {
+      Sheaf* const s = chain;
+      chain = s->next;
+      if (s->size) flush(*s);
+      sheaf_source_->free_to_slab(s, true);
+    }
   }
   settle_all();
   for (unsigned i = 0; i < pages_->nodes(); ++i) discard_empty_slabs(node_[i]);
@@ -135,7 +140,7 @@ void BasicKmemCache<K, L>::discard_empty_slabs(Node& n) noexcept {
           continue;
         }
         --n.nr_partial;
-        on_list(p) = kOff;
+        p.owner_mark = kOff;
         chain_empty(p, empty);
       }
     });
@@ -146,11 +151,30 @@ void BasicKmemCache<K, L>::discard_empty_slabs(Node& n) noexcept {
 template <Kernel K, LockPolicy L>
 bool BasicKmemCache<K, L>::interrupted() const noexcept {
   if (!pages_) return false;  // its set_up() was
-  const unsigned cpu = internal::claimed_cpu<typename K::Port>();
-  if (cpu < decltype(cpu_)::size() && cpu_.on(cpu).lock.is_locked()) return true;
-  for (unsigned i = 0; i < pages_->nodes(); ++i)
-    if (node_[i].barn_lock.is_locked() || node_[i].list_lock.is_locked()) return true;
-  return false;
+  if constexpr (kLean) {
+    return node_[0].list_lock.is_locked();
+  } else {
+    const unsigned cpu = internal::claimed_cpu<typename K::Port>();
+    if (cpu < decltype(cpu_)::size() && cpu_.on(cpu).lock.is_locked()) return true;
+    for (unsigned i = 0; i < pages_->nodes(); ++i)
+      if (node_[i].barn_lock.is_locked() || node_[i].list_lock.is_locked()) return true;
+    return false;
+  }
+}
+
+template <Kernel K, LockPolicy L>
+bool BasicKmemCache<K, L>::fails_now() noexcept requires(!kLean) {
+  const std::uint32_t k = fail_every_.load(internal::kRelaxed);
+  return k && (fail_turn_.fetch_add(1, internal::kRelaxed) + 1) % k == 0;
+}
+
+template <Kernel K, LockPolicy L>
+void BasicKmemCache<K, L>::fail_every(std::uint32_t k) noexcept requires(!kLean) {
+  fail_every_.store(k, internal::kRelaxed);
+  if (k)
+    attention_.fetch_or(kFailing, internal::kRelaxed);
+  else
+    attention_.fetch_and(~std::uint32_t{kFailing}, internal::kRelaxed);
 }
 
 template <Kernel K, LockPolicy L>
@@ -158,8 +182,9 @@ SlabStats BasicKmemCache<K, L>::stats() const noexcept {
   SlabStats s{};
   const auto& c = counters_;
   auto now = [](const auto& counter) { return std::uintptr_t{counter.load(internal::kRelaxed)}; };
-  for (unsigned i = 0; i < decltype(cpu_)::size(); ++i)
-    s.fast_allocs += now(cpu_.on(i).allocs), s.fast_frees += cpu_.on(i).frees();
+  if constexpr (!kLean)
+    for (unsigned i = 0; i < decltype(cpu_)::size(); ++i)
+      s.fast_allocs += now(cpu_.on(i).allocs), s.fast_frees += cpu_.on(i).frees();
   s.list_allocs = now(c.list_allocs), s.list_frees = now(c.list_frees);
   s.refill_allocs = now(c.refill_allocs), s.new_slab_allocs = now(c.new_slab_allocs);
   s.refills = now(c.refills), s.flushes = now(c.flushes);
@@ -193,24 +218,27 @@ template <Kernel K, LockPolicy L>
 bool BasicKmemCache<K, L>::consistent(std::uintptr_t* objects_out) noexcept {
   settle_all();
   std::uintptr_t cached = 0, used = 0, slabs_seen = 0;
-  auto count = [&](Sheaf* s) {
-    for (; s && s != &internal::no_sheaf; s = s->next) {
-      if (s->size > s->capacity) return false;
-      cached += s->size;
+  if constexpr (!kLean) {
+    auto count = [&](Sheaf* s) {
+      for (; s && s != &internal::no_sheaf; s = s->next) {
+        if (s->size > s->capacity) return false;
+        cached += s->size;
+      }
+      return true;
+    };
+    for (unsigned i = 0; i < decltype(cpu_)::size(); ++i) {
+      if (!cpu_.on(i).main) continue;
+      const MainOut out(cpu_.on(i));
+      Sheaf* const m = cpu_.on(i).main;
+      Sheaf* const s = cpu_.on(i).spare;
+      if (m->size > m->capacity || (s && s->size > s->capacity)) return false;
+      cached += m->size + (s ? s->size : 0);
     }
-    return true;
-  };
-  for (unsigned i = 0; i < decltype(cpu_)::size(); ++i) {
-    if (!cpu_.on(i).main) continue;
-    const MainOut out(cpu_.on(i));
-    Sheaf* const m = cpu_.on(i).main;
-    Sheaf* const s = cpu_.on(i).spare;
-    if (m->size > m->capacity || (s && s->size > s->capacity)) return false;
-    cached += m->size + (s ? s->size : 0);
+    for (unsigned i = 0; i < pages_->nodes(); ++i)
+      if (!count(node_[i].full) || !count(node_[i].empty)) return false;
   }
   for (unsigned i = 0; i < pages_->nodes(); ++i) {
     Node& n = node_[i];
-    if (!count(n.full) || !count(n.empty)) return false;
     std::uint32_t nr = 0;
     for (auto at = n.partial.first(); at != Page::kNil; at = pages_->page_at(at)->next)
       if (++nr > n.nr_partial || on_list(*pages_->page_at(at)) != kPartial) return false;

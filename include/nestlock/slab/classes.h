@@ -10,10 +10,14 @@
 #include <cstddef>
 #include <cstdint>
 #include <initializer_list>
+#include <type_traits>
+
+#include "nestlock/config/config.h"
 
 namespace nestlock {
 
-inline constexpr std::size_t kMaxKmalloc = 8192;  // each table has a class for this
+// Each table has a class for this. (Of the lean form: with its small pages 8 KiB are 32 of them.)
+inline constexpr std::size_t kMaxKmalloc = kLean ? 1024 : 8192;
 
 // The kernel's: few caches, up to half of an object unused. What fits a firmware.
 struct KernelClasses {
@@ -21,6 +25,15 @@ struct KernelClasses {
   static constexpr std::uint32_t kSizes[] = {8,   16,  32,   64,   96,   128, 192,
                                              256, 512, 1024, 2048, 4096, 8192};
 };
+
+// Of the lean form: as few caches as can be.
+struct LeanClasses {
+  // Bytes, rising.
+  static constexpr std::uint32_t kSizes[] = {8, 16, 32, 64, 128, 256, 512, 1024};
+};
+
+// What an allocator has that names no others.
+using DefaultClasses = std::conditional_t<kLean, LeanClasses, KernelClasses>;
 
 namespace internal {
 
@@ -67,7 +80,7 @@ constexpr bool right_classes() {
     if (s == power) power *= 2;
     last = s;
   }
-  return last >= kMaxKmalloc && last <= 4 * kMaxKmalloc;
+  return last >= kMaxKmalloc && last <= (kLean ? 32 : 4) * kMaxKmalloc;
 }
 
 template <class Classes>
@@ -117,7 +130,13 @@ struct ClassTable {
   static constexpr ClassNames<Classes> kNames{};
 
   // The class of a size, by tables: a branch on the size is mispredicted where sizes are mixed.
+  // (The lean form looks through the sizes: they are 32 bytes, the tables 132.)
   static constexpr unsigned index_of(std::size_t size) noexcept {
+    if constexpr (kLean) {
+      unsigned i = 0;
+      while (Classes::kSizes[i] < size) ++i;
+      return i;
+    }
     return size <= 1024 ? kIndices.small[(size - 1) / 8] : kIndices.large[(size - 1) / 256];
   }
 };

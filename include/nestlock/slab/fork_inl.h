@@ -13,7 +13,7 @@
 namespace nestlock {
 
 template <Kernel K, LockPolicy L>
-void BasicKmemCache<K, L>::before_fork(bool bounded) noexcept NESTLOCK_NO_TSA {
+void BasicKmemCache<K, L>::before_fork(bool bounded) noexcept NESTLOCK_NO_TSA requires(!kLean) {
   using P = typename K::Port;
   const std::uintptr_t self = internal::self_of<P>();
   unsigned turns = 0;
@@ -33,7 +33,7 @@ void BasicKmemCache<K, L>::before_fork(bool bounded) noexcept NESTLOCK_NO_TSA {
 }
 
 template <Kernel K, LockPolicy L>
-void BasicKmemCache<K, L>::after_fork(bool child) noexcept NESTLOCK_NO_TSA {
+void BasicKmemCache<K, L>::after_fork(bool child) noexcept NESTLOCK_NO_TSA requires(!kLean) {
   for (unsigned i = pages_->nodes(); i-- > 0;) {
     internal::give_after_fork(node_[i].list_lock, node_[i].kept_list, child);
     internal::give_after_fork(node_[i].barn_lock, node_[i].kept_barn, child);
@@ -46,7 +46,7 @@ void BasicKmemCache<K, L>::after_fork(bool child) noexcept NESTLOCK_NO_TSA {
 
 // Stores alone: in whatever context another thread takes the CPU over.
 template <Kernel K, LockPolicy L>
-void BasicKmemCache<K, L>::abandon_if_held(unsigned cpu) noexcept {
+void BasicKmemCache<K, L>::abandon_if_held(unsigned cpu) noexcept requires(!kLean) {
   CpuSheaves& c = cpu_.on(cpu);
   if (!c.lock.is_locked()) return;
   const std::uintptr_t frees = c.frees();
@@ -62,7 +62,7 @@ void BasicKmemCache<K, L>::abandon_if_held(unsigned cpu) noexcept {
 // In a forked child: nobody else is there, so what is held is so by the code that a forking handler
 // interrupted, and is not waited for.
 template <Kernel K, LockPolicy L>
-void BasicKmemCache<K, L>::take_back(unsigned cpu) noexcept {
+void BasicKmemCache<K, L>::take_back(unsigned cpu) noexcept requires(!kLean) {
   abandon_if_held(cpu);
   CpuSheaves& c = cpu_.on(cpu);
   if (!c.main) return;
@@ -91,7 +91,7 @@ void BasicSlabAllocator<K, L, C>::each_cache(bool created, F f) noexcept NESTLOC
 
 template <Kernel K, LockPolicy L, class C>
 void BasicSlabAllocator<K, L, C>::before_fork() noexcept NESTLOCK_NO_TSA {
-  if constexpr (K::kConfig.smp) {
+  if constexpr (K::kConfig.smp && !kLean) {
     using P = typename K::Port;
     if (!pages_) return;
     const bool bounded = internal::may_have_interrupted_a_holder<K>();
@@ -105,7 +105,7 @@ void BasicSlabAllocator<K, L, C>::before_fork() noexcept NESTLOCK_NO_TSA {
 
 template <Kernel K, LockPolicy L, class C>
 void BasicSlabAllocator<K, L, C>::after_fork(bool child) noexcept NESTLOCK_NO_TSA {
-  if constexpr (K::kConfig.smp) {
+  if constexpr (K::kConfig.smp && !kLean) {
     if (!pages_) return;
     pages_->after_fork(child);
     each_cache(kept_created_, [&](Cache& c) { c.after_fork(child); });
@@ -121,7 +121,7 @@ void BasicSlabAllocator<K, L, C>::after_fork(bool child) noexcept NESTLOCK_NO_TS
 
 template <Kernel K, LockPolicy L, class C>
 void BasicSlabAllocator<K, L, C>::cpu_lost(unsigned cpu) noexcept {
-  if constexpr (K::kConfig.smp) {
+  if constexpr (K::kConfig.smp && !kLean) {
     TryGuard g(created_lock_);
     each_cache(static_cast<bool>(g), [&](Cache& c) { c.abandon_if_held(cpu); });
   }

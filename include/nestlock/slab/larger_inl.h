@@ -11,12 +11,13 @@ namespace nestlock {
 template <Kernel K, LockPolicy L, class C>
 void* BasicSlabAllocator<K, L, C>::alloc_larger(std::size_t size, std::size_t align,
                                                 gfp flags) noexcept {
-  return larger_ && has(flags, gfp::wake) ? larger_->allocate(size, align) : nullptr;
+  return !kLean && larger_ && has(flags, gfp::wake) ? larger_->allocate(size, align) : nullptr;
 }
 
 // Of a block that is a mapping. Null: it is to be copied.
 template <Kernel K, LockPolicy L, class C>
-void* BasicSlabAllocator<K, L, C>::resize_larger(void* p, std::size_t size, gfp flags) noexcept {
+void* BasicSlabAllocator<K, L, C>::resize_larger(void* p, std::size_t size, gfp flags) noexcept
+    requires(!kLean) {
   if (!is_larger(size)) return nullptr;
   const std::size_t had = larger_->size_of(p);
   if (size > had && !has(flags, gfp::wake)) return nullptr;

@@ -5,6 +5,7 @@
 #include <cstdint>
 
 #include "nestlock/lock/words.h"
+#include "nestlock/page/no_count.h"
 
 namespace nestlock {
 
@@ -91,6 +92,16 @@ struct SlabCounters {
       discarded_slabs{0}, orphans{0}, deferred{0}, settled{0}, gated_frees{0}, failures{0},
       injected{0}, bad_frees{0}, refusals[kSlabRefusals]{}, local_busy{0}, barn_busy{0},
       list_busy{0};
+};
+
+// What the lean form needs to know: how many slabs there are.
+template <Kernel K>
+struct LeanSlabCounters {
+  typename K::Port::template Atomic<std::uintptr_t> new_slabs{0}, discarded_slabs{0};
+  static constexpr NoCount list_allocs{}, list_frees{}, refill_allocs{}, new_slab_allocs{},
+      refills{}, flushes{}, spare_swaps{}, barn_gets{}, barn_puts{}, sheaf_allocs{}, orphans{},
+      deferred{}, settled{}, gated_frees{}, failures{}, injected{}, bad_frees{},
+      refusals[kSlabRefusals]{}, local_busy{}, barn_busy{}, list_busy{};
 };
 
 // Of each object of a debug cache, behind it.
