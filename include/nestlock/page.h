@@ -120,7 +120,7 @@ class BasicPageAllocator {
     return p && p->state() == PageState::tail ? all_ + p->next : p;
   }
   // After set_up() they do not change place.
-  PageTags tags() const noexcept { return {tags_, first_pfn_, pages_}; }
+  PageTags tags() const noexcept requires(!kLean) { return {tags_, first_pfn_, pages_}; }
   // By the owner of these 2^order pages.
   void set_tags(const Page* p, unsigned order, std::uint8_t tag) noexcept requires(!kLean) {
     for (Index i = 0; i < (Index{1} << order); ++i) tags_[index(p) + i] = tag;
@@ -178,7 +178,7 @@ class BasicPageAllocator {
   // is back within the decay time and a half, if something calls now and then.
   std::size_t decay() noexcept requires(!kLean);
   // 0: what is free goes back at the next call.
-  void set_decay(std::uint32_t milliseconds) noexcept {
+  void set_decay(std::uint32_t milliseconds) noexcept requires(!kLean) {
     decay_ms_.store(milliseconds, internal::kRelaxed);
   }
   // For a floor above; one. False: there is one already.
@@ -202,7 +202,7 @@ class BasicPageAllocator {
   void after_fork(bool child) noexcept;
 
   // ---- to look at: any context, a snapshot ----
-  unsigned nodes() const noexcept { return kLean ? 1 : nodes_; }
+  unsigned nodes() const noexcept { return kLean ? 1u : static_cast<unsigned>(nodes_); }
   Stats stats(unsigned node) const noexcept;
   std::uint32_t cached(unsigned node, unsigned cpu) const noexcept {
     return zone_[node].pcp.on(cpu).count();
@@ -306,7 +306,7 @@ class BasicPageAllocator {
   bool ask_shrinkers() noexcept;
   using ZoneIrq = internal::TagFor<typename Locks::Zone, IrqSave>;
   static std::uint32_t dirty_pages(const Zone& z) noexcept;
-  bool has_much(const Zone& z) const noexcept;
+  bool has_much(const Zone& z) const noexcept requires(!kLean);
   void begin_decay() noexcept requires(!kLean);
   void tell_decay(bool waits) noexcept requires(!kLean);
   void release_idle(Zone& z) noexcept requires(!kLean);
@@ -334,25 +334,33 @@ class BasicPageAllocator {
   void report(Finding f, const char* call, const Page* page, const void* at, Place where) noexcept;
 
   Page* all_ = nullptr;
+  template <class T, int kNumber>
+  using NotLean = internal::NotLean<T, kNumber>;
+  using System = bool (*)(void*, std::size_t) noexcept;
   std::uint8_t* tags_ = nullptr;  // behind the descriptors
   std::uintptr_t first_pfn_ = 0;
   std::uintptr_t pages_ = 0;
   Atomic<std::uintptr_t> described_{0};  // pages with a descriptor: see describe(). It only grows
-  unsigned nodes_ = 1;
+  [[no_unique_address]] NotLean<unsigned, 1> nodes_{1u};
   Atomic<std::uint32_t> attention_{kNotSetUp};  // bits; 0 on the fast path
-  Atomic<std::uint32_t> allowed_{static_cast<std::uint32_t>(kGfpAll)};
-  Atomic<std::uint32_t> fail_every_{0}, fail_orders_{0}, fail_turn_{0};
-  bool (*commit_)(void*, std::size_t) noexcept = nullptr;
-  bool (*commit_descriptors_)(void*, std::size_t) noexcept = nullptr;
+  [[no_unique_address]] NotLean<Atomic<std::uint32_t>, 2> allowed_{
+      static_cast<std::uint32_t>(kGfpAll)};
+  [[no_unique_address]] NotLean<Atomic<std::uint32_t>, 3> fail_every_{0};
+  [[no_unique_address]] NotLean<Atomic<std::uint32_t>, 4> fail_orders_{0};
+  [[no_unique_address]] NotLean<Atomic<std::uint32_t>, 5> fail_turn_{0};
+  [[no_unique_address]] NotLean<System, 6> commit_{};
+  [[no_unique_address]] NotLean<System, 7> commit_descriptors_{};
   Atomic<Shrinker*> shrinkers_[kMaxShrinkers]{};
   Atomic<std::uint32_t> shrinking_{0};  // calls of shrinkers under way
-  bool (*release_)(void*, std::size_t) noexcept = nullptr;
+  [[no_unique_address]] NotLean<System, 8> release_{};
   std::uint64_t (*now_)() noexcept = nullptr;
-  Atomic<std::uint32_t> decay_ms_{kDecayMs};
-  Atomic<std::uint32_t> decaying_{0};     // not 0: memory waits for its return
-  Atomic<std::uintptr_t> decay_next_{0};  // when decay() has something to do; may have wrapped
-  Atomic<DecayHook*> decay_hook_{nullptr};
-  typename ZoneIrq::template State<typename K::Port> fork_state_{};
+  [[no_unique_address]] NotLean<Atomic<std::uint32_t>, 10> decay_ms_{kDecayMs};
+  // Not 0: memory waits for its return. And when decay() has something to do; may have wrapped.
+  [[no_unique_address]] NotLean<Atomic<std::uint32_t>, 11> decaying_{0};
+  [[no_unique_address]] NotLean<Atomic<std::uintptr_t>, 12> decay_next_{std::uintptr_t{0}};
+  [[no_unique_address]] NotLean<Atomic<DecayHook*>, 13> decay_hook_{nullptr};
+  [[no_unique_address]] NotLean<typename ZoneIrq::template State<typename K::Port>, 14>
+      fork_state_{};
   Zone zone_[kMaxNodes];
 };
 

@@ -12,6 +12,7 @@
 #include <cstddef>
 
 #include "nestlock/config/annotations.h"
+#include "nestlock/config/config.h"
 #include "nestlock/lock/core.h"
 #include "nestlock/lock/irq.h"
 #include "nestlock/lock/lock_concepts.h"
@@ -154,7 +155,8 @@ class BasicPerCpu {
     }
   };
 
-  struct alignas(64) Slot {  // a cache line each, or CPUs would slow one another
+  // A cache line each, or CPUs would slow one another. (The lean form is of small cores, and counts bytes.)
+  struct alignas(kLean ? alignof(T) : 64) Slot {
     T value;
   };
   Slot slot_[Port::kMaxCpus];

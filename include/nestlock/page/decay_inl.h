@@ -17,7 +17,7 @@ std::uint32_t BasicPageAllocator<K, L>::dirty_pages(const Zone& z) noexcept {
 }
 
 template <Kernel K, LockPolicy L>
-inline bool BasicPageAllocator<K, L>::has_much(const Zone& z) const noexcept {
+inline bool BasicPageAllocator<K, L>::has_much(const Zone& z) const noexcept requires(!kLean) {
   const std::uint32_t kept = z.kept_for_nolock.load(internal::kRelaxed);
   return release_ && now_ &&
          static_cast<std::int32_t>(dirty_pages(z) - kept) > static_cast<std::int32_t>(kDecayKeeps);

@@ -3,6 +3,9 @@
 
 #include <atomic>
 #include <cstdint>
+#include <type_traits>
+
+#include "nestlock/config/config.h"
 
 namespace nestlock::internal {
 
@@ -12,5 +15,16 @@ struct NoCount {
 };
 constexpr void bump(const NoCount&, std::uintptr_t = 1) noexcept {}
 constexpr void bump_locked(const NoCount&, std::uintptr_t = 1) noexcept {}
+
+// A member that the lean form does not have: `[[no_unique_address]] NotLean<T, n> m{...}`. There it reads as nought
+// and takes no memory, as long as each of a class has a number of its own.
+template <int kNumber>
+struct Nothing {
+  template <class... Ts>
+  constexpr Nothing(Ts...) noexcept {}
+  constexpr operator std::uint32_t() const noexcept { return 0; }
+};
+template <class T, int kNumber>
+using NotLean = std::conditional_t<kLean, Nothing<kNumber>, T>;
 
 }  // namespace nestlock::internal

@@ -91,7 +91,7 @@ void BasicPageAllocator<K, L>::add_memory(Zone& z, Index begin, Index end) noexc
       --order;
     // Clean, if it is committed just now; what was usable from the beginning may have been used.
     z.buddy.give(p, order, z.isolated_blocks.load(internal::kRelaxed) && block_isolated(z, p),
-                 !kLean && commit_ != nullptr);
+                 !kLean && commit_);
     p += 1u << order;
   }
 }

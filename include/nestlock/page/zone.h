@@ -89,19 +89,15 @@ struct NoZoneDepths {
   static constexpr NoCount pcp_off{}, isolated_blocks{};
 };
 template <Kernel K, LockPolicy Locks>
-struct ZoneCaches {
-  std::conditional_t<kLean, LeanPageCounters<K>, PageCounters<K>> counters;
-  BasicPerCpu<K, Pcp<K, Locks>> pcp;
-};
-
-template <Kernel K, LockPolicy Locks>
 struct Zone : ZonePages<K, Locks>,
               std::conditional_t<kLean, NoZoneFailed, ZoneFailed<K>>,
               ZoneRange,
               std::conditional_t<kLean, NoZoneSystem, ZoneSystem<K>>,
               ZonePcp<K>,
-              std::conditional_t<kLean, NoZoneDepths, ZoneDepths<K>>,
-              ZoneCaches<K, Locks> {
+              std::conditional_t<kLean, NoZoneDepths, ZoneDepths<K>> {
+  std::conditional_t<kLean, LeanPageCounters<K>, PageCounters<K>> counters;
+  BasicPerCpu<K, Pcp<K, Locks>> pcp;
+
   // The number behind its last page that was ever usable.
   std::uint32_t usable_end() const noexcept {
     if constexpr (kLean)

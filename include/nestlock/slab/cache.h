@@ -350,29 +350,35 @@ class BasicKmemCache {
     return !kLean && attention_.load(internal::kRelaxed) & kDebugged;
   }
 
+  template <class T, int kNumber>
+  using NotLean = internal::NotLean<T, kNumber>;
   Pages* pages_ = nullptr;
   const char* name_ = nullptr;
-  std::uint32_t object_size_ = 0, stride_ = 0, link_offset_ = 0, capacity_ = 0;
-  std::uint32_t lead_ = 0;  // debug: the red zone before an object
+  std::uint32_t object_size_ = 0, stride_ = 0, link_offset_ = 0;
+  [[no_unique_address]] NotLean<std::uint32_t, 0> capacity_{};
+  [[no_unique_address]] NotLean<std::uint32_t, 1> lead_{};  // debug: the red zone before an object
   // Bits that are 0 in the address of each object that the fast path of a free may take: one is less
   // aligned than the objects are. All bits where no free is fast: no sheaves, or objects that are kept
   // apart by node. (32 bits are one instruction less, and let one object of 4 GiB through: in a cache
   // without sheaves that is no harm, nor is one object of another node.)
-  std::uint32_t unfree_bits_ = ~std::uint32_t{0};
+  [[no_unique_address]] NotLean<std::uint32_t, 2> unfree_bits_{~std::uint32_t{0}};
   std::uint8_t order_ = 0, min_order_ = 0;
-  std::uint8_t tag_ = 0;  // of its pages: 1 + its index among the classes; 0 if it is none of them
+  // Of its pages: 1 + its index among the classes; 0 if it is none of them.
+  [[no_unique_address]] NotLean<std::uint8_t, 3> tag_{};
   std::uint32_t min_partial_ = kLean ? 2 : 5;  // slabs that stay, though empty
   Constructor ctor_ = nullptr;
-  BasicKmemCache* sheaf_source_ = nullptr;  // where its sheaves come from; null: it has none
+  // Where its sheaves come from; null: it has none.
+  [[no_unique_address]] NotLean<BasicKmemCache*, 4> sheaf_source_{};
   // Not 0: something was deferred, allocations are made to fail, objects are checked, or must be
   // kept apart by node, or free pages wait for their return to the system. Looked at by the fast path of an allocation.
   Atomic<std::uint32_t> attention_{0};
-  Atomic<std::uint32_t> fail_every_{0}, fail_turn_{0};
+  [[no_unique_address]] NotLean<Atomic<std::uint32_t>, 5> fail_every_{0u};
+  [[no_unique_address]] NotLean<Atomic<std::uint32_t>, 6> fail_turn_{0u};
   Atomic<Object*> deferred_{nullptr};
   // Whose turn it is to settle (0: nobody's); whoever finds it taken leaves it at that. Its holder has
   // `backlog_`: what was taken off `deferred_` and is not settled yet.
   Atomic<std::uintptr_t> settling_{0};
-  bool kept_settling_ = false;  // over fork()
+  [[no_unique_address]] NotLean<bool, 7> kept_settling_{};  // over fork()
   Object* backlog_ = nullptr;
   std::conditional_t<kLean, internal::LeanSlabCounters<K>, internal::SlabCounters<K>> counters_;
   struct NoSheaves {};

@@ -25,13 +25,14 @@ bool BasicKmemCache<K, L>::set_up(Pages& pages, BasicKmemCache* sheaf_caches, co
   link_offset_ = behind ? static_cast<std::uint32_t>((size + 7) & ~std::size_t{7}) : 0;
   if (internal::kWithAsan) link_offset_ += 8;  // never anyone's: the byte past the end is found
   std::size_t whole = behind ? link_offset_ + sizeof(Object) : size;
-  if (!kLean && flags == slab::debug) {
-    // [red zone][object][red zone][link][track], the object aligned.
-    lead_ = static_cast<std::uint32_t>(align < 16 ? 16 : align);
-    link_offset_ = static_cast<std::uint32_t>((size + 15) & ~std::size_t{7});
-    whole = lead_ + link_offset_ + sizeof(Object) + sizeof(Track);
-    attention_.fetch_or(kDebugged, internal::kRelaxed);
-  }
+  if constexpr (!kLean)
+    if (flags == slab::debug) {
+      // [red zone][object][red zone][link][track], the object aligned.
+      lead_ = static_cast<std::uint32_t>(align < 16 ? 16 : align);
+      link_offset_ = static_cast<std::uint32_t>((size + 15) & ~std::size_t{7});
+      whole = lead_ + link_offset_ + sizeof(Object) + sizeof(Track);
+      attention_.fetch_or(kDebugged, internal::kRelaxed);
+    }
   stride_ = static_cast<std::uint32_t>((whole + align - 1) & ~(align - 1));
   min_order_ = 0;
   while ((kPageSize << min_order_) < stride_) ++min_order_;
@@ -41,15 +42,16 @@ bool BasicKmemCache<K, L>::set_up(Pages& pages, BasicKmemCache* sheaf_caches, co
   // that nobody uses).
   constexpr unsigned kWaste = kLean ? 8 : 32;
   while (order_ < 3 && (kPageSize << order_) % stride_ * kWaste > kPageSize << order_) ++order_;
-  if (!kLean && flags == slab::none) {
-    if (!capacity) capacity = size >= 1024 ? 14 : size >= 256 ? 30 : 62;
-    const unsigned which = capacity <= 14 ? 0 : capacity <= 30 ? 1 : 2;
-    sheaf_source_ = &sheaf_caches[which];
-    capacity_ = which == 0 ? 14 : which == 1 ? 30 : kMostObjects;
-    const std::uint32_t align_of_all = stride_ & -stride_;
-    if (pages_->nodes() == 1)
-      unfree_bits_ = (align_of_all < kPageSize ? align_of_all : std::uint32_t{kPageSize}) - 1;
-  }
+  if constexpr (!kLean)
+    if (flags == slab::none) {
+      if (!capacity) capacity = size >= 1024 ? 14 : size >= 256 ? 30 : 62;
+      const unsigned which = capacity <= 14 ? 0 : capacity <= 30 ? 1 : 2;
+      sheaf_source_ = &sheaf_caches[which];
+      capacity_ = which == 0 ? 14 : which == 1 ? 30 : kMostObjects;
+      const std::uint32_t align_of_all = stride_ & -stride_;
+      if (pages_->nodes() == 1)
+        unfree_bits_ = (align_of_all < kPageSize ? align_of_all : std::uint32_t{kPageSize}) - 1;
+    }
   return true;
 }
 
