@@ -19,7 +19,7 @@ END
 }
 
 # For each: about_TARGET; folder_TARGET, below examples/firmware; board_TARGET, what its Makefile wants to know;
-# programs_TARGET, `+` behind those that are built on stateless locks, too; things_TARGET, what it needs as
+# programs_TARGET, `+` behind those that are built on stateless locks, too, `_lean` those of the lean form; things_TARGET, what it needs as
 # THING=PACKAGE (cmd_embed.sh).
 firmware_targets() { printf '%s\n' cortex_m3 cortex_m0 cortex_m0_nmi riscv32; }
 
@@ -27,17 +27,17 @@ arm_things="make=make arm-none-eabi-g++=gcc-arm-none-eabi qemu-system-arm=qemu-s
   /usr/include/newlib/c++=libstdc++-arm-none-eabi-dev /usr/include/newlib/stdint.h=libnewlib-dev"
 
 about_cortex_m3="Arm Cortex-M3, QEMU's mps2-an385: timer, irqs pended by software, NMI by software and watchdog"
-folder_cortex_m3=cortex_m3 board_cortex_m3='' programs_cortex_m3="port minimal irqs storm+ sweep+ heap" things_cortex_m3=$arm_things
+folder_cortex_m3=cortex_m3 board_cortex_m3='' programs_cortex_m3="port minimal irqs storm+ sweep+ heap minimal_lean storm_lean+ sweep_lean+ heap_lean lean_2" things_cortex_m3=$arm_things
 
 about_cortex_m0="Arm Cortex-M0, QEMU's microbit: as above, but no watchdog; no atomic read-modify-write"
-folder_cortex_m0=cortex_m0 board_cortex_m0='' programs_cortex_m0="port minimal storm+ sweep+ heap" things_cortex_m0=$arm_things
+folder_cortex_m0=cortex_m0 board_cortex_m0='' programs_cortex_m0="port minimal storm+ sweep+ heap storm_lean+ sweep_lean+ heap_lean" things_cortex_m0=$arm_things
 
 about_cortex_m0_nmi="the code for Cortex-M0 on the board that has the watchdog: swept by NMI"
-folder_cortex_m0_nmi=cortex_m0 board_cortex_m0_nmi='BOARD=mps2' programs_cortex_m0_nmi="port sweep"
+folder_cortex_m0_nmi=cortex_m0 board_cortex_m0_nmi='BOARD=mps2' programs_cortex_m0_nmi="port sweep sweep_lean"
 things_cortex_m0_nmi=$arm_things
 
 about_riscv32="RISC-V 32, QEMU's virt: machine timer, software irq; there is no NMI on it"
-folder_riscv32=riscv32 board_riscv32='' programs_riscv32="port minimal storm+ sweep heap"
+folder_riscv32=riscv32 board_riscv32='' programs_riscv32="port minimal storm+ sweep heap storm_lean+ sweep_lean"
 things_riscv32="make=make riscv64-unknown-elf-g++=gcc-riscv64-unknown-elf
   qemu-system-riscv32=qemu-system-misc
   /usr/include/newlib/c++=libstdc++-arm-none-eabi-dev /usr/include/newlib/stdint.h=libnewlib-dev"
@@ -91,6 +91,15 @@ lock_costs() {
         print "a RawSpinLock costs instructions:\n" text["raw_spin_lock_section"]
       if (!count["try_lock"] || !count["unlock"] || !bytes["unlock"]) print "no functions were found"
     }'
+}
+
+# Of the lean form, what pages and slab add to an image's text. The rest of what it promises lean.cc counts itself:
+# the bytes of a descriptor and a cache, and the share of 64 KiB that is left.
+lean_costs() {
+  local pages slab
+  read -r pages slab < <(firmware_make "$1" lean_text) && [ -n "${slab:-}" ] || { say "no text was measured"; return; }
+  [ "$pages" -gt 0 ] && [ "$pages" -le 4096 ] || say "pages: $pages bytes of text, and not at most 4096"
+  [ "$slab" -gt 0 ] && [ "$slab" -le 6144 ] || say "slab: $slab bytes of text, and not at most 6144"
 }
 
 # boots TARGET PROGRAM STATUS: it ends with this status; what it prints is kept.
@@ -164,6 +173,8 @@ run_firmware() {
     local -n programs="programs_$name"
     [ "$name" != cortex_m3 ] ||
       step "$name: TrySpinLock is 1 byte and 8 instructions, RawSpinLock is nothing" lock_costs "$name"
+    [ "$name" != cortex_m3 ] ||
+      step "$name: in the lean form pages add at most 4 KiB to an image, slab 6 KiB" lean_costs "$name"
     for program in $programs; do
       firmware_boot "$name" "${program%+}" "$program"
     done

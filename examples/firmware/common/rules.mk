@@ -64,15 +64,15 @@ $(OUT)/locks.o: locks.cc $(HEADERS)
 	@mkdir -p $(OUT)
 	$(TARGET)g++ $(FLAGS) -c $< -o $@
 
-# make size PART="files": text, data and bss of these as one object.
+# make size PART="files" [FORM=lean]: text, data and bss of these as one object.
 size:
 	@mkdir -p $(OUT)
-	@$(TARGET)g++ $(FLAGS) -I$(ROOT) -r -nostdlib $(PART:%=$(ROOT)/%) -o $(OUT)/part.o
+	@$(TARGET)g++ $(FLAGS) $(if $(FORM),-DNESTLOCK_LEAN=1) -I$(ROOT) -r -nostdlib $(PART:%=$(ROOT)/%) -o $(OUT)/part.o
 	@$(TARGET)size $(OUT)/part.o | awk 'NR == 2 { print $$1, $$2, $$3 }'
 
 # What the library wants from elsewhere.
-asked_for: $(OUT)/library.o
-	@$(TARGET)nm -u $< | sed 's/^ *[UwW] //'
+asked_for: $(OUT)/library.o $(OUT)/library_lean.o
+	@for part in $^; do $(TARGET)nm -u $$part; done | sed 's/^ *[UwW] //'
 
 # The program in C: compiled as C99, with the C face's bodies that it calls.
 C_FLAGS = $(filter-out -std=% -fno-exceptions -fno-rtti,$(FLAGS)) -std=c99
@@ -81,6 +81,10 @@ $(OUT)/heap.elf: $(addprefix $(COMMON)/,heap.c freertos_port.c c_machine.cc) $(C
 	$(TARGET)gcc $(C_FLAGS) -r -nostdlib $(COMMON)/heap.c $(COMMON)/freertos_port.c -o $(OUT)/heap.o
 	$(TARGET)g++ $(FLAGS) -I$(ROOT) $(TO_IMAGE) $(OUT)/heap.o $(COMMON)/c_machine.cc $(C_FACE) \
 	  $(OUT)/library.o $(SOURCES) -lgcc -o $@
+$(OUT)/heap_lean.elf: $(addprefix $(COMMON)/,heap.c freertos_port.c c_machine.cc) $(C_FACE) $(OUT)/library_lean.o $(SOURCES) $(HEADERS) $(LAYOUT)
+	$(TARGET)gcc $(C_FLAGS) -DNESTLOCK_LEAN=1 -r -nostdlib $(COMMON)/heap.c $(COMMON)/freertos_port.c -o $(OUT)/heap_lean.o
+	$(TARGET)g++ $(FLAGS) -DNESTLOCK_LEAN=1 -I$(ROOT) $(TO_IMAGE) $(OUT)/heap_lean.o $(COMMON)/c_machine.cc $(C_FACE) \
+	  $(OUT)/library_lean.o $(SOURCES) -lgcc -o $@
 
 # make -s boot IMAGE=build/storm.elf
 boot:
