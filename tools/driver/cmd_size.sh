@@ -19,15 +19,21 @@ pages|lib/page/page.cc
 slab, without pages|lib/slab/slab.cc
 pages and slab|lib/page/page.cc lib/slab/slab.cc
 two allocators, set up|lib/page/page.cc lib/slab/slab.cc lib/c/bare/memory.cc
+lean pages|lib/page/page.cc
+lean slab, without pages|lib/slab/slab.cc
+lean pages and slab|lib/page/page.cc lib/slab/slab.cc
+two lean allocators, set up|lib/page/page.cc lib/slab/slab.cc lib/c/bare/memory.cc
 END
 }
 
 size_rows() {
-  local target config part files row
+  local target config part files form row
   for target in $size_targets; do
     for config in $(configurations | grep -x -e "up" -e "up_debug"); do
       while IFS='|' read -r part files; do
-        row=$(firmware_make "$target" size "CONFIG=$config" "PART=$files") || return
+        form=''
+        case "$part" in *lean*) form=lean ;; esac
+        row=$(firmware_make "$target" size "CONFIG=$config" "PART=$files" "FORM=$form") || return
         # shellcheck disable=SC2086  # three numbers
         printf '| %s | %s | %s | %s | %s | %s |\n' "$target" "$config" "$part" $row
       done < <(size_parts)

@@ -20,6 +20,8 @@ embed_plain() {
     plain_mixed 'up_.*_max_cpus_64' -DNESTLOCK_CONFIG=up -DNESTLOCK_MAX_CPUS=63
   step "two page sizes do not link" \
     plain_mixed 'up_.*_page_shift_12' -DNESTLOCK_CONFIG=up -DNESTLOCK_PAGE_SHIFT=13
+  step "the lean form and another do not link" \
+    plain_mixed 'up_.*_page_shift_12' -DNESTLOCK_CONFIG=up -DNESTLOCK_LEAN=1
   step "two versions do not link" plain_other_version
 }
 plain_program() {
