@@ -8,6 +8,10 @@ extern "C" const char NESTLOCK_LINK_STAMP;
 
 namespace nestlock {
 
+static_assert(
+    !(kHosted && kLean),
+    "NESTLOCK_LEAN=1 is for memory that the program gives, and system_pages() is the system's");
+
 // Set up when the program starts (before main, with the first constructors), on a range of
 // NESTLOCK_RESERVE_MIB mebibytes (environment; default: four times the machine's memory) that is
 // committed in steps of 2 MiB as it is needed; free memory goes back by trim() and decay(). If even the
