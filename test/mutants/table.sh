@@ -811,7 +811,7 @@ mutant page_nolock_free_spins $pages 'PagesOn*' \
 
 mutant free_looks_at_no_state $control '*BadFreesAreRefused*' \
   'a page that is free is not freed again' \
-  include/nestlock/page.h 's/ || !page->is(PageState::used, order)) \[\[unlikely\]\]\n      return bad_free(page, "free_pages"/) [[unlikely]]\n      return bad_free(page, "free_pages"/'
+  include/nestlock/page.h 's/ || !page->is(PageState::used, order)) \[\[unlikely\]\]\n *return bad_free(page, "free_pages"/) [[unlikely]]\n        return bad_free(page, "free_pages"/'
 
 page_rows=page_rows_test.up
 gate_rows=page_nolock_rows_test.up_rt
