@@ -120,9 +120,12 @@ class BasicPageAllocator {
     return p && p->state() == PageState::tail ? all_ + p->next : p;
   }
   // After set_up() they do not change place.
-  PageTags tags() const noexcept requires(!kLean) { return {tags_, first_pfn_, pages_}; }
+  PageTags tags() const noexcept requires(!internal::kLeanOf<K>) {
+    return {tags_, first_pfn_, pages_};
+  }
   // By the owner of these 2^order pages.
-  void set_tags(const Page* p, unsigned order, std::uint8_t tag) noexcept requires(!kLean) {
+  void set_tags(const Page* p, unsigned order, std::uint8_t tag) noexcept
+      requires(!internal::kLeanOf<K>) {
     for (Index i = 0; i < (Index{1} << order); ++i) tags_[index(p) + i] = tag;
   }
   // For a floor above that keeps pages on lists of its own.
@@ -138,16 +141,17 @@ class BasicPageAllocator {
   // at once. Freed by the same number. gfp::comp is ignored. Contexts, null and false as above; cost: of
   // alloc_pages() or free_pages(), and a free for each further bit of `pages`.
   Page* alloc_pages_exact(gfp flags, std::uint32_t pages, int node = kAnyNode,
-                          Place where = Place::here()) noexcept requires(!kLean);
+                          Place where = Place::here()) noexcept requires(!internal::kLeanOf<K>);
   bool free_pages_exact(Page* page, std::uint32_t pages, Place where = Place::here()) noexcept
-      requires(!kLean);
+      requires(!internal::kLeanOf<K>);
   // Any context; as free_pages_nolock().
   bool free_pages_exact_nolock(Page* page, std::uint32_t pages,
-                               Place where = Place::here()) noexcept requires(!kLean);
+                               Place where = Place::here()) noexcept
+      requires(!internal::kLeanOf<K>);
   // Makes a block of `from` pages one of `to` where it lies. Contexts as above. Done where `to` is fewer (not
   // 0), or what lies behind is free and the block is aligned enough. False: it is as before.
   bool resize_exact(Page* page, std::uint32_t from, std::uint32_t to,
-                    Place where = Place::here()) noexcept requires(!kLean);
+                    Place where = Place::here()) noexcept requires(!internal::kLeanOf<K>);
 
   // By address, of the block's first page.
   bool free_at(void* at, unsigned order, Place where = Place::here()) noexcept;
@@ -158,7 +162,7 @@ class BasicPageAllocator {
   void unpark_all() noexcept;
   // Keeps `bytes` for nolock calls, in place of what was kept before: commits until so much is free above the
   // watermark, touches each page (its cost), and from then on other calls leave as much. False: not all is there.
-  bool reserve(std::size_t bytes) noexcept requires(!kLean);
+  bool reserve(std::size_t bytes) noexcept requires(!internal::kLeanOf<K>);
   // Any context, never spins: puts back at most kUnparkedAtOnce parked blocks of each node whose lock is
   // free. True: nothing is parked any more.
   bool unpark() noexcept;
@@ -171,28 +175,29 @@ class BasicPageAllocator {
   // Memory goes back to the system, where PageMemory has a `release`. What is given back stays committed,
   // and is free as before; a later use costs a page fault for each page.
   // At once, all free pages, and cached ones. Returns bytes. Task context, no lock held; a system call a block.
-  std::size_t trim() noexcept requires(!kLean);
+  std::size_t trim() noexcept requires(!internal::kLeanOf<K>);
   // What was free for half of the decay time and more, in blocks of 2^kDecayOrder pages or larger, down to
   // kDecayKeeps pages; at most kDecayAtOnce a call. Returns bytes; a load and a look at the clock where
   // nothing is due. Contexts as trim(); allocations with gfp::reclaim call it while memory waits. So it
   // is back within the decay time and a half, if something calls now and then.
-  std::size_t decay() noexcept requires(!kLean);
+  std::size_t decay() noexcept requires(!internal::kLeanOf<K>);
   // 0: what is free goes back at the next call.
-  void set_decay(std::uint32_t milliseconds) noexcept requires(!kLean) {
+  void set_decay(std::uint32_t milliseconds) noexcept requires(!internal::kLeanOf<K>) {
     decay_ms_.store(milliseconds, internal::kRelaxed);
   }
   // For a floor above; one. False: there is one already.
-  bool set_decay_hook(DecayHook& hook) noexcept requires(!kLean);
+  bool set_decay_hook(DecayHook& hook) noexcept requires(!internal::kLeanOf<K>);
 
   // Pages of this block (2^kMaxOrder pages around p) are not allocated any more until undone.
-  void isolate_block(Page* p, bool isolated) noexcept requires(!kLean);
+  void isolate_block(Page* p, bool isolated) noexcept requires(!internal::kLeanOf<K>);
   // No per-CPU caching on this node: each normal free goes to the buddy at once. Nests with enable.
-  void pcp_disable(unsigned node) noexcept requires(!kLean);
-  void pcp_enable(unsigned node) noexcept requires(!kLean);
+  void pcp_disable(unsigned node) noexcept requires(!internal::kLeanOf<K>);
+  void pcp_enable(unsigned node) noexcept requires(!internal::kLeanOf<K>);
   // Restricts every later call's flags, for early boot. Never decides whether a path may spin.
-  void set_allowed(gfp mask) noexcept requires(!kLean);
+  void set_allowed(gfp mask) noexcept requires(!internal::kLeanOf<K>);
   // Every k-th allocation of the orders in the bit set fails (k = 0: none).
-  void fail_every(std::uint32_t k, std::uint32_t orders = ~0u) noexcept requires(!kLean);
+  void fail_every(std::uint32_t k, std::uint32_t orders = ~0u) noexcept
+      requires(!internal::kLeanOf<K>);
 
   // Around a fork() of a process with other threads, on the thread that forks, in whatever context:
   // before_fork() takes every lock, so that no other thread is in the middle of a change; after_fork() gives
@@ -208,8 +213,8 @@ class BasicPageAllocator {
     return zone_[node].pcp.on(cpu).count();
   }
   // In the manner of /proc/buddyinfo and /proc/zoneinfo; returns the length.
-  std::size_t buddyinfo(char* out, std::size_t size) const noexcept requires(!kLean);
-  std::size_t zoneinfo(char* out, std::size_t size) const noexcept requires(!kLean);
+  std::size_t buddyinfo(char* out, std::size_t size) const noexcept requires(!internal::kLeanOf<K>);
+  std::size_t zoneinfo(char* out, std::size_t size) const noexcept requires(!internal::kLeanOf<K>);
   // Task context, nothing else running: whether lists, descriptors and counts agree, and every
   // committed page is free, cached, parked or in use.
   bool consistent() noexcept;
@@ -286,7 +291,7 @@ class BasicPageAllocator {
   }
   template <bool kFast>
   Push push_here(Zone& z, Page* page, unsigned order) noexcept;
-  bool drain_over_high(Zone& z) noexcept requires(!kLean);
+  bool drain_over_high(Zone& z) noexcept requires(!internal::kLeanOf<K>);
   Index detach(Pcp& pcp, std::uint32_t pages) noexcept;
   template <class F>
   void with_pcp(Pcp& pcp, F f) noexcept;
@@ -299,34 +304,37 @@ class BasicPageAllocator {
   Index block_of(Index p, const Zone& z) const noexcept;
   Index block_end(Index p, const Zone& z) const noexcept;
   Page* refill(Zone& z, unsigned order, gfp flags) noexcept;
-  void touch(Zone& z, std::uint32_t pages) noexcept requires(!kLean);
-  bool grow(Zone& z, unsigned order) noexcept requires(!kLean);
-  bool describe(const Zone& z, Index end) noexcept requires(!kLean);
-  bool take_failed(Zone& z, Index& begin, Index& end) noexcept requires(!kLean);
+  void touch(Zone& z, std::uint32_t pages) noexcept requires(!internal::kLeanOf<K>);
+  bool grow(Zone& z, unsigned order) noexcept requires(!internal::kLeanOf<K>);
+  bool describe(const Zone& z, Index end) noexcept requires(!internal::kLeanOf<K>);
+  bool take_failed(Zone& z, Index& begin, Index& end) noexcept requires(!internal::kLeanOf<K>);
   bool ask_shrinkers() noexcept;
   using ZoneIrq = internal::TagFor<typename Locks::Zone, IrqSave>;
   static std::uint32_t dirty_pages(const Zone& z) noexcept;
-  bool has_much(const Zone& z) const noexcept requires(!kLean);
-  void begin_decay() noexcept requires(!kLean);
-  void tell_decay(bool waits) noexcept requires(!kLean);
-  void release_idle(Zone& z) noexcept requires(!kLean);
-  std::uint32_t release_some(Zone& z, std::uint32_t most, unsigned order) noexcept requires(!kLean);
+  bool has_much(const Zone& z) const noexcept requires(!internal::kLeanOf<K>);
+  void begin_decay() noexcept requires(!internal::kLeanOf<K>);
+  void tell_decay(bool waits) noexcept requires(!internal::kLeanOf<K>);
+  void release_idle(Zone& z) noexcept requires(!internal::kLeanOf<K>);
+  std::uint32_t release_some(Zone& z, std::uint32_t most, unsigned order) noexcept
+      requires(!internal::kLeanOf<K>);
   void add_memory(Zone& z, Index begin, Index end) noexcept;
   std::uint32_t mark_for(const Zone& z, gfp flags) const noexcept;
-  bool fails_now(unsigned order) noexcept requires(!kLean);
-  void note_busy(Zone& z, bool pcp) noexcept requires(!kLean);
+  bool fails_now(unsigned order) noexcept requires(!internal::kLeanOf<K>);
+  void note_busy(Zone& z, bool pcp) noexcept requires(!internal::kLeanOf<K>);
   bool park(Zone& z, Page* page, unsigned order) noexcept;
-  bool free_lean(Page* page, unsigned order, bool may_spin, Place where) noexcept requires kLean;
+  template <class = void>  // so that the other forms' library, which is all of this, has none
+  bool free_lean(Page* page, unsigned order, bool may_spin, Place where) noexcept;
   Page* alloc_slow(gfp flags, unsigned order, int node, Place where) noexcept;
-  bool free_slow(Zone& z, Page* page, unsigned order) noexcept requires(!kLean);
-  bool free_refused(Zone& z, Page* page, unsigned order) noexcept requires(!kLean);
+  bool free_slow(Zone& z, Page* page, unsigned order) noexcept requires(!internal::kLeanOf<K>);
+  bool free_refused(Zone& z, Page* page, unsigned order) noexcept requires(!internal::kLeanOf<K>);
 
-  void set_row(Page* p, std::uint32_t from, std::uint32_t upto) noexcept requires(!kLean);
-  bool is_row(Page* page, std::uint32_t pages) const noexcept requires(!kLean);
+  void set_row(Page* p, std::uint32_t from, std::uint32_t upto) noexcept
+      requires(!internal::kLeanOf<K>);
+  bool is_row(Page* page, std::uint32_t pages) const noexcept requires(!internal::kLeanOf<K>);
   void free_row(Page* p, std::uint32_t from, std::uint32_t upto, unsigned order,
-                Place where) noexcept requires(!kLean);
+                Place where) noexcept requires(!internal::kLeanOf<K>);
   void check_poison(Page* p, std::uint32_t pages, Place where) noexcept
-      requires(!kLean || K::kConfig.debug);
+      requires(!internal::kLeanOf<K> || K::kConfig.debug);
   Page* prepare(Page* p, gfp flags, unsigned order, Place where) noexcept;
   bool is_ours(const Page* page) const noexcept;
   bool bad_free(Page* page, const char* call, Place where) noexcept;

@@ -8,7 +8,7 @@ namespace nestlock {
 
 template <Kernel K, LockPolicy L>
 std::size_t BasicPageAllocator<K, L>::buddyinfo(char* out, std::size_t size) const noexcept
-    requires(!kLean) {
+    requires(!internal::kLeanOf<K>) {
   internal::Text t(out, size);
   for (unsigned n = 0; n < nodes(); ++n) {
     t.put("Node ").number(n).put(", free blocks of order 0..").number(kMaxOrder).put(":");
@@ -20,7 +20,7 @@ std::size_t BasicPageAllocator<K, L>::buddyinfo(char* out, std::size_t size) con
 
 template <Kernel K, LockPolicy L>
 std::size_t BasicPageAllocator<K, L>::zoneinfo(char* out, std::size_t size) const noexcept
-    requires(!kLean) {
+    requires(!internal::kLeanOf<K>) {
   internal::Text t(out, size);
   for (unsigned n = 0; n < nodes(); ++n) {
     const PageStats s = stats(n);

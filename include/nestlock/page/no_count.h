@@ -9,6 +9,11 @@
 
 namespace nestlock::internal {
 
+// kLean, for what is required of a member function: of a plain constant a compiler asks before it knows whether the
+// function is called at all.
+template <class K>
+inline constexpr bool kLeanOf = kLean;
+
 // Always nought, and no memory: a static member of what would hold it.
 struct NoCount {
   constexpr std::uint32_t load(std::memory_order) const noexcept { return 0; }

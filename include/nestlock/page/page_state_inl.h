@@ -31,7 +31,7 @@ inline const unsigned char* poison_overwritten(const unsigned char* at) noexcept
 // Of all its pages: one that was freed by itself carries its poison into a larger block.
 template <Kernel K, LockPolicy L>
 void BasicPageAllocator<K, L>::check_poison(Page* p, std::uint32_t pages, Place where) noexcept
-    requires(!kLean || K::kConfig.debug) {
+    requires(!internal::kLeanOf<K> || K::kConfig.debug) {
   for (Index i = 0; i < pages; ++i) {
     if (!p[i].poisoned) continue;
     const auto* const at = static_cast<const unsigned char*>(address(p + i));
@@ -125,13 +125,14 @@ void BasicPageAllocator<K, L>::report(Finding f, const char* call, const Page* p
 }
 
 template <Kernel K, LockPolicy L>
-void BasicPageAllocator<K, L>::note_busy(Zone& z, bool pcp) noexcept requires(!kLean) {
+void BasicPageAllocator<K, L>::note_busy(Zone& z, bool pcp) noexcept
+    requires(!internal::kLeanOf<K>) {
   const auto c = static_cast<unsigned>(K::Port::context());
   internal::bump(pcp ? z.counters.pcp_busy[c] : z.counters.zone_busy[c]);
 }
 
 template <Kernel K, LockPolicy L>
-bool BasicPageAllocator<K, L>::fails_now(unsigned order) noexcept requires(!kLean) {
+bool BasicPageAllocator<K, L>::fails_now(unsigned order) noexcept requires(!internal::kLeanOf<K>) {
   const std::uint32_t k = fail_every_.load(internal::kRelaxed);
   if (!k || !(fail_orders_.load(internal::kRelaxed) >> order & 1)) return false;
   return (fail_turn_.fetch_add(1, internal::kRelaxed) + 1) % k == 0;

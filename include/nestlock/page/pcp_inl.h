@@ -52,7 +52,7 @@ template <bool kFast>
 // callers can tail-call it.
 template <Kernel K, LockPolicy L>
 [[gnu::noinline]] bool BasicPageAllocator<K, L>::drain_over_high(Zone& z) noexcept
-    requires(!kLean) {
+    requires(!internal::kLeanOf<K>) {
   const std::uint32_t batch = z.pcp_batch.load(internal::kRelaxed);
   for (std::uint32_t round = 0, rounds = 1; round < rounds; ++round) {
     Index chain = kNil;

@@ -99,7 +99,8 @@ void BasicPageAllocator<K, L>::add_memory(Zone& z, Index begin, Index end) noexc
 // The descriptors of all pages up to `end` can be used, or there is no memory for them. In large steps, and
 // for whole blocks: a page's neighbours in the buddy can be looked at, whether committed or not.
 template <Kernel K, LockPolicy L>
-bool BasicPageAllocator<K, L>::describe(const Zone& z, Index end) noexcept requires(!kLean) {
+bool BasicPageAllocator<K, L>::describe(const Zone& z, Index end) noexcept
+    requires(!internal::kLeanOf<K>) {
   // relaxed, all three: by the time that a thread has read the number the system has done its part.
   const auto from = static_cast<Index>(described_.load(internal::kRelaxed));
   if (end <= from || !commit_descriptors_) [[likely]]
@@ -116,7 +117,7 @@ bool BasicPageAllocator<K, L>::describe(const Zone& z, Index end) noexcept requi
 // A range whose commit failed before: its first page's descriptor is on the list and has its length.
 template <Kernel K, LockPolicy L>
 bool BasicPageAllocator<K, L>::take_failed(Zone& z, Index& begin, Index& end) noexcept
-    requires(!kLean) {
+    requires(!internal::kLeanOf<K>) {
   if (z.failed.empty()) [[likely]]
     return false;
   begin = z.failed.take_all();
@@ -134,7 +135,8 @@ bool BasicPageAllocator<K, L>::take_failed(Zone& z, Index& begin, Index& end) no
 // none left, or out of memory. A range whose commit fails is put back if nobody claimed the next one
 // meanwhile, else it is kept for a later call.
 template <Kernel K, LockPolicy L>
-bool BasicPageAllocator<K, L>::grow(Zone& z, unsigned order) noexcept requires(!kLean) {
+bool BasicPageAllocator<K, L>::grow(Zone& z, unsigned order) noexcept
+    requires(!internal::kLeanOf<K>) {
   if (!commit_) return false;
   constexpr std::uint32_t kStep = (std::uint32_t{2} << 20) >> kPageShift;
   std::uint32_t at = 0, upto = 0;
@@ -261,7 +263,8 @@ bool BasicPageAllocator<K, L>::ask_shrinkers() noexcept {
 }
 
 template <Kernel K, LockPolicy L>
-void BasicPageAllocator<K, L>::isolate_block(Page* p, bool isolated) noexcept requires(!kLean) {
+void BasicPageAllocator<K, L>::isolate_block(Page* p, bool isolated) noexcept
+    requires(!internal::kLeanOf<K>) {
   if (!p || index(p) >= pages_) return;
   unsigned node = 0;
   while (index(p) >= zone_[node].end) ++node;  // zone_id is set when a page's memory is added
@@ -283,7 +286,7 @@ void BasicPageAllocator<K, L>::isolate_block(Page* p, bool isolated) noexcept re
 }
 
 template <Kernel K, LockPolicy L>
-void BasicPageAllocator<K, L>::pcp_disable(unsigned node) noexcept requires(!kLean) {
+void BasicPageAllocator<K, L>::pcp_disable(unsigned node) noexcept requires(!internal::kLeanOf<K>) {
   Zone& z = zone_[node];
   z.pcp_off.fetch_add(1, internal::kRelaxed);
   z.pcp_high.store(0, internal::kRelaxed);
@@ -291,14 +294,14 @@ void BasicPageAllocator<K, L>::pcp_disable(unsigned node) noexcept requires(!kLe
 }
 
 template <Kernel K, LockPolicy L>
-void BasicPageAllocator<K, L>::pcp_enable(unsigned node) noexcept requires(!kLean) {
+void BasicPageAllocator<K, L>::pcp_enable(unsigned node) noexcept requires(!internal::kLeanOf<K>) {
   Zone& z = zone_[node];
   if (z.pcp_off.fetch_sub(1, internal::kRelaxed) == 1)
     z.pcp_high.store(6 * z.pcp_batch.load(internal::kRelaxed), internal::kRelaxed);
 }
 
 template <Kernel K, LockPolicy L>
-void BasicPageAllocator<K, L>::set_allowed(gfp mask) noexcept requires(!kLean) {
+void BasicPageAllocator<K, L>::set_allowed(gfp mask) noexcept requires(!internal::kLeanOf<K>) {
   allowed_.store(static_cast<std::uint32_t>(mask), internal::kRelaxed);
   if ((kGfpAll & ~mask) == gfp::none)
     attention_.fetch_and(~std::uint32_t{kRestricted}, internal::kRelaxed);
@@ -308,7 +311,7 @@ void BasicPageAllocator<K, L>::set_allowed(gfp mask) noexcept requires(!kLean) {
 
 template <Kernel K, LockPolicy L>
 void BasicPageAllocator<K, L>::fail_every(std::uint32_t k, std::uint32_t orders) noexcept
-    requires(!kLean) {
+    requires(!internal::kLeanOf<K>) {
   fail_orders_.store(orders, internal::kRelaxed);
   fail_every_.store(k, internal::kRelaxed);
   if (k)

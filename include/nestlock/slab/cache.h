@@ -60,9 +60,9 @@ class BasicKmemCache {
   // cache's capacity makes a sheaf of its own. Contexts of alloc(); alloc_from_sheaf(): any, by one
   // at a time.
   using Sheaf = internal::Sheaf;
-  Sheaf* prefill_sheaf(gfp flags, unsigned n) noexcept requires(!kLean);
-  void* alloc_from_sheaf(Sheaf* s, gfp flags) noexcept requires(!kLean);
-  void return_sheaf(Sheaf* s) noexcept requires(!kLean);
+  Sheaf* prefill_sheaf(gfp flags, unsigned n) noexcept requires(!internal::kLeanOf<K>);
+  void* alloc_from_sheaf(Sheaf* s, gfp flags) noexcept requires(!internal::kLeanOf<K>);
+  void return_sheaf(Sheaf* s) noexcept requires(!internal::kLeanOf<K>);
 
   // Any context, never spins: settles at most kSettledAtOnce of the objects that nolock frees deferred,
   // as far as the lists' locks are free. True: nothing waits to be settled any more.
@@ -71,7 +71,7 @@ class BasicKmemCache {
   // masked, and a list is held, for a sheaf or kSettledAtOnce objects or slabs at a time.
   void shrink() noexcept;
   // This CPU's sheaves to the barn, beyond its limit to the slabs: for the port's offline hook.
-  void flush_cpu() noexcept requires(!kLean);
+  void flush_cpu() noexcept requires(!internal::kLeanOf<K>);
 
   // Whether the code that this context interrupted is in one of its locked sections. Any context;
   // with several CPUs it errs to true, for a barn or a list may be another's.
@@ -82,7 +82,7 @@ class BasicKmemCache {
   std::size_t object_size() const noexcept { return object_size_; }
   SlabStats stats() const noexcept;
   // Every k-th allocation fails (0: none).
-  void fail_every(std::uint32_t k) noexcept requires(!kLean);
+  void fail_every(std::uint32_t k) noexcept requires(!internal::kLeanOf<K>);
   // Task context, nothing else running: lists, counts and free lists agree. `objects` gets the
   // number of objects that are in the user's hands.
   bool consistent(std::uintptr_t* objects = nullptr) noexcept;
@@ -236,65 +236,69 @@ class BasicKmemCache {
     return reinterpret_cast<char*>(link) - link_offset_;
   }
 
-  bool pop_here(void*& object) noexcept requires(!kLean);
+  bool pop_here(void*& object) noexcept requires(!internal::kLeanOf<K>);
   void* alloc_at_hand() noexcept;
   // `size`: the bytes that were asked for, which a debug cache watches
   void* alloc_sized(std::size_t size, gfp flags, int node, Place where) noexcept;
   void* alloc_nolock_sized(std::size_t size, gfp flags, int node, SlabRefusal* why,
                            Place where) noexcept;
   void* alloc_trying(std::size_t size, gfp flags, int node, SlabRefusal* why, Place where) noexcept
-      requires(!kLean);
+      requires(!internal::kLeanOf<K>);
   void* alloc_spinning(std::size_t size, gfp flags, int node, Place where) noexcept
-      requires(!kLean);
+      requires(!internal::kLeanOf<K>);
   // The lean form's allocation and free; for the rest they share what stands below.
-  void* alloc_lean(gfp flags, SlabAlloc alloc_flags, int node,
-                   SlabRefusal* why) noexcept requires kLean;
-  bool free_lean(Page& p, void* object, bool may_spin, const char* call,
-                 Place where) noexcept requires kLean;
-  void* alloc_of_the_reserve(gfp flags, int node, Place where) noexcept requires(!kLean);
-  void* alloc_slow(const Request& r, SlabRefusal* why) noexcept requires(!kLean);
+  template <class = void>  // as free_lean() of the pages
+  void* alloc_lean(gfp flags, SlabAlloc alloc_flags, int node, SlabRefusal* why) noexcept;
+  template <class = void>
+  bool free_lean(Page& p, void* object, bool may_spin, const char* call, Place where) noexcept;
+  void* alloc_of_the_reserve(gfp flags, int node, Place where) noexcept
+      requires(!internal::kLeanOf<K>);
+  void* alloc_slow(const Request& r, SlabRefusal* why) noexcept requires(!internal::kLeanOf<K>);
   void* alloc_from_list(const Request& r, SlabRefusal& why) noexcept;
   void* alloc_from_new_slab(const Request& r, SlabRefusal& why) noexcept;
   unsigned refill(Node& n, const Request& r, void** out, unsigned want, unsigned least) noexcept
-      requires(!kLean);
-  Sheaf* refilled_sheaf(Node& n, const Request& r) noexcept requires(!kLean);
-  void install_full(Node& n, Sheaf* s) noexcept requires(!kLean);
+      requires(!internal::kLeanOf<K>);
+  Sheaf* refilled_sheaf(Node& n, const Request& r) noexcept requires(!internal::kLeanOf<K>);
+  void install_full(Node& n, Sheaf* s) noexcept requires(!internal::kLeanOf<K>);
   void* finish(void* object, std::size_t size, gfp flags) noexcept;
 
   bool bad_free(void* object, const char* call, Place where) noexcept;
-  bool free_fast(void* object) noexcept requires(!kLean);
+  bool free_fast(void* object) noexcept requires(!internal::kLeanOf<K>);
   bool free_spinning(Page& p, void* object, const char* call, Place where) noexcept
-      requires(!kLean);
-  bool free_trying(Page& p, void* object, const char* call, Place where) noexcept requires(!kLean);
+      requires(!internal::kLeanOf<K>);
+  bool free_trying(Page& p, void* object, const char* call, Place where) noexcept
+      requires(!internal::kLeanOf<K>);
   // Whether it goes into this CPU's sheaves: they hold objects of one node.
   bool is_local(Page& p) noexcept { return pages_->nodes() == 1 || &node_of(p) == &home(kAnyNode); }
-  bool push_here(void* object) noexcept requires(!kLean);
-  bool free_to_sheaf(void* object, bool may_spin) noexcept requires(!kLean);
+  bool push_here(void* object) noexcept requires(!internal::kLeanOf<K>);
+  bool free_to_sheaf(void* object, bool may_spin) noexcept requires(!internal::kLeanOf<K>);
   enum class Given : std::uint8_t { taken, busy, free_already };
   Given free_to_slab(void* object, bool may_spin) noexcept;
   // Whether an object of this cache begins there.
   bool is_object(Page& p, const void* at) noexcept;
-  bool is_in_sheaf(const void* object) noexcept requires(!kLean);
+  bool is_in_sheaf(const void* object) noexcept requires(!internal::kLeanOf<K>);
   template <class F>
   bool each_slab(F f) noexcept;
-  bool holds(const CpuSheaves& c, const void* object) const noexcept requires(!kLean);
+  bool holds(const CpuSheaves& c, const void* object) const noexcept
+      requires(!internal::kLeanOf<K>);
   bool refuse_free(Finding f, void* object, const char* call, Place where) noexcept;
-  void flush(Sheaf& s, bool may_spin = true) noexcept requires(!kLean);
+  void flush(Sheaf& s, bool may_spin = true) noexcept requires(!internal::kLeanOf<K>);
   bool defer(void* object) noexcept;
   void settle_some(unsigned most, bool may_spin) noexcept;
   void settle_all() noexcept;
   // Over fork(): see BasicSlabAllocator::before_fork(). And of a CPU whose thread is gone.
-  void before_fork(bool bounded) noexcept requires(!kLean);
-  void after_fork(bool child) noexcept requires(!kLean);
-  void abandon_if_held(unsigned cpu) noexcept requires(!kLean);
-  void take_back(unsigned cpu) noexcept requires(!kLean);
+  void before_fork(bool bounded) noexcept requires(!internal::kLeanOf<K>);
+  void after_fork(bool child) noexcept requires(!internal::kLeanOf<K>);
+  void abandon_if_held(unsigned cpu) noexcept requires(!internal::kLeanOf<K>);
+  void take_back(unsigned cpu) noexcept requires(!internal::kLeanOf<K>);
   void unsettle() noexcept;
   template <class F>
   bool with_list(Node& n, bool may_spin, F f) noexcept;
 
   void* take_object(Page& p) noexcept;
-  void link_more(Page& p) noexcept requires(!kLean);
-  void link_all(Page& p) noexcept requires kLean;
+  void link_more(Page& p) noexcept requires(!internal::kLeanOf<K>);
+  template <class = void>
+  void link_all(Page& p) noexcept;
 
   // list lock held
   void* take_locked(Node& n) noexcept;
@@ -311,11 +315,12 @@ class BasicKmemCache {
   Node& home(int node) noexcept;
 
   enum class Want : std::uint8_t { full, empty };
-  Sheaf* barn_swap(Node& n, Sheaf* have, Want want, bool may_spin) noexcept requires(!kLean);
-  Sheaf* empty_sheaf(Node& n) noexcept requires(!kLean);
-  void put_empty(Node& n, Sheaf* s) noexcept requires(!kLean);
-  void put_full(Node& n, Sheaf* s) noexcept requires(!kLean);
-  bool fails_now() noexcept requires(!kLean);
+  Sheaf* barn_swap(Node& n, Sheaf* have, Want want, bool may_spin) noexcept
+      requires(!internal::kLeanOf<K>);
+  Sheaf* empty_sheaf(Node& n) noexcept requires(!internal::kLeanOf<K>);
+  void put_empty(Node& n, Sheaf* s) noexcept requires(!internal::kLeanOf<K>);
+  void put_full(Node& n, Sheaf* s) noexcept requires(!internal::kLeanOf<K>);
+  bool fails_now() noexcept requires(!internal::kLeanOf<K>);
   void report(Finding f, const char* call, const void* object, Place where,
               const internal::SlabTrack<K>* track = nullptr) noexcept;
 
@@ -334,18 +339,19 @@ class BasicKmemCache {
   // Debug caches: cache_debug_inl.h
   using Track = internal::SlabTrack<K>;
   static constexpr unsigned char kRed = 0xbb, kPoison = 0x6b;
-  Track* track_of(const void* object) noexcept requires(!kLean);
-  std::size_t usable(const void* object) noexcept requires(!kLean);
-  std::size_t resize(void* object, std::size_t size) noexcept requires(!kLean);
-  void debug_new(void* object) noexcept requires(!kLean);
+  Track* track_of(const void* object) noexcept requires(!internal::kLeanOf<K>);
+  std::size_t usable(const void* object) noexcept requires(!internal::kLeanOf<K>);
+  std::size_t resize(void* object, std::size_t size) noexcept requires(!internal::kLeanOf<K>);
+  void debug_new(void* object) noexcept requires(!internal::kLeanOf<K>);
   void* debug_alloc(void* object, std::size_t size, const char* call, Place where) noexcept
-      requires(!kLean);
-  bool debug_free(void* object, const char* call, Place where) noexcept requires(!kLean);
+      requires(!internal::kLeanOf<K>);
+  bool debug_free(void* object, const char* call, Place where) noexcept
+      requires(!internal::kLeanOf<K>);
   template <class F>
   void each_object_out(F f) noexcept;
-  void report_leaks(const char* call) noexcept requires(!kLean);
-  bool zones_intact(void* object, std::size_t size) noexcept requires(!kLean);
-  void paint_zones(void* object, std::size_t size) noexcept requires(!kLean);
+  void report_leaks(const char* call) noexcept requires(!internal::kLeanOf<K>);
+  bool zones_intact(void* object, std::size_t size) noexcept requires(!internal::kLeanOf<K>);
+  void paint_zones(void* object, std::size_t size) noexcept requires(!internal::kLeanOf<K>);
   bool debugged() const noexcept {
     return !kLean && attention_.load(internal::kRelaxed) & kDebugged;
   }

@@ -56,7 +56,7 @@ bool BasicKmemCache<K, L>::set_up(Pages& pages, BasicKmemCache* sheaf_caches, co
 }
 
 template <Kernel K, LockPolicy L>
-void BasicKmemCache<K, L>::flush_cpu() noexcept requires(!kLean) {
+void BasicKmemCache<K, L>::flush_cpu() noexcept requires(!internal::kLeanOf<K>) {
   Sheaf* mine[2] = {nullptr, nullptr};
   {
     auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
@@ -165,13 +165,13 @@ bool BasicKmemCache<K, L>::interrupted() const noexcept {
 }
 
 template <Kernel K, LockPolicy L>
-bool BasicKmemCache<K, L>::fails_now() noexcept requires(!kLean) {
+bool BasicKmemCache<K, L>::fails_now() noexcept requires(!internal::kLeanOf<K>) {
   const std::uint32_t k = fail_every_.load(internal::kRelaxed);
   return k && (fail_turn_.fetch_add(1, internal::kRelaxed) + 1) % k == 0;
 }
 
 template <Kernel K, LockPolicy L>
-void BasicKmemCache<K, L>::fail_every(std::uint32_t k) noexcept requires(!kLean) {
+void BasicKmemCache<K, L>::fail_every(std::uint32_t k) noexcept requires(!internal::kLeanOf<K>) {
   fail_every_.store(k, internal::kRelaxed);
   if (k)
     attention_.fetch_or(kFailing, internal::kRelaxed);

@@ -13,7 +13,8 @@
 namespace nestlock {
 
 template <Kernel K, LockPolicy L>
-void BasicKmemCache<K, L>::before_fork(bool bounded) noexcept NESTLOCK_NO_TSA requires(!kLean) {
+NESTLOCK_NO_TSA void BasicKmemCache<K, L>::before_fork(bool bounded) noexcept
+    requires(!internal::kLeanOf<K>) {
   using P = typename K::Port;
   const std::uintptr_t self = internal::self_of<P>();
   unsigned turns = 0;
@@ -33,7 +34,8 @@ void BasicKmemCache<K, L>::before_fork(bool bounded) noexcept NESTLOCK_NO_TSA re
 }
 
 template <Kernel K, LockPolicy L>
-void BasicKmemCache<K, L>::after_fork(bool child) noexcept NESTLOCK_NO_TSA requires(!kLean) {
+NESTLOCK_NO_TSA void BasicKmemCache<K, L>::after_fork(bool child) noexcept
+    requires(!internal::kLeanOf<K>) {
   for (unsigned i = pages_->nodes(); i-- > 0;) {
     internal::give_after_fork(node_[i].list_lock, node_[i].kept_list, child);
     internal::give_after_fork(node_[i].barn_lock, node_[i].kept_barn, child);
@@ -46,7 +48,7 @@ void BasicKmemCache<K, L>::after_fork(bool child) noexcept NESTLOCK_NO_TSA requi
 
 // Stores alone: in whatever context another thread takes the CPU over.
 template <Kernel K, LockPolicy L>
-void BasicKmemCache<K, L>::abandon_if_held(unsigned cpu) noexcept requires(!kLean) {
+void BasicKmemCache<K, L>::abandon_if_held(unsigned cpu) noexcept requires(!internal::kLeanOf<K>) {
   CpuSheaves& c = cpu_.on(cpu);
   if (!c.lock.is_locked()) return;
   const std::uintptr_t frees = c.frees();
@@ -62,7 +64,7 @@ void BasicKmemCache<K, L>::abandon_if_held(unsigned cpu) noexcept requires(!kLea
 // In a forked child: nobody else is there, so what is held is so by the code that a forking handler
 // interrupted, and is not waited for.
 template <Kernel K, LockPolicy L>
-void BasicKmemCache<K, L>::take_back(unsigned cpu) noexcept requires(!kLean) {
+void BasicKmemCache<K, L>::take_back(unsigned cpu) noexcept requires(!internal::kLeanOf<K>) {
   abandon_if_held(cpu);
   CpuSheaves& c = cpu_.on(cpu);
   if (!c.main) return;

@@ -8,7 +8,8 @@ namespace nestlock {
 
 // Links a new slab's objects: all of them, at most as many as a page has of the smallest.
 template <Kernel K, LockPolicy L>
-void BasicKmemCache<K, L>::link_all(Page& p) noexcept requires kLean {
+template <class>
+void BasicKmemCache<K, L>::link_all(Page& p) noexcept {
   Object* next = nullptr;
   for (unsigned i = objects(p); i-- > 0;) {
     Object* const link = link_of(static_cast<char*>(pages_->address(&p)) + i * stride_);
@@ -20,8 +21,9 @@ void BasicKmemCache<K, L>::link_all(Page& p) noexcept requires kLean {
 
 // Both allocations of the lean form: the list, else a new slab.
 template <Kernel K, LockPolicy L>
+template <class>
 [[gnu::noinline]] void* BasicKmemCache<K, L>::alloc_lean(gfp flags, SlabAlloc alloc_flags, int node,
-                                                         SlabRefusal* why) noexcept requires kLean {
+                                                         SlabRefusal* why) noexcept {
   const Request r{flags, alloc_flags, node};
   SlabRefusal reason{};
   void* o = nullptr;
@@ -42,9 +44,9 @@ template <Kernel K, LockPolicy L>
 
 // Both frees of the lean form. `p` is a page of the object's slab.
 template <Kernel K, LockPolicy L>
+template <class>
 [[gnu::noinline]] bool BasicKmemCache<K, L>::free_lean(Page& p, void* object, bool may_spin,
-                                                       const char* call,
-                                                       Place where) noexcept requires kLean {
+                                                       const char* call, Place where) noexcept {
   if (!is_object(p, object)) return refuse_free(Finding::foreign_pointer, object, call, where);
   taken(object);
   if (may_spin) settle_some(kSettledAtOnce, true);
@@ -59,9 +61,10 @@ template <Kernel K, LockPolicy L>
 
 // Every kmalloc() of the lean form.
 template <Kernel K, LockPolicy L, class C>
-[[gnu::noinline]] void* BasicSlabAllocator<K, L, C>::kmalloc_lean(
-    std::size_t size, gfp flags, SlabAlloc alloc_flags, int node,
-    SlabRefusal* why) noexcept requires kLean {
+template <class>
+[[gnu::noinline]] void* BasicSlabAllocator<K, L, C>::kmalloc_lean(std::size_t size, gfp flags,
+                                                                  SlabAlloc alloc_flags, int node,
+                                                                  SlabRefusal* why) noexcept {
   if (size == 0) return kZeroSize;
   const bool may_spin = alloc_flags == SlabAlloc::spinning;
   if (size > kLargestClass) {
@@ -78,8 +81,9 @@ template <Kernel K, LockPolicy L, class C>
 
 // And every free.
 template <Kernel K, LockPolicy L, class C>
-[[gnu::noinline]] bool BasicSlabAllocator<K, L, C>::kfree_lean(
-    void* p, bool may_spin, Place where) noexcept requires kLean {
+template <class>
+[[gnu::noinline]] bool BasicSlabAllocator<K, L, C>::kfree_lean(void* p, bool may_spin,
+                                                               Place where) noexcept {
   Page* const page = pages_ ? pages_->page_of(p) : nullptr;
   if (page && page->kind == Cache::kSlab)
     return static_cast<Cache*>(page->owner)
