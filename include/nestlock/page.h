@@ -120,12 +120,15 @@ class BasicPageAllocator {
     return p && p->state() == PageState::tail ? all_ + p->next : p;
   }
   // After set_up() they do not change place.
-  PageTags tags() const noexcept requires(!internal::kLeanOf<K>) {
+  PageTags tags() const noexcept
+    requires(!internal::kLeanOf<K>)
+  {
     return {tags_, first_pfn_, pages_};
   }
   // By the owner of these 2^order pages.
   void set_tags(const Page* p, unsigned order, std::uint8_t tag) noexcept
-      requires(!internal::kLeanOf<K>) {
+    requires(!internal::kLeanOf<K>)
+  {
     for (Index i = 0; i < (Index{1} << order); ++i) tags_[index(p) + i] = tag;
   }
   // For a floor above that keeps pages on lists of its own.
@@ -141,17 +144,19 @@ class BasicPageAllocator {
   // at once. Freed by the same number. gfp::comp is ignored. Contexts, null and false as above; cost: of
   // alloc_pages() or free_pages(), and a free for each further bit of `pages`.
   Page* alloc_pages_exact(gfp flags, std::uint32_t pages, int node = kAnyNode,
-                          Place where = Place::here()) noexcept requires(!internal::kLeanOf<K>);
+                          Place where = Place::here()) noexcept
+    requires(!internal::kLeanOf<K>);
   bool free_pages_exact(Page* page, std::uint32_t pages, Place where = Place::here()) noexcept
-      requires(!internal::kLeanOf<K>);
+    requires(!internal::kLeanOf<K>);
   // Any context; as free_pages_nolock().
   bool free_pages_exact_nolock(Page* page, std::uint32_t pages,
                                Place where = Place::here()) noexcept
-      requires(!internal::kLeanOf<K>);
+    requires(!internal::kLeanOf<K>);
   // Makes a block of `from` pages one of `to` where it lies. Contexts as above. Done where `to` is fewer (not
   // 0), or what lies behind is free and the block is aligned enough. False: it is as before.
   bool resize_exact(Page* page, std::uint32_t from, std::uint32_t to,
-                    Place where = Place::here()) noexcept requires(!internal::kLeanOf<K>);
+                    Place where = Place::here()) noexcept
+    requires(!internal::kLeanOf<K>);
 
   // By address, of the block's first page.
   bool free_at(void* at, unsigned order, Place where = Place::here()) noexcept;
@@ -162,7 +167,8 @@ class BasicPageAllocator {
   void unpark_all() noexcept;
   // Keeps `bytes` for nolock calls, in place of what was kept before: commits until so much is free above the
   // watermark, touches each page (its cost), and from then on other calls leave as much. False: not all is there.
-  bool reserve(std::size_t bytes) noexcept requires(!internal::kLeanOf<K>);
+  bool reserve(std::size_t bytes) noexcept
+    requires(!internal::kLeanOf<K>);
   // Any context, never spins: puts back at most kUnparkedAtOnce parked blocks of each node whose lock is
   // free. True: nothing is parked any more.
   bool unpark() noexcept;
@@ -175,29 +181,38 @@ class BasicPageAllocator {
   // Memory goes back to the system, where PageMemory has a `release`. What is given back stays committed,
   // and is free as before; a later use costs a page fault for each page.
   // At once, all free pages, and cached ones. Returns bytes. Task context, no lock held; a system call a block.
-  std::size_t trim() noexcept requires(!internal::kLeanOf<K>);
+  std::size_t trim() noexcept
+    requires(!internal::kLeanOf<K>);
   // What was free for half of the decay time and more, in blocks of 2^kDecayOrder pages or larger, down to
   // kDecayKeeps pages; at most kDecayAtOnce a call. Returns bytes; a load and a look at the clock where
   // nothing is due. Contexts as trim(); allocations with gfp::reclaim call it while memory waits. So it
   // is back within the decay time and a half, if something calls now and then.
-  std::size_t decay() noexcept requires(!internal::kLeanOf<K>);
+  std::size_t decay() noexcept
+    requires(!internal::kLeanOf<K>);
   // 0: what is free goes back at the next call.
-  void set_decay(std::uint32_t milliseconds) noexcept requires(!internal::kLeanOf<K>) {
+  void set_decay(std::uint32_t milliseconds) noexcept
+    requires(!internal::kLeanOf<K>)
+  {
     decay_ms_.store(milliseconds, internal::kRelaxed);
   }
   // For a floor above; one. False: there is one already.
-  bool set_decay_hook(DecayHook& hook) noexcept requires(!internal::kLeanOf<K>);
+  bool set_decay_hook(DecayHook& hook) noexcept
+    requires(!internal::kLeanOf<K>);
 
   // Pages of this block (2^kMaxOrder pages around p) are not allocated any more until undone.
-  void isolate_block(Page* p, bool isolated) noexcept requires(!internal::kLeanOf<K>);
+  void isolate_block(Page* p, bool isolated) noexcept
+    requires(!internal::kLeanOf<K>);
   // No per-CPU caching on this node: each normal free goes to the buddy at once. Nests with enable.
-  void pcp_disable(unsigned node) noexcept requires(!internal::kLeanOf<K>);
-  void pcp_enable(unsigned node) noexcept requires(!internal::kLeanOf<K>);
+  void pcp_disable(unsigned node) noexcept
+    requires(!internal::kLeanOf<K>);
+  void pcp_enable(unsigned node) noexcept
+    requires(!internal::kLeanOf<K>);
   // Restricts every later call's flags, for early boot. Never decides whether a path may spin.
-  void set_allowed(gfp mask) noexcept requires(!internal::kLeanOf<K>);
+  void set_allowed(gfp mask) noexcept
+    requires(!internal::kLeanOf<K>);
   // Every k-th allocation of the orders in the bit set fails (k = 0: none).
   void fail_every(std::uint32_t k, std::uint32_t orders = ~0u) noexcept
-      requires(!internal::kLeanOf<K>);
+    requires(!internal::kLeanOf<K>);
 
   // Around a fork() of a process with other threads, on the thread that forks, in whatever context:
   // before_fork() takes every lock, so that no other thread is in the middle of a change; after_fork() gives
@@ -213,8 +228,10 @@ class BasicPageAllocator {
     return zone_[node].pcp.on(cpu).count();
   }
   // In the manner of /proc/buddyinfo and /proc/zoneinfo; returns the length.
-  std::size_t buddyinfo(char* out, std::size_t size) const noexcept requires(!internal::kLeanOf<K>);
-  std::size_t zoneinfo(char* out, std::size_t size) const noexcept requires(!internal::kLeanOf<K>);
+  std::size_t buddyinfo(char* out, std::size_t size) const noexcept
+    requires(!internal::kLeanOf<K>);
+  std::size_t zoneinfo(char* out, std::size_t size) const noexcept
+    requires(!internal::kLeanOf<K>);
   // Task context, nothing else running: whether lists, descriptors and counts agree, and every
   // committed page is free, cached, parked or in use.
   bool consistent() noexcept;
@@ -223,14 +240,7 @@ class BasicPageAllocator {
   bool zone_locked(unsigned node) const noexcept { return zone_[node].lock.is_locked(); }
   // The same of any of its locks. With several CPUs it errs to true, for a zone may be held, or this
   // CPU's lists drained, by another. At most two loads a node.
-  bool interrupted() const noexcept {
-    const unsigned cpu = internal::claimed_cpu<typename K::Port>();
-    for (unsigned n = 0; n < nodes(); ++n)
-      if (zone_[n].lock.is_locked() ||
-          (cpu < decltype(Zone::pcp)::size() && zone_[n].pcp.on(cpu).lock.is_locked()))
-        return true;
-    return false;
-  }
+  bool interrupted() const noexcept;
 
  private:
   template <class T>
@@ -248,21 +258,12 @@ class BasicPageAllocator {
 
   Index index(const Page* p) const noexcept { return static_cast<Index>(p - all_); }
   // A branch, so that with one node what follows does not wait for the page.
-  Zone& zone_of(const Page& p) noexcept {
-    if (nodes() == 1) [[likely]]
-      return zone_[0];
-    return zone_[p.zone_id];
-  }
+  Zone& zone_of(const Page& p) noexcept;
   // For a constant kAnyNode both are constants.
   bool has_node(int node) const noexcept {
     return node < 0 || static_cast<unsigned>(node) < nodes();
   }
-  Zone* first_zone(int node) noexcept {
-    if (node >= 0) return &zone_[has_node(node) ? static_cast<unsigned>(node) : 0];
-    if (nodes() == 1) [[likely]]
-      return &zone_[0];
-    return &zone_[internal::claimed_cpu<typename K::Port>() % nodes()];
-  }
+  Zone* first_zone(int node) noexcept;
   // Blocks are parked, or are just being: counted before they are on the list.
   bool has_parked(const Zone& z) const noexcept {
     return z.counters.parked.load(internal::kRelaxed) != 0;
@@ -273,25 +274,14 @@ class BasicPageAllocator {
 
   // pcp, this CPU's
   template <bool kFast>  // refused to a task that has not claimed a CPU: the slow path will
-  auto try_pcp(Zone& z) noexcept {
-    if constexpr (kFast)
-      return z.pcp.template try_lock_claimed<&Pcp::lock>(typename Locks::PcpTag{});
-    else
-      return z.pcp.template try_lock_here<&Pcp::lock>(typename Locks::PcpTag{});
-  }
+  auto try_pcp(Zone& z) noexcept;
   template <bool kFast>
   Page* pop_here(Zone& z, unsigned order, bool* busy = nullptr) noexcept;
-  Page* pop_or_note(Zone& z, unsigned order, bool* busy = nullptr) noexcept {
-    bool refused = false;
-    Page* const p = pop_here<false>(z, order, &refused);
-    if constexpr (!kLean)
-      if (refused) note_busy(z, true);
-    if (busy && refused) *busy = true;
-    return p;
-  }
+  Page* pop_or_note(Zone& z, unsigned order, bool* busy = nullptr) noexcept;
   template <bool kFast>
   Push push_here(Zone& z, Page* page, unsigned order) noexcept;
-  bool drain_over_high(Zone& z) noexcept requires(!internal::kLeanOf<K>);
+  bool drain_over_high(Zone& z) noexcept
+    requires(!internal::kLeanOf<K>);
   Index detach(Pcp& pcp, std::uint32_t pages) noexcept;
   template <class F>
   void with_pcp(Pcp& pcp, F f) noexcept;
@@ -304,37 +294,51 @@ class BasicPageAllocator {
   Index block_of(Index p, const Zone& z) const noexcept;
   Index block_end(Index p, const Zone& z) const noexcept;
   Page* refill(Zone& z, unsigned order, gfp flags) noexcept;
-  void touch(Zone& z, std::uint32_t pages) noexcept requires(!internal::kLeanOf<K>);
-  bool grow(Zone& z, unsigned order) noexcept requires(!internal::kLeanOf<K>);
-  bool describe(const Zone& z, Index end) noexcept requires(!internal::kLeanOf<K>);
-  bool take_failed(Zone& z, Index& begin, Index& end) noexcept requires(!internal::kLeanOf<K>);
+  void touch(Zone& z, std::uint32_t pages) noexcept
+    requires(!internal::kLeanOf<K>);
+  bool grow(Zone& z, unsigned order) noexcept
+    requires(!internal::kLeanOf<K>);
+  bool describe(const Zone& z, Index end) noexcept
+    requires(!internal::kLeanOf<K>);
+  bool take_failed(Zone& z, Index& begin, Index& end) noexcept
+    requires(!internal::kLeanOf<K>);
   bool ask_shrinkers() noexcept;
   using ZoneIrq = internal::TagFor<typename Locks::Zone, IrqSave>;
   static std::uint32_t dirty_pages(const Zone& z) noexcept;
-  bool has_much(const Zone& z) const noexcept requires(!internal::kLeanOf<K>);
-  void begin_decay() noexcept requires(!internal::kLeanOf<K>);
-  void tell_decay(bool waits) noexcept requires(!internal::kLeanOf<K>);
-  void release_idle(Zone& z) noexcept requires(!internal::kLeanOf<K>);
+  bool has_much(const Zone& z) const noexcept
+    requires(!internal::kLeanOf<K>);
+  void begin_decay() noexcept
+    requires(!internal::kLeanOf<K>);
+  void tell_decay(bool waits) noexcept
+    requires(!internal::kLeanOf<K>);
+  void release_idle(Zone& z) noexcept
+    requires(!internal::kLeanOf<K>);
   std::uint32_t release_some(Zone& z, std::uint32_t most, unsigned order) noexcept
-      requires(!internal::kLeanOf<K>);
+    requires(!internal::kLeanOf<K>);
   void add_memory(Zone& z, Index begin, Index end) noexcept;
   std::uint32_t mark_for(const Zone& z, gfp flags) const noexcept;
-  bool fails_now(unsigned order) noexcept requires(!internal::kLeanOf<K>);
-  void note_busy(Zone& z, bool pcp) noexcept requires(!internal::kLeanOf<K>);
+  bool fails_now(unsigned order) noexcept
+    requires(!internal::kLeanOf<K>);
+  void note_busy(Zone& z, bool pcp) noexcept
+    requires(!internal::kLeanOf<K>);
   bool park(Zone& z, Page* page, unsigned order) noexcept;
-  template <class = void>  // so that the other forms' library, which is all of this, has none
-  bool free_lean(Page* page, unsigned order, bool may_spin, Place where) noexcept;
+  bool free_lean(Page* page, unsigned order, bool may_spin, Place where) noexcept
+    requires(internal::kLeanOf<K>);
   Page* alloc_slow(gfp flags, unsigned order, int node, Place where) noexcept;
-  bool free_slow(Zone& z, Page* page, unsigned order) noexcept requires(!internal::kLeanOf<K>);
-  bool free_refused(Zone& z, Page* page, unsigned order) noexcept requires(!internal::kLeanOf<K>);
+  bool free_slow(Zone& z, Page* page, unsigned order) noexcept
+    requires(!internal::kLeanOf<K>);
+  bool free_refused(Zone& z, Page* page, unsigned order) noexcept
+    requires(!internal::kLeanOf<K>);
 
   void set_row(Page* p, std::uint32_t from, std::uint32_t upto) noexcept
-      requires(!internal::kLeanOf<K>);
-  bool is_row(Page* page, std::uint32_t pages) const noexcept requires(!internal::kLeanOf<K>);
+    requires(!internal::kLeanOf<K>);
+  bool is_row(Page* page, std::uint32_t pages) const noexcept
+    requires(!internal::kLeanOf<K>);
   void free_row(Page* p, std::uint32_t from, std::uint32_t upto, unsigned order,
-                Place where) noexcept requires(!internal::kLeanOf<K>);
+                Place where) noexcept
+    requires(!internal::kLeanOf<K>);
   void check_poison(Page* p, std::uint32_t pages, Place where) noexcept
-      requires(!internal::kLeanOf<K> || K::kConfig.debug);
+    requires(!internal::kLeanOf<K> || K::kConfig.debug);
   Page* prepare(Page* p, gfp flags, unsigned order, Place where) noexcept;
   bool is_ours(const Page* page) const noexcept;
   bool bad_free(Page* page, const char* call, Place where) noexcept;

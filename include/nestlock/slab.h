@@ -54,7 +54,9 @@ class BasicSlabAllocator {
 
   // Once, after set_up(): where kmalloc() and its kin have what is larger than the largest block of pages.
   // `larger` lives as long. Null, and before: nowhere.
-  void set_larger(const LargerBlocks* larger) noexcept requires(!internal::kLeanOf<K>) {
+  void set_larger(const LargerBlocks* larger) noexcept
+    requires(!internal::kLeanOf<K>)
+  {
     larger_ = larger;
   }
 
@@ -87,7 +89,8 @@ class BasicSlabAllocator {
   // The fast path of kmalloc() alone, of class `i` < kClasses, for a front end with slow paths of its own: an
   // object that lies in this CPU's sheaf, else null. Any context; also before set_up().
   [[gnu::always_inline]] void* kmalloc_at_hand(std::size_t i) noexcept
-      requires(!internal::kLeanOf<K>) {
+    requires(!internal::kLeanOf<K>)
+  {
     return cache_of_tag_[i + 1]->alloc_at_hand();
   }
   void* kzalloc(std::size_t size, gfp flags, Place where = Place::here()) noexcept {
@@ -111,7 +114,9 @@ class BasicSlabAllocator {
   }
   // The fast path of kfree() alone: false, and nothing done, where `p` does not go into this CPU's sheaf
   // at once, for whatever reason. Any context; also before set_up().
-  [[gnu::always_inline]] bool kfree_at_hand(void* p) noexcept requires(!internal::kLeanOf<K>) {
+  [[gnu::always_inline]] bool kfree_at_hand(void* p) noexcept
+    requires(!internal::kLeanOf<K>)
+  {
     const std::uintptr_t page = tags_.index(p);
     return page < tags_.pages && L::may_try() && cache_of_tag_[tags_.tag[page]]->free_fast(p);
   }
@@ -189,7 +194,8 @@ class BasicSlabAllocator {
   std::size_t shrink_all() noexcept;
   // Task context, may spin: shrink_all(), then trim() of the pages: all that is free goes back to the
   // system, but for what lies in other CPUs' sheaves. Returns bytes.
-  std::size_t trim() noexcept requires(!internal::kLeanOf<K>);
+  std::size_t trim() noexcept
+    requires(!internal::kLeanOf<K>);
   // Any context, never spins: settle() of kmalloc's caches. True: nothing waits to be settled there.
   bool settle() noexcept;
 
@@ -209,7 +215,8 @@ class BasicSlabAllocator {
 
   // What a debug cache of kmalloc's keeps of the object `p`; null for all else. And f(p, of it) for each
   // that is out, while nothing else runs (beside other threads some may be missed, or be gone by then).
-  internal::SlabTrack<K>* debug_track(const void* p) noexcept requires(!internal::kLeanOf<K>);
+  internal::SlabTrack<K>* debug_track(const void* p) noexcept
+    requires(!internal::kLeanOf<K>);
   template <class F>
   void each_debug_object_out(F f) noexcept;
 
@@ -217,10 +224,12 @@ class BasicSlabAllocator {
   Pages& pages() noexcept { return *pages_; }
   Cache& kmalloc_cache(unsigned i) noexcept { return classes_[i]; }
   // For the port's CPU offline hook: gives back what this (the calling) CPU has cached.
-  void flush_cpu() noexcept requires(!internal::kLeanOf<K>);
+  void flush_cpu() noexcept
+    requires(!internal::kLeanOf<K>);
   bool consistent() noexcept;
   // In the manner of /proc/slabinfo; returns the length. Task context.
-  std::size_t slabinfo(char* out, std::size_t size) noexcept requires(!internal::kLeanOf<K>);
+  std::size_t slabinfo(char* out, std::size_t size) noexcept
+    requires(!internal::kLeanOf<K>);
 
  private:
   using Table = internal::ClassTable<Classes>;
@@ -236,22 +245,23 @@ class BasicSlabAllocator {
     while ((kPageSize << order) < size) ++order;
     return order;
   }
-  template <class = void>  // as free_lean() of the pages
   void* kmalloc_lean(std::size_t size, gfp flags, SlabAlloc alloc_flags, int node,
-                     SlabRefusal* why) noexcept;
-  template <class = void>
-  bool kfree_lean(void* p, bool may_spin, Place where) noexcept;
+                     SlabRefusal* why) noexcept
+    requires(internal::kLeanOf<K>);
+  bool kfree_lean(void* p, bool may_spin, Place where) noexcept
+    requires(internal::kLeanOf<K>);
   // Whether krealloc() to `size` leaves what has room for `room` bytes where it is.
   static constexpr bool fits_in_place(std::size_t size, std::size_t room) noexcept {
     return size <= room && size > room / 2;
   }
   // (`p` first, so that it stays where the fast path got it.)
   static bool free_spinning(void* p, BasicSlabAllocator& slabs, Place where) noexcept
-      requires(!internal::kLeanOf<K>);
+    requires(!internal::kLeanOf<K>);
   static bool free_trying(void* p, BasicSlabAllocator& slabs, Place where) noexcept
-      requires(!internal::kLeanOf<K>);
+    requires(!internal::kLeanOf<K>);
   bool free_other(Page* page, void* p, bool may_spin, Place where) noexcept;
-  void check_size(void* p, std::size_t size, Place where) noexcept requires(!internal::kLeanOf<K>);
+  void check_size(void* p, std::size_t size, Place where) noexcept
+    requires(!internal::kLeanOf<K>);
   void enlist(Cache& c) noexcept;
   template <class F>
   void each_cache(bool created, F f) noexcept;
@@ -270,7 +280,7 @@ class BasicSlabAllocator {
   }
   void* alloc_larger(std::size_t size, std::size_t align, gfp flags) noexcept;
   void* resize_larger(void* p, std::size_t size, gfp flags) noexcept
-      requires(!internal::kLeanOf<K>);
+    requires(!internal::kLeanOf<K>);
   bool resized_in_place(void* p, std::size_t size, gfp flags) noexcept;
 
   Pages* pages_ = nullptr;

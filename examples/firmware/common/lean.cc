@@ -74,7 +74,9 @@ void machine::interrupt(Source, std::uintptr_t) { end(3); }
 
 int main() {
   constexpr int kPart = FIRMWARE_PART;
-  { const nestlock::Guard held(lock, nestlock::irq_save); }
+  {
+    const nestlock::Guard held(lock, nestlock::irq_save);
+  }
   if constexpr (kPart > 0)
     if (pages.set_up({.start = memory, .size = sizeof memory}) != nestlock::PageSetup::ok) return 2;
   if constexpr (kPart > 1)

@@ -52,7 +52,8 @@ BasicPage<K>* BasicPageAllocator<K, L>::alloc_slow(gfp flags, unsigned order, in
 template <Kernel K, LockPolicy L>
 [[gnu::noinline]] bool BasicPageAllocator<K, L>::free_slow(Zone& z, Page* page,
                                                            unsigned order) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   const Index p = index(page);
   {
     Guard g(z.lock, irq_save);
@@ -67,7 +68,8 @@ template <Kernel K, LockPolicy L>
 template <Kernel K, LockPolicy L>
 [[gnu::noinline]] bool BasicPageAllocator<K, L>::free_refused(Zone& z, Page* page,
                                                               unsigned order) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   switch (push_here<false>(z, page, order)) {
     case Push::done:
       return true;

@@ -18,7 +18,8 @@ std::uint32_t BasicPageAllocator<K, L>::dirty_pages(const Zone& z) noexcept {
 
 template <Kernel K, LockPolicy L>
 inline bool BasicPageAllocator<K, L>::has_much(const Zone& z) const noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   const std::uint32_t kept = z.kept_for_nolock.load(internal::kRelaxed);
   return release_ && now_ &&
          static_cast<std::int32_t>(dirty_pages(z) - kept) > static_cast<std::int32_t>(kDecayKeeps);
@@ -26,7 +27,8 @@ inline bool BasicPageAllocator<K, L>::has_much(const Zone& z) const noexcept
 
 template <Kernel K, LockPolicy L>
 bool BasicPageAllocator<K, L>::set_decay_hook(DecayHook& hook) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   DecayHook* none = nullptr;
   return decay_hook_.compare_exchange_strong(none, &hook, std::memory_order_release,
                                              internal::kRelaxed);
@@ -37,7 +39,8 @@ bool BasicPageAllocator<K, L>::set_decay_hook(DecayHook& hook) noexcept
 template <Kernel K, LockPolicy L>
 std::uint32_t BasicPageAllocator<K, L>::release_some(Zone& z, std::uint32_t most,
                                                      unsigned order) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   std::uint32_t done = 0;
   // What is kept for nolock calls stays: no block goes that is more than the rest.
   const std::uint32_t kept = z.kept_for_nolock.load(internal::kRelaxed), dirty = dirty_pages(z);
@@ -66,7 +69,9 @@ std::uint32_t BasicPageAllocator<K, L>::release_some(Zone& z, std::uint32_t most
 // Before the process grows: free memory that did not serve, for its blocks are too small, goes back where it
 // is more than an eighth of what is in use; down to a sixteenth, so that it is worth while.
 template <Kernel K, LockPolicy L>
-void BasicPageAllocator<K, L>::release_idle(Zone& z) noexcept requires(!internal::kLeanOf<K>) {
+void BasicPageAllocator<K, L>::release_idle(Zone& z) noexcept
+  requires(!internal::kLeanOf<K>)
+{
   if (!release_ || !has_much(z)) return;
   const std::uint32_t dirty = dirty_pages(z);
   const std::uint32_t used = z.committed.load(internal::kRelaxed) - z.begin - z.buddy.free_pages();
@@ -74,7 +79,9 @@ void BasicPageAllocator<K, L>::release_idle(Zone& z) noexcept requires(!internal
 }
 
 template <Kernel K, LockPolicy L>
-std::size_t BasicPageAllocator<K, L>::trim() noexcept requires(!internal::kLeanOf<K>) {
+std::size_t BasicPageAllocator<K, L>::trim() noexcept
+  requires(!internal::kLeanOf<K>)
+{
   if (!release_) return 0;
   drain_all_pages();
   std::size_t pages = 0;
@@ -83,7 +90,9 @@ std::size_t BasicPageAllocator<K, L>::trim() noexcept requires(!internal::kLeanO
 }
 
 template <Kernel K, LockPolicy L>
-void BasicPageAllocator<K, L>::tell_decay(bool waits) noexcept requires(!internal::kLeanOf<K>) {
+void BasicPageAllocator<K, L>::tell_decay(bool waits) noexcept
+  requires(!internal::kLeanOf<K>)
+{
   // acquire: pairs with set_decay_hook(); we see the hook's fields.
   if (DecayHook* const hook = decay_hook_.load(std::memory_order_acquire))
     hook->change(*hook, waits);
@@ -92,14 +101,16 @@ void BasicPageAllocator<K, L>::tell_decay(bool waits) noexcept requires(!interna
 // Any context that may spin.
 template <Kernel K, LockPolicy L>
 [[gnu::noinline]] void BasicPageAllocator<K, L>::begin_decay() noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   if (decaying_.load(internal::kRelaxed) || decaying_.exchange(1, internal::kRelaxed)) return;
   tell_decay(true);
 }
 
 template <Kernel K, LockPolicy L>
 [[gnu::noinline]] std::size_t BasicPageAllocator<K, L>::decay() noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   if (!release_ || !now_) return 0;
   // As wide as a word, so that a 32-bit core has it in one access; only differences count.
   const auto now = static_cast<std::uintptr_t>(now_());

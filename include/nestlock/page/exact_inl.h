@@ -34,7 +34,8 @@ constexpr bool each_block_of(std::uint32_t from, std::uint32_t upto, F f) noexce
 
 template <Kernel K, LockPolicy L>
 void BasicPageAllocator<K, L>::set_row(Page* p, std::uint32_t from, std::uint32_t upto) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   internal::each_block_of(from, upto, [&](std::uint32_t first, unsigned order) {
     p[first].set(PageState::used, order);
     if constexpr (K::kConfig.debug) p[first].history = p->history;
@@ -46,7 +47,8 @@ void BasicPageAllocator<K, L>::set_row(Page* p, std::uint32_t from, std::uint32_
 template <Kernel K, LockPolicy L>
 void BasicPageAllocator<K, L>::free_row(Page* p, std::uint32_t from, std::uint32_t upto,
                                         unsigned order, Place where) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   if (order < kPcpOrders) {
     internal::each_block_of(from, upto, [&](std::uint32_t first, unsigned o) {
       return free_pages(p + first, o, where);
@@ -71,7 +73,8 @@ void BasicPageAllocator<K, L>::free_row(Page* p, std::uint32_t from, std::uint32
 template <Kernel K, LockPolicy L>
 BasicPage<K>* BasicPageAllocator<K, L>::alloc_pages_exact(gfp flags, std::uint32_t pages, int node,
                                                           Place where) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   if (pages - 1 >= std::uint32_t{1} << kMaxOrder) return nullptr;
   const auto order = static_cast<unsigned>(std::bit_width(pages - 1));
   Page* const p = alloc_pages(flags & ~(gfp::comp | gfp::zero), order, node, where);
@@ -87,7 +90,8 @@ BasicPage<K>* BasicPageAllocator<K, L>::alloc_pages_exact(gfp flags, std::uint32
 
 template <Kernel K, LockPolicy L>
 bool BasicPageAllocator<K, L>::is_row(Page* page, std::uint32_t pages) const noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   return pages - 1 < std::uint32_t{1} << kMaxOrder && is_ours(page) &&
          pages <= pages_ - index(page) &&
          internal::each_block_of(0, pages, [&](std::uint32_t first, unsigned order) {
@@ -98,7 +102,8 @@ bool BasicPageAllocator<K, L>::is_row(Page* page, std::uint32_t pages) const noe
 template <Kernel K, LockPolicy L>
 bool BasicPageAllocator<K, L>::free_pages_exact(Page* page, std::uint32_t pages,
                                                 Place where) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   if (!is_row(page, pages)) [[unlikely]]
     return bad_free(page, "free_pages_exact", where);
   free_row(page, 0, pages, static_cast<unsigned>(std::bit_width(pages - 1)), where);
@@ -108,7 +113,8 @@ bool BasicPageAllocator<K, L>::free_pages_exact(Page* page, std::uint32_t pages,
 template <Kernel K, LockPolicy L>
 bool BasicPageAllocator<K, L>::free_pages_exact_nolock(Page* page, std::uint32_t pages,
                                                        Place where) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   if (!is_row(page, pages)) [[unlikely]]
     return bad_free(page, "free_pages_exact_nolock", where);
   return internal::each_block_of(0, pages, [&](std::uint32_t first, unsigned order) {
@@ -118,7 +124,9 @@ bool BasicPageAllocator<K, L>::free_pages_exact_nolock(Page* page, std::uint32_t
 
 template <Kernel K, LockPolicy L>
 bool BasicPageAllocator<K, L>::resize_exact(Page* page, std::uint32_t from, std::uint32_t to,
-                                            Place where) noexcept requires(!internal::kLeanOf<K>) {
+                                            Place where) noexcept
+  requires(!internal::kLeanOf<K>)
+{
   if (!is_row(page, from)) return bad_free(page, "resize_exact", where);
   if (to == 0 || to > std::uint32_t{1} << kMaxOrder) return false;
   if (to <= from) {

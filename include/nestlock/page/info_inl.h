@@ -8,7 +8,8 @@ namespace nestlock {
 
 template <Kernel K, LockPolicy L>
 std::size_t BasicPageAllocator<K, L>::buddyinfo(char* out, std::size_t size) const noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   internal::Text t(out, size);
   for (unsigned n = 0; n < nodes(); ++n) {
     t.put("Node ").number(n).put(", free blocks of order 0..").number(kMaxOrder).put(":");
@@ -20,7 +21,8 @@ std::size_t BasicPageAllocator<K, L>::buddyinfo(char* out, std::size_t size) con
 
 template <Kernel K, LockPolicy L>
 std::size_t BasicPageAllocator<K, L>::zoneinfo(char* out, std::size_t size) const noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   internal::Text t(out, size);
   for (unsigned n = 0; n < nodes(); ++n) {
     const PageStats s = stats(n);

@@ -9,9 +9,10 @@ namespace nestlock {
 // Both frees of the lean form, which takes no way that is only the faster one. What a CPU's list does not
 // take goes to the zone.
 template <Kernel K, LockPolicy L>
-template <class>
 [[gnu::noinline]] bool BasicPageAllocator<K, L>::free_lean(Page* page, unsigned order,
-                                                           bool may_spin, Place where) noexcept {
+                                                           bool may_spin, Place where) noexcept
+  requires(internal::kLeanOf<K>)
+{
   if (!is_ours(page) || !page->is(PageState::used, order))
     return bad_free(page, may_spin ? "free_pages" : "free_pages_nolock", where);
   Zone& z = zone_[0];

@@ -61,17 +61,15 @@ concept AllAnyContext = (AnyContextTryLockable<Locks> && ...);
 
 // What an allocator accepts.
 template <class L>
-concept LockPolicy = requires {
-  { L::may_try() }
-  noexcept->std::same_as<bool>;
-  { L::may_spin(gfp{}, true) }
-  noexcept->std::same_as<bool>;
-  typename L::PcpTag;
-  requires TryLockable<typename L::Pcp> && TryLockable<typename L::Local>;
-  requires internal::FullyLockable<typename L::Zone, typename L::Barn, typename L::List>;
-}
-&&(internal::AllAnyContext<typename L::Pcp, typename L::Zone, typename L::Local, typename L::Barn,
-                           typename L::List> ||
-   requires { requires L::kUnpromisedForTest; });
+concept LockPolicy =
+    requires {
+      { L::may_try() } noexcept -> std::same_as<bool>;
+      { L::may_spin(gfp{}, true) } noexcept -> std::same_as<bool>;
+      typename L::PcpTag;
+      requires TryLockable<typename L::Pcp> && TryLockable<typename L::Local>;
+      requires internal::FullyLockable<typename L::Zone, typename L::Barn, typename L::List>;
+    } && (internal::AllAnyContext<typename L::Pcp, typename L::Zone, typename L::Local,
+                                  typename L::Barn, typename L::List> ||
+          requires { requires L::kUnpromisedForTest; });
 
 }  // namespace nestlock

@@ -31,7 +31,8 @@ inline const unsigned char* poison_overwritten(const unsigned char* at) noexcept
 // Of all its pages: one that was freed by itself carries its poison into a larger block.
 template <Kernel K, LockPolicy L>
 void BasicPageAllocator<K, L>::check_poison(Page* p, std::uint32_t pages, Place where) noexcept
-    requires(!internal::kLeanOf<K> || K::kConfig.debug) {
+  requires(!internal::kLeanOf<K> || K::kConfig.debug)
+{
   for (Index i = 0; i < pages; ++i) {
     if (!p[i].poisoned) continue;
     const auto* const at = static_cast<const unsigned char*>(address(p + i));
@@ -126,16 +127,44 @@ void BasicPageAllocator<K, L>::report(Finding f, const char* call, const Page* p
 
 template <Kernel K, LockPolicy L>
 void BasicPageAllocator<K, L>::note_busy(Zone& z, bool pcp) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   const auto c = static_cast<unsigned>(K::Port::context());
   internal::bump(pcp ? z.counters.pcp_busy[c] : z.counters.zone_busy[c]);
 }
 
 template <Kernel K, LockPolicy L>
-bool BasicPageAllocator<K, L>::fails_now(unsigned order) noexcept requires(!internal::kLeanOf<K>) {
+bool BasicPageAllocator<K, L>::fails_now(unsigned order) noexcept
+  requires(!internal::kLeanOf<K>)
+{
   const std::uint32_t k = fail_every_.load(internal::kRelaxed);
   if (!k || !(fail_orders_.load(internal::kRelaxed) >> order & 1)) return false;
   return (fail_turn_.fetch_add(1, internal::kRelaxed) + 1) % k == 0;
+}
+
+template <Kernel K, LockPolicy L>
+inline bool BasicPageAllocator<K, L>::interrupted() const noexcept {
+  const unsigned cpu = internal::claimed_cpu<typename K::Port>();
+  for (unsigned n = 0; n < nodes(); ++n)
+    if (zone_[n].lock.is_locked() ||
+        (cpu < decltype(Zone::pcp)::size() && zone_[n].pcp.on(cpu).lock.is_locked()))
+      return true;
+  return false;
+}
+
+template <Kernel K, LockPolicy L>
+inline auto BasicPageAllocator<K, L>::first_zone(int node) noexcept -> Zone* {
+  if (node >= 0) return &zone_[has_node(node) ? static_cast<unsigned>(node) : 0];
+  if (nodes() == 1) [[likely]]
+    return &zone_[0];
+  return &zone_[internal::claimed_cpu<typename K::Port>() % nodes()];
+}
+
+template <Kernel K, LockPolicy L>
+inline auto BasicPageAllocator<K, L>::zone_of(const Page& p) noexcept -> Zone& {
+  if (nodes() == 1) [[likely]]
+    return zone_[0];
+  return zone_[p.zone_id];
 }
 
 }  // namespace nestlock

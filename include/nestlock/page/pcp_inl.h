@@ -7,6 +7,15 @@ namespace nestlock {
 
 template <Kernel K, LockPolicy L>
 template <bool kFast>
+inline auto BasicPageAllocator<K, L>::try_pcp(Zone& z) noexcept {
+  if constexpr (kFast)
+    return z.pcp.template try_lock_claimed<&Pcp::lock>(typename L::PcpTag{});
+  else
+    return z.pcp.template try_lock_here<&Pcp::lock>(typename L::PcpTag{});
+}
+
+template <Kernel K, LockPolicy L>
+template <bool kFast>
 [[gnu::always_inline]] inline BasicPage<K>* BasicPageAllocator<K, L>::pop_here(
     Zone& z, unsigned order, bool* busy) noexcept {
   if constexpr (!kPcp) return nullptr;
@@ -21,6 +30,17 @@ template <bool kFast>
   pcp->list[order] = all_[p].next;
   internal::bump_locked(pcp->out, std::uintptr_t{1} << order);
   return all_ + p;
+}
+
+template <Kernel K, LockPolicy L>
+inline BasicPage<K>* BasicPageAllocator<K, L>::pop_or_note(Zone& z, unsigned order,
+                                                           bool* busy) noexcept {
+  bool refused = false;
+  Page* const p = pop_here<false>(z, order, &refused);
+  if constexpr (!kLean)
+    if (refused) note_busy(z, true);
+  if (busy && refused) *busy = true;
+  return p;
 }
 
 // Puts a free block on this CPU's list.
@@ -52,7 +72,8 @@ template <bool kFast>
 // callers can tail-call it.
 template <Kernel K, LockPolicy L>
 [[gnu::noinline]] bool BasicPageAllocator<K, L>::drain_over_high(Zone& z) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   const std::uint32_t batch = z.pcp_batch.load(internal::kRelaxed);
   for (std::uint32_t round = 0, rounds = 1; round < rounds; ++round) {
     Index chain = kNil;

@@ -9,7 +9,9 @@ namespace nestlock {
 // Ordinary calls leave `kept` pages more than the watermark (mark_for()); memory goes back to the system down
 // to as many (release_some()).
 template <Kernel K, LockPolicy L>
-bool BasicPageAllocator<K, L>::reserve(std::size_t bytes) noexcept requires(!internal::kLeanOf<K>) {
+bool BasicPageAllocator<K, L>::reserve(std::size_t bytes) noexcept
+  requires(!internal::kLeanOf<K>)
+{
   const std::size_t all = (bytes >> kPageShift) + (bytes % kPageSize ? 1 : 0);
   bool there = true;
   drain_all_pages();
@@ -32,7 +34,8 @@ bool BasicPageAllocator<K, L>::reserve(std::size_t bytes) noexcept requires(!int
 // be poisoned.
 template <Kernel K, LockPolicy L>
 void BasicPageAllocator<K, L>::touch(Zone& z, std::uint32_t pages) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   Index chain = kNil;
   for (std::uint32_t had = 0; had < pages; ++had) {
     Page* p = nullptr;

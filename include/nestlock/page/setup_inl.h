@@ -100,7 +100,8 @@ void BasicPageAllocator<K, L>::add_memory(Zone& z, Index begin, Index end) noexc
 // for whole blocks: a page's neighbours in the buddy can be looked at, whether committed or not.
 template <Kernel K, LockPolicy L>
 bool BasicPageAllocator<K, L>::describe(const Zone& z, Index end) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   // relaxed, all three: by the time that a thread has read the number the system has done its part.
   const auto from = static_cast<Index>(described_.load(internal::kRelaxed));
   if (end <= from || !commit_descriptors_) [[likely]]
@@ -117,7 +118,8 @@ bool BasicPageAllocator<K, L>::describe(const Zone& z, Index end) noexcept
 // A range whose commit failed before: its first page's descriptor is on the list and has its length.
 template <Kernel K, LockPolicy L>
 bool BasicPageAllocator<K, L>::take_failed(Zone& z, Index& begin, Index& end) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   if (z.failed.empty()) [[likely]]
     return false;
   begin = z.failed.take_all();
@@ -136,7 +138,8 @@ bool BasicPageAllocator<K, L>::take_failed(Zone& z, Index& begin, Index& end) no
 // meanwhile, else it is kept for a later call.
 template <Kernel K, LockPolicy L>
 bool BasicPageAllocator<K, L>::grow(Zone& z, unsigned order) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   if (!commit_) return false;
   constexpr std::uint32_t kStep = (std::uint32_t{2} << 20) >> kPageShift;
   std::uint32_t at = 0, upto = 0;
@@ -264,7 +267,8 @@ bool BasicPageAllocator<K, L>::ask_shrinkers() noexcept {
 
 template <Kernel K, LockPolicy L>
 void BasicPageAllocator<K, L>::isolate_block(Page* p, bool isolated) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   if (!p || index(p) >= pages_) return;
   unsigned node = 0;
   while (index(p) >= zone_[node].end) ++node;  // zone_id is set when a page's memory is added
@@ -286,7 +290,9 @@ void BasicPageAllocator<K, L>::isolate_block(Page* p, bool isolated) noexcept
 }
 
 template <Kernel K, LockPolicy L>
-void BasicPageAllocator<K, L>::pcp_disable(unsigned node) noexcept requires(!internal::kLeanOf<K>) {
+void BasicPageAllocator<K, L>::pcp_disable(unsigned node) noexcept
+  requires(!internal::kLeanOf<K>)
+{
   Zone& z = zone_[node];
   z.pcp_off.fetch_add(1, internal::kRelaxed);
   z.pcp_high.store(0, internal::kRelaxed);
@@ -294,14 +300,18 @@ void BasicPageAllocator<K, L>::pcp_disable(unsigned node) noexcept requires(!int
 }
 
 template <Kernel K, LockPolicy L>
-void BasicPageAllocator<K, L>::pcp_enable(unsigned node) noexcept requires(!internal::kLeanOf<K>) {
+void BasicPageAllocator<K, L>::pcp_enable(unsigned node) noexcept
+  requires(!internal::kLeanOf<K>)
+{
   Zone& z = zone_[node];
   if (z.pcp_off.fetch_sub(1, internal::kRelaxed) == 1)
     z.pcp_high.store(6 * z.pcp_batch.load(internal::kRelaxed), internal::kRelaxed);
 }
 
 template <Kernel K, LockPolicy L>
-void BasicPageAllocator<K, L>::set_allowed(gfp mask) noexcept requires(!internal::kLeanOf<K>) {
+void BasicPageAllocator<K, L>::set_allowed(gfp mask) noexcept
+  requires(!internal::kLeanOf<K>)
+{
   allowed_.store(static_cast<std::uint32_t>(mask), internal::kRelaxed);
   if ((kGfpAll & ~mask) == gfp::none)
     attention_.fetch_and(~std::uint32_t{kRestricted}, internal::kRelaxed);
@@ -311,7 +321,8 @@ void BasicPageAllocator<K, L>::set_allowed(gfp mask) noexcept requires(!internal
 
 template <Kernel K, LockPolicy L>
 void BasicPageAllocator<K, L>::fail_every(std::uint32_t k, std::uint32_t orders) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   fail_orders_.store(orders, internal::kRelaxed);
   fail_every_.store(k, internal::kRelaxed);
   if (k)

@@ -84,7 +84,8 @@ template <Kernel K, LockPolicy L, class C>
 [[gnu::noinline]] bool BasicSlabAllocator<K, L, C>::free_spinning(void* p,
                                                                   BasicSlabAllocator& slabs,
                                                                   Place where) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   Page* const page = slabs.pages_ ? slabs.pages_->page_of(p) : nullptr;
   if (page && page->kind == Cache::kSlab) [[likely]]
     return static_cast<Cache*>(page->owner)->free_spinning(*page, p, "kfree", where);
@@ -94,7 +95,8 @@ template <Kernel K, LockPolicy L, class C>
 template <Kernel K, LockPolicy L, class C>
 [[gnu::noinline]] bool BasicSlabAllocator<K, L, C>::free_trying(void* p, BasicSlabAllocator& slabs,
                                                                 Place where) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   Page* const page = slabs.pages_ ? slabs.pages_->page_of(p) : nullptr;
   if (page && page->kind == Cache::kSlab) [[likely]]
     return static_cast<Cache*>(page->owner)->free_trying(*page, p, "kfree_nolock", where);
@@ -129,7 +131,8 @@ bool BasicSlabAllocator<K, L, C>::free_other(Page* page, void* p, bool may_spin,
 template <Kernel K, LockPolicy L, class C>
 [[gnu::cold, gnu::noinline]] void BasicSlabAllocator<K, L, C>::check_size(void* p, std::size_t size,
                                                                           Place where) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   Page* const page = pages_->page_of(p);
   Cache* of = &classes_[0];
   const typename Cache::Track* track = nullptr;
@@ -159,7 +162,8 @@ template <Kernel K, LockPolicy L, class C>
 
 template <Kernel K, LockPolicy L, class C>
 internal::SlabTrack<K>* BasicSlabAllocator<K, L, C>::debug_track(const void* p) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   Page* const page = pages_ ? pages_->page_of(p) : nullptr;
   if (!page || page->kind != Cache::kSlab) return nullptr;
   Cache& of = *static_cast<Cache*>(page->owner);
@@ -286,7 +290,9 @@ std::size_t BasicSlabAllocator<K, L, C>::shrink_all() noexcept {
 }
 
 template <Kernel K, LockPolicy L, class C>
-std::size_t BasicSlabAllocator<K, L, C>::trim() noexcept requires(!internal::kLeanOf<K>) {
+std::size_t BasicSlabAllocator<K, L, C>::trim() noexcept
+  requires(!internal::kLeanOf<K>)
+{
   if (!pages_) return 0;
   shrink_all();
   return pages_->trim();
@@ -301,7 +307,9 @@ bool BasicSlabAllocator<K, L, C>::settle() noexcept {
 }
 
 template <Kernel K, LockPolicy L, class C>
-void BasicSlabAllocator<K, L, C>::flush_cpu() noexcept requires(!internal::kLeanOf<K>) {
+void BasicSlabAllocator<K, L, C>::flush_cpu() noexcept
+  requires(!internal::kLeanOf<K>)
+{
   for (Cache& c : classes_) c.flush_cpu();
   Guard g(created_lock_);
   for (Cache* c = created_; c; c = c->next_) c->flush_cpu();
@@ -329,7 +337,8 @@ bool BasicSlabAllocator<K, L, C>::consistent() noexcept {
 
 template <Kernel K, LockPolicy L, class C>
 std::size_t BasicSlabAllocator<K, L, C>::slabinfo(char* out, std::size_t size) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   internal::Text t(out, size);
   t.put("# name", 16)
       .put(

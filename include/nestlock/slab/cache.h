@@ -7,6 +7,7 @@
 
 #include "nestlock/page.h"
 #include "nestlock/slab/classes.h"
+#include "nestlock/slab/cpu_sheaves.h"
 #include "nestlock/slab/types.h"
 
 namespace nestlock {
@@ -60,9 +61,12 @@ class BasicKmemCache {
   // cache's capacity makes a sheaf of its own. Contexts of alloc(); alloc_from_sheaf(): any, by one
   // at a time.
   using Sheaf = internal::Sheaf;
-  Sheaf* prefill_sheaf(gfp flags, unsigned n) noexcept requires(!internal::kLeanOf<K>);
-  void* alloc_from_sheaf(Sheaf* s, gfp flags) noexcept requires(!internal::kLeanOf<K>);
-  void return_sheaf(Sheaf* s) noexcept requires(!internal::kLeanOf<K>);
+  Sheaf* prefill_sheaf(gfp flags, unsigned n) noexcept
+    requires(!internal::kLeanOf<K>);
+  void* alloc_from_sheaf(Sheaf* s, gfp flags) noexcept
+    requires(!internal::kLeanOf<K>);
+  void return_sheaf(Sheaf* s) noexcept
+    requires(!internal::kLeanOf<K>);
 
   // Any context, never spins: settles at most kSettledAtOnce of the objects that nolock frees deferred,
   // as far as the lists' locks are free. True: nothing waits to be settled any more.
@@ -71,7 +75,8 @@ class BasicKmemCache {
   // masked, and a list is held, for a sheaf or kSettledAtOnce objects or slabs at a time.
   void shrink() noexcept;
   // This CPU's sheaves to the barn, beyond its limit to the slabs: for the port's offline hook.
-  void flush_cpu() noexcept requires(!internal::kLeanOf<K>);
+  void flush_cpu() noexcept
+    requires(!internal::kLeanOf<K>);
 
   // Whether the code that this context interrupted is in one of its locked sections. Any context;
   // with several CPUs it errs to true, for a barn or a list may be another's.
@@ -82,7 +87,8 @@ class BasicKmemCache {
   std::size_t object_size() const noexcept { return object_size_; }
   SlabStats stats() const noexcept;
   // Every k-th allocation fails (0: none).
-  void fail_every(std::uint32_t k) noexcept requires(!internal::kLeanOf<K>);
+  void fail_every(std::uint32_t k) noexcept
+    requires(!internal::kLeanOf<K>);
   // Task context, nothing else running: lists, counts and free lists agree. `objects` gets the
   // number of objects that are in the user's hands.
   bool consistent(std::uintptr_t* objects = nullptr) noexcept;
@@ -94,62 +100,8 @@ class BasicKmemCache {
   template <class T>
   using Atomic = typename K::Port::template Atomic<T>;
 
-  struct CpuSheaves {
-    typename L::Local lock;
-    // Of main its objects are in [bottom, top), its room is [top, limit): beside the lock, so that the
-    // fast paths touch no sheaf but for the object. Guarded by lock; `top` and `bottom` are read by
-    // statistics without it.
-    Atomic<void**> top{nullptr}, bottom{nullptr};
-    void** limit = nullptr;
-    // Its `size` is out of date but in MainOut. Null: nobody was ever here. (Not the address of a sheaf from
-    // the beginning: in a library each would be a relocation, and touch its page when a program starts.)
-    Sheaf* main = nullptr;
-    Sheaf* spare = nullptr;  // full, empty or between
-    // Objects popped; and how many more came into main, and were popped, than were pushed. So the fast
-    // path of a free counts nothing, and frees() says how many there were.
-    Atomic<std::uintptr_t> allocs{0}, moved{0};
-
-    std::uintptr_t in_main() const noexcept {
-      const auto n = top.load(internal::kRelaxed) - bottom.load(internal::kRelaxed);
-      return n > 0 && n <= kMostObjects ? static_cast<std::uintptr_t>(n) : 0;
-    }
-    // Of another CPU a snapshot: while its main is exchanged off by a sheaf's objects.
-    std::uintptr_t frees() const noexcept {
-      return allocs.load(internal::kRelaxed) + in_main() - moved.load(internal::kRelaxed);
-    }
-  };
-  // While it lives main is like any other sheaf, and may be exchanged. The CPU's lock is held.
-  class MainOut {
-   public:
-    explicit MainOut(CpuSheaves& c) noexcept
-        : c_(c), before_(c.allocs.load(internal::kRelaxed) + c.in_main()) {
-      if (!c.main) c.main = &internal::no_sheaf;
-      if (c.main != &internal::no_sheaf) c.main->size = static_cast<std::uint32_t>(c.in_main());
-    }
-    ~MainOut() {
-      void** const bottom = c_.main->object();
-      c_.bottom.store(bottom, internal::kRelaxed);
-      c_.top.store(bottom + c_.main->size, internal::kRelaxed);
-      c_.limit = bottom + c_.main->capacity;
-      const std::uintptr_t now = c_.allocs.load(internal::kRelaxed) + c_.main->size;
-      internal::bump_locked(c_.moved, now - before_ - pushed_);
-    }
-    MainOut(const MainOut&) = delete;
-    MainOut& operator=(const MainOut&) = delete;
-    // What the user takes, and what he gives: main has an object, or room.
-    void* pop() noexcept {
-      internal::bump_locked(c_.allocs);
-      return c_.main->object()[--c_.main->size];
-    }
-    void push(void* object) noexcept {
-      ++pushed_;
-      c_.main->object()[c_.main->size++] = object;
-    }
-
-   private:
-    CpuSheaves& c_;
-    std::uintptr_t before_, pushed_ = 0;
-  };
+  using CpuSheaves = internal::CpuSheaves<K, L>;
+  using MainOut = internal::MainOut<K, L>;
 
   struct NodeBarn {
     typename L::Barn barn_lock;
@@ -198,7 +150,7 @@ class BasicKmemCache {
     kDecaying = 16  // an allocation that may wait is to call the page floor's decay()
   };
   static constexpr std::uint32_t kMaxFull = 10, kMaxOrphans = 16, kLinkedAtOnce = 32;
-  static constexpr std::ptrdiff_t kMostObjects = 62;  // of a CPU's sheaf
+  static constexpr std::ptrdiff_t kMostObjects = CpuSheaves::kMostObjects;
 
   // A slab's own data, in its head page (`owner`, the cache, in each of its pages).
   static Object* freelist(const Page& p) noexcept { return static_cast<Object*>(p.owner_list); }
@@ -236,69 +188,83 @@ class BasicKmemCache {
     return reinterpret_cast<char*>(link) - link_offset_;
   }
 
-  bool pop_here(void*& object) noexcept requires(!internal::kLeanOf<K>);
+  bool pop_here(void*& object) noexcept
+    requires(!internal::kLeanOf<K>);
   void* alloc_at_hand() noexcept;
   // `size`: the bytes that were asked for, which a debug cache watches
   void* alloc_sized(std::size_t size, gfp flags, int node, Place where) noexcept;
   void* alloc_nolock_sized(std::size_t size, gfp flags, int node, SlabRefusal* why,
                            Place where) noexcept;
   void* alloc_trying(std::size_t size, gfp flags, int node, SlabRefusal* why, Place where) noexcept
-      requires(!internal::kLeanOf<K>);
+    requires(!internal::kLeanOf<K>);
   void* alloc_spinning(std::size_t size, gfp flags, int node, Place where) noexcept
-      requires(!internal::kLeanOf<K>);
+    requires(!internal::kLeanOf<K>);
   // The lean form's allocation and free; for the rest they share what stands below.
-  template <class = void>  // as free_lean() of the pages
-  void* alloc_lean(gfp flags, SlabAlloc alloc_flags, int node, SlabRefusal* why) noexcept;
-  template <class = void>
-  bool free_lean(Page& p, void* object, bool may_spin, const char* call, Place where) noexcept;
+  void* alloc_lean(gfp flags, SlabAlloc alloc_flags, int node, SlabRefusal* why) noexcept
+    requires(internal::kLeanOf<K>);
+  bool free_lean(Page& p, void* object, bool may_spin, const char* call, Place where) noexcept
+    requires(internal::kLeanOf<K>);
   void* alloc_of_the_reserve(gfp flags, int node, Place where) noexcept
-      requires(!internal::kLeanOf<K>);
-  void* alloc_slow(const Request& r, SlabRefusal* why) noexcept requires(!internal::kLeanOf<K>);
+    requires(!internal::kLeanOf<K>);
+  void* alloc_slow(const Request& r, SlabRefusal* why) noexcept
+    requires(!internal::kLeanOf<K>);
   void* alloc_from_list(const Request& r, SlabRefusal& why) noexcept;
   void* alloc_from_new_slab(const Request& r, SlabRefusal& why) noexcept;
   unsigned refill(Node& n, const Request& r, void** out, unsigned want, unsigned least) noexcept
-      requires(!internal::kLeanOf<K>);
-  Sheaf* refilled_sheaf(Node& n, const Request& r) noexcept requires(!internal::kLeanOf<K>);
-  void install_full(Node& n, Sheaf* s) noexcept requires(!internal::kLeanOf<K>);
+    requires(!internal::kLeanOf<K>);
+  Sheaf* refilled_sheaf(Node& n, const Request& r) noexcept
+    requires(!internal::kLeanOf<K>);
+  void install_full(Node& n, Sheaf* s) noexcept
+    requires(!internal::kLeanOf<K>);
   void* finish(void* object, std::size_t size, gfp flags) noexcept;
 
   bool bad_free(void* object, const char* call, Place where) noexcept;
-  bool free_fast(void* object) noexcept requires(!internal::kLeanOf<K>);
+  bool free_fast(void* object) noexcept
+    requires(!internal::kLeanOf<K>);
   bool free_spinning(Page& p, void* object, const char* call, Place where) noexcept
-      requires(!internal::kLeanOf<K>);
+    requires(!internal::kLeanOf<K>);
   bool free_trying(Page& p, void* object, const char* call, Place where) noexcept
-      requires(!internal::kLeanOf<K>);
+    requires(!internal::kLeanOf<K>);
   // Whether it goes into this CPU's sheaves: they hold objects of one node.
   bool is_local(Page& p) noexcept { return pages_->nodes() == 1 || &node_of(p) == &home(kAnyNode); }
-  bool push_here(void* object) noexcept requires(!internal::kLeanOf<K>);
-  bool free_to_sheaf(void* object, bool may_spin) noexcept requires(!internal::kLeanOf<K>);
+  bool push_here(void* object) noexcept
+    requires(!internal::kLeanOf<K>);
+  bool free_to_sheaf(void* object, bool may_spin) noexcept
+    requires(!internal::kLeanOf<K>);
   enum class Given : std::uint8_t { taken, busy, free_already };
   Given free_to_slab(void* object, bool may_spin) noexcept;
   // Whether an object of this cache begins there.
   bool is_object(Page& p, const void* at) noexcept;
-  bool is_in_sheaf(const void* object) noexcept requires(!internal::kLeanOf<K>);
+  bool is_in_sheaf(const void* object) noexcept
+    requires(!internal::kLeanOf<K>);
   template <class F>
   bool each_slab(F f) noexcept;
   bool holds(const CpuSheaves& c, const void* object) const noexcept
-      requires(!internal::kLeanOf<K>);
+    requires(!internal::kLeanOf<K>);
   bool refuse_free(Finding f, void* object, const char* call, Place where) noexcept;
-  void flush(Sheaf& s, bool may_spin = true) noexcept requires(!internal::kLeanOf<K>);
+  void flush(Sheaf& s, bool may_spin = true) noexcept
+    requires(!internal::kLeanOf<K>);
   bool defer(void* object) noexcept;
   void settle_some(unsigned most, bool may_spin) noexcept;
   void settle_all() noexcept;
   // Over fork(): see BasicSlabAllocator::before_fork(). And of a CPU whose thread is gone.
-  void before_fork(bool bounded) noexcept requires(!internal::kLeanOf<K>);
-  void after_fork(bool child) noexcept requires(!internal::kLeanOf<K>);
-  void abandon_if_held(unsigned cpu) noexcept requires(!internal::kLeanOf<K>);
-  void take_back(unsigned cpu) noexcept requires(!internal::kLeanOf<K>);
+  void before_fork(bool bounded) noexcept
+    requires(!internal::kLeanOf<K>);
+  void after_fork(bool child) noexcept
+    requires(!internal::kLeanOf<K>);
+  void abandon_if_held(unsigned cpu) noexcept
+    requires(!internal::kLeanOf<K>);
+  void take_back(unsigned cpu) noexcept
+    requires(!internal::kLeanOf<K>);
   void unsettle() noexcept;
   template <class F>
   bool with_list(Node& n, bool may_spin, F f) noexcept;
 
   void* take_object(Page& p) noexcept;
-  void link_more(Page& p) noexcept requires(!internal::kLeanOf<K>);
-  template <class = void>
-  void link_all(Page& p) noexcept;
+  void link_more(Page& p) noexcept
+    requires(!internal::kLeanOf<K>);
+  void link_all(Page& p) noexcept
+    requires(internal::kLeanOf<K>);
 
   // list lock held
   void* take_locked(Node& n) noexcept;
@@ -316,11 +282,15 @@ class BasicKmemCache {
 
   enum class Want : std::uint8_t { full, empty };
   Sheaf* barn_swap(Node& n, Sheaf* have, Want want, bool may_spin) noexcept
-      requires(!internal::kLeanOf<K>);
-  Sheaf* empty_sheaf(Node& n) noexcept requires(!internal::kLeanOf<K>);
-  void put_empty(Node& n, Sheaf* s) noexcept requires(!internal::kLeanOf<K>);
-  void put_full(Node& n, Sheaf* s) noexcept requires(!internal::kLeanOf<K>);
-  bool fails_now() noexcept requires(!internal::kLeanOf<K>);
+    requires(!internal::kLeanOf<K>);
+  Sheaf* empty_sheaf(Node& n) noexcept
+    requires(!internal::kLeanOf<K>);
+  void put_empty(Node& n, Sheaf* s) noexcept
+    requires(!internal::kLeanOf<K>);
+  void put_full(Node& n, Sheaf* s) noexcept
+    requires(!internal::kLeanOf<K>);
+  bool fails_now() noexcept
+    requires(!internal::kLeanOf<K>);
   void report(Finding f, const char* call, const void* object, Place where,
               const internal::SlabTrack<K>* track = nullptr) noexcept;
 
@@ -339,19 +309,26 @@ class BasicKmemCache {
   // Debug caches: cache_debug_inl.h
   using Track = internal::SlabTrack<K>;
   static constexpr unsigned char kRed = 0xbb, kPoison = 0x6b;
-  Track* track_of(const void* object) noexcept requires(!internal::kLeanOf<K>);
-  std::size_t usable(const void* object) noexcept requires(!internal::kLeanOf<K>);
-  std::size_t resize(void* object, std::size_t size) noexcept requires(!internal::kLeanOf<K>);
-  void debug_new(void* object) noexcept requires(!internal::kLeanOf<K>);
+  Track* track_of(const void* object) noexcept
+    requires(!internal::kLeanOf<K>);
+  std::size_t usable(const void* object) noexcept
+    requires(!internal::kLeanOf<K>);
+  std::size_t resize(void* object, std::size_t size) noexcept
+    requires(!internal::kLeanOf<K>);
+  void debug_new(void* object) noexcept
+    requires(!internal::kLeanOf<K>);
   void* debug_alloc(void* object, std::size_t size, const char* call, Place where) noexcept
-      requires(!internal::kLeanOf<K>);
+    requires(!internal::kLeanOf<K>);
   bool debug_free(void* object, const char* call, Place where) noexcept
-      requires(!internal::kLeanOf<K>);
+    requires(!internal::kLeanOf<K>);
   template <class F>
   void each_object_out(F f) noexcept;
-  void report_leaks(const char* call) noexcept requires(!internal::kLeanOf<K>);
-  bool zones_intact(void* object, std::size_t size) noexcept requires(!internal::kLeanOf<K>);
-  void paint_zones(void* object, std::size_t size) noexcept requires(!internal::kLeanOf<K>);
+  void report_leaks(const char* call) noexcept
+    requires(!internal::kLeanOf<K>);
+  bool zones_intact(void* object, std::size_t size) noexcept
+    requires(!internal::kLeanOf<K>);
+  void paint_zones(void* object, std::size_t size) noexcept
+    requires(!internal::kLeanOf<K>);
   bool debugged() const noexcept {
     return !kLean && attention_.load(internal::kRelaxed) & kDebugged;
   }

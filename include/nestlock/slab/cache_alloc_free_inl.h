@@ -10,7 +10,8 @@ namespace nestlock {
 
 template <Kernel K, LockPolicy L>
 [[gnu::always_inline]] inline bool BasicKmemCache<K, L>::pop_here(void*& object) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   auto c = cpu_.template try_lock_claimed<&CpuSheaves::lock>(typename L::PcpTag{});
   if (!c) [[unlikely]]
     return false;
@@ -25,7 +26,8 @@ template <Kernel K, LockPolicy L>
 
 template <Kernel K, LockPolicy L>
 [[gnu::always_inline]] inline bool BasicKmemCache<K, L>::push_here(void* object) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   auto c = cpu_.template try_lock_claimed<&CpuSheaves::lock>(typename L::PcpTag{});
   if (!c) [[unlikely]]
     return false;
@@ -85,7 +87,8 @@ template <Kernel K, LockPolicy L>
 template <Kernel K, LockPolicy L>
 [[gnu::noinline]] void* BasicKmemCache<K, L>::alloc_spinning(std::size_t size, gfp flags, int node,
                                                              Place where) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   if ((attention_.load(internal::kRelaxed) & kDecaying) && has(flags, gfp::reclaim))
     pages_->decay();
   SlabRefusal why{};
@@ -101,7 +104,8 @@ template <Kernel K, LockPolicy L>
 template <Kernel K, LockPolicy L>
 [[gnu::cold, gnu::noinline]] void* BasicKmemCache<K, L>::alloc_of_the_reserve(gfp flags, int node,
                                                                               Place where) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   const auto n = static_cast<std::uint32_t>((object_size_ + kPageSize - 1) / kPageSize);
   Page* const p = pages_->alloc_pages_exact(flags, n, node, where);
   if (!p) return nullptr;
@@ -131,7 +135,8 @@ template <Kernel K, LockPolicy L>
 template <Kernel K, LockPolicy L>
 [[gnu::noinline]] void* BasicKmemCache<K, L>::alloc_trying(std::size_t size, gfp flags, int node,
                                                            SlabRefusal* why, Place where) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   SlabRefusal reason{};
   void* o = nullptr;
   if (!L::may_try())
@@ -157,7 +162,8 @@ inline void* BasicKmemCache<K, L>::finish(void* object, std::size_t size, gfp fl
 // Sheaf (main, spare, barn), else a refill, else the list, else a new slab.
 template <Kernel K, LockPolicy L>
 void* BasicKmemCache<K, L>::alloc_slow(const Request& r, SlabRefusal* why) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   if (!pages_) return nullptr;  // not set up
   if (r.may_spin()) {
     settle_some(kSettledAtOnce, true);
@@ -274,7 +280,8 @@ template <Kernel K, LockPolicy L>
 // the next allocation settles some of it, and the next free that finds the sheaf full.)
 template <Kernel K, LockPolicy L>
 [[gnu::always_inline]] inline bool BasicKmemCache<K, L>::free_fast(void* object) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   if (unfree_bits_ & reinterpret_cast<std::uintptr_t>(object)) [[unlikely]]
     return false;
   if constexpr (K::kConfig.debug) {  // all that is known is looked at, here and in push_here()
@@ -292,7 +299,8 @@ template <Kernel K, LockPolicy L>
 template <Kernel K, LockPolicy L>
 [[gnu::noinline]] bool BasicKmemCache<K, L>::free_spinning(Page& p, void* object, const char* call,
                                                            Place where) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   if (!is_object(p, object)) return refuse_free(Finding::foreign_pointer, object, call, where);
   if (debugged()) {
     if (!debug_free(object, call, where)) return internal::bump(counters_.bad_frees), false;
@@ -319,7 +327,8 @@ bool BasicKmemCache<K, L>::is_object(Page& p, const void* at) noexcept {
 // is held.
 template <Kernel K, LockPolicy L>
 bool BasicKmemCache<K, L>::holds(const CpuSheaves& c, const void* object) const noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   const std::uintptr_t most = K::kConfig.debug ? ~std::uintptr_t{0} : 1;
   auto has = [&](Sheaf& s, std::uintptr_t size) {
     for (std::uintptr_t i = size; i > 0 && size - i < most; --i)
@@ -332,7 +341,8 @@ bool BasicKmemCache<K, L>::holds(const CpuSheaves& c, const void* object) const 
 // False also where the sheaves are busy: a look that has to wait is not worth it.
 template <Kernel K, LockPolicy L>
 bool BasicKmemCache<K, L>::is_in_sheaf(const void* object) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
   return c && holds(*c, object);
 }
@@ -350,7 +360,8 @@ template <Kernel K, LockPolicy L>
 template <Kernel K, LockPolicy L>
 [[gnu::noinline]] bool BasicKmemCache<K, L>::free_trying(Page& p, void* object, const char* call,
                                                          Place where) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   if (!is_object(p, object)) return refuse_free(Finding::foreign_pointer, object, call, where);
   if (debugged()) {
     if (!debug_free(object, call, where)) return internal::bump(counters_.bad_frees), false;
@@ -376,20 +387,6 @@ template <Kernel K, LockPolicy L>
     internal::bump(counters_.gated_frees);
   }
   return defer(object) || refuse_free(Finding::double_free, object, call, where);
-}
-
-template <Kernel K, LockPolicy L>
-std::size_t BasicKmemCache<K, L>::alloc_bulk(gfp flags, std::size_t n, void** objects) noexcept {
-  for (std::size_t i = 0; i < n; ++i) {
-    objects[i] = alloc(flags);
-    if (!objects[i]) return free_bulk(i, objects), 0;
-  }
-  return n;
-}
-
-template <Kernel K, LockPolicy L>
-void BasicKmemCache<K, L>::free_bulk(std::size_t n, void** objects) noexcept {
-  for (std::size_t i = 0; i < n; ++i) free(objects[i]);
 }
 
 }  // namespace nestlock

@@ -16,7 +16,8 @@ namespace nestlock {
 // Null if `object` is not where an object of this cache begins.
 template <Kernel K, LockPolicy L>
 internal::SlabTrack<K>* BasicKmemCache<K, L>::track_of(const void* object) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   Page& p = slab_of(const_cast<void*>(object));
   const auto at = reinterpret_cast<std::uintptr_t>(object) -
                   reinterpret_cast<std::uintptr_t>(pages_->address(&p)) - lead_;
@@ -27,7 +28,8 @@ internal::SlabTrack<K>* BasicKmemCache<K, L>::track_of(const void* object) noexc
 
 template <Kernel K, LockPolicy L>
 std::size_t BasicKmemCache<K, L>::usable(const void* object) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   if (!debugged()) return object_size_;
   const Track* const t = track_of(object);
   return t ? t->asked : 0;
@@ -36,7 +38,8 @@ std::size_t BasicKmemCache<K, L>::usable(const void* object) noexcept
 // The size that is watched from now on. Returns where what is new begins.
 template <Kernel K, LockPolicy L>
 std::size_t BasicKmemCache<K, L>::resize(void* object, std::size_t size) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   if (!debugged()) return size;
   Track& t = *track_of(object);
   const std::size_t old = t.asked;
@@ -49,7 +52,8 @@ std::size_t BasicKmemCache<K, L>::resize(void* object, std::size_t size) noexcep
 // Behind an object that is out its zone begins where the size that was asked for ends.
 template <Kernel K, LockPolicy L>
 void BasicKmemCache<K, L>::paint_zones(void* object, std::size_t size) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   auto* const o = static_cast<unsigned char*>(object);
   std::memset(o - lead_, kRed, lead_);
   std::memset(o + size, kRed, link_offset_ - size);
@@ -57,7 +61,8 @@ void BasicKmemCache<K, L>::paint_zones(void* object, std::size_t size) noexcept
 
 template <Kernel K, LockPolicy L>
 bool BasicKmemCache<K, L>::zones_intact(void* object, std::size_t size) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   const auto* const o = static_cast<unsigned char*>(object);
   const auto red = [](unsigned char b) { return b == kRed; };
   return std::all_of(o - lead_, o, red) && std::all_of(o + size, o + link_offset_, red);
@@ -65,7 +70,9 @@ bool BasicKmemCache<K, L>::zones_intact(void* object, std::size_t size) noexcept
 
 // In a new slab. A constructed object keeps what its constructor wrote: it is not poisoned.
 template <Kernel K, LockPolicy L>
-void BasicKmemCache<K, L>::debug_new(void* object) noexcept requires(!internal::kLeanOf<K>) {
+void BasicKmemCache<K, L>::debug_new(void* object) noexcept
+  requires(!internal::kLeanOf<K>)
+{
   paint_zones(object, object_size_);
   if (!ctor_) std::memset(object, kPoison, object_size_);
   ::new (static_cast<char*>(object) + link_offset_ + sizeof(Object)) Track;
@@ -73,7 +80,9 @@ void BasicKmemCache<K, L>::debug_new(void* object) noexcept requires(!internal::
 
 template <Kernel K, LockPolicy L>
 void* BasicKmemCache<K, L>::debug_alloc(void* object, std::size_t size, const char* call,
-                                        Place where) noexcept requires(!internal::kLeanOf<K>) {
+                                        Place where) noexcept
+  requires(!internal::kLeanOf<K>)
+{
   if (!object) return nullptr;
   Track& t = *track_of(object);
   const auto* const o = static_cast<unsigned char*>(object);
@@ -90,7 +99,8 @@ void* BasicKmemCache<K, L>::debug_alloc(void* object, std::size_t size, const ch
 
 template <Kernel K, LockPolicy L>
 bool BasicKmemCache<K, L>::debug_free(void* object, const char* call, Place where) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   Track* const t = track_of(object);
   if (!t) return report(Finding::foreign_pointer, call, object, where), false;
   // By exchange: of two that free it at the same time one is told.
@@ -119,7 +129,9 @@ void BasicKmemCache<K, L>::each_object_out(F f) noexcept {
 
 // One report for each object that is out.
 template <Kernel K, LockPolicy L>
-void BasicKmemCache<K, L>::report_leaks(const char* call) noexcept requires(!internal::kLeanOf<K>) {
+void BasicKmemCache<K, L>::report_leaks(const char* call) noexcept
+  requires(!internal::kLeanOf<K>)
+{
   each_object_out([&](void* object, Track& t) { report(Finding::leaked, call, object, {}, &t); });
 }
 

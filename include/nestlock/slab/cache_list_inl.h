@@ -10,7 +10,9 @@ namespace nestlock {
 // call may have to do is bounded by kLinkedAtOnce, not by the size of the slab, and memory that
 // nobody wants is not touched. The free list is empty only where no object is free.
 template <Kernel K, LockPolicy L>
-void BasicKmemCache<K, L>::link_more(Page& p) noexcept requires(!internal::kLeanOf<K>) {
+void BasicKmemCache<K, L>::link_more(Page& p) noexcept
+  requires(!internal::kLeanOf<K>)
+{
   const unsigned all = objects(p);
   unsigned i = linked(p);
   if (i == all) return;

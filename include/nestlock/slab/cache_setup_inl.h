@@ -1,4 +1,4 @@
-// Life and upkeep of a cache: set-up, flush, shrink, statistics. Included by slab.h.
+// Life and upkeep of a cache: set-up, flush, shrink, statistics; and its calls in bulk. Included by slab.h.
 #pragma once
 
 #include "nestlock/lock/guard.h"
@@ -56,7 +56,9 @@ bool BasicKmemCache<K, L>::set_up(Pages& pages, BasicKmemCache* sheaf_caches, co
 }
 
 template <Kernel K, LockPolicy L>
-void BasicKmemCache<K, L>::flush_cpu() noexcept requires(!internal::kLeanOf<K>) {
+void BasicKmemCache<K, L>::flush_cpu() noexcept
+  requires(!internal::kLeanOf<K>)
+{
   Sheaf* mine[2] = {nullptr, nullptr};
   {
     auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
@@ -165,13 +167,17 @@ bool BasicKmemCache<K, L>::interrupted() const noexcept {
 }
 
 template <Kernel K, LockPolicy L>
-bool BasicKmemCache<K, L>::fails_now() noexcept requires(!internal::kLeanOf<K>) {
+bool BasicKmemCache<K, L>::fails_now() noexcept
+  requires(!internal::kLeanOf<K>)
+{
   const std::uint32_t k = fail_every_.load(internal::kRelaxed);
   return k && (fail_turn_.fetch_add(1, internal::kRelaxed) + 1) % k == 0;
 }
 
 template <Kernel K, LockPolicy L>
-void BasicKmemCache<K, L>::fail_every(std::uint32_t k) noexcept requires(!internal::kLeanOf<K>) {
+void BasicKmemCache<K, L>::fail_every(std::uint32_t k) noexcept
+  requires(!internal::kLeanOf<K>)
+{
   fail_every_.store(k, internal::kRelaxed);
   if (k)
     attention_.fetch_or(kFailing, internal::kRelaxed);
@@ -260,6 +266,20 @@ bool BasicKmemCache<K, L>::consistent(std::uintptr_t* objects_out) noexcept {
   if (slabs_seen != stats().slabs || used < cached) return false;
   if (objects_out) *objects_out = used - cached;
   return true;
+}
+
+template <Kernel K, LockPolicy L>
+std::size_t BasicKmemCache<K, L>::alloc_bulk(gfp flags, std::size_t n, void** objects) noexcept {
+  for (std::size_t i = 0; i < n; ++i) {
+    objects[i] = alloc(flags);
+    if (!objects[i]) return free_bulk(i, objects), 0;
+  }
+  return n;
+}
+
+template <Kernel K, LockPolicy L>
+void BasicKmemCache<K, L>::free_bulk(std::size_t n, void** objects) noexcept {
+  for (std::size_t i = 0; i < n; ++i) free(objects[i]);
 }
 
 }  // namespace nestlock

@@ -12,7 +12,8 @@ namespace nestlock {
 // A sheaf with at least one object, or null. No lock is held on entry or while memory is asked for.
 template <Kernel K, LockPolicy L>
 internal::Sheaf* BasicKmemCache<K, L>::refilled_sheaf(Node& n, const Request& r) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   Sheaf* const s = empty_sheaf(n);
   if (!s) return nullptr;
   // New slabs only until half is there: a cache should not grow because a sheaf could be fuller.
@@ -24,7 +25,9 @@ internal::Sheaf* BasicKmemCache<K, L>::refilled_sheaf(Node& n, const Request& r)
 
 template <Kernel K, LockPolicy L>
 unsigned BasicKmemCache<K, L>::refill(Node& n, const Request& r, void** out, unsigned want,
-                                      unsigned least) noexcept requires(!internal::kLeanOf<K>) {
+                                      unsigned least) noexcept
+  requires(!internal::kLeanOf<K>)
+{
   unsigned got = 0;
   {
     Guard g(n.list_lock, irq_save);
@@ -45,7 +48,8 @@ unsigned BasicKmemCache<K, L>::refill(Node& n, const Request& r, void** out, uns
 // since, and it may be another CPU. Limits of the barn are not looked at here.
 template <Kernel K, LockPolicy L>
 void BasicKmemCache<K, L>::install_full(Node& n, Sheaf* s) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   {
     auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
     if (c) {
@@ -74,7 +78,8 @@ void BasicKmemCache<K, L>::install_full(Node& n, Sheaf* s) noexcept
 // Main is full, or was: spare, barn, an empty sheaf in its place. False: nothing of that worked.
 template <Kernel K, LockPolicy L>
 bool BasicKmemCache<K, L>::free_to_sheaf(void* object, bool may_spin) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   Sheaf* to_flush = nullptr;
   {
     auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
@@ -121,7 +126,9 @@ bool BasicKmemCache<K, L>::free_to_sheaf(void* object, bool may_spin) noexcept
 
 // Objects back to their slabs; nobody else has the sheaf. May spin.
 template <Kernel K, LockPolicy L>
-void BasicKmemCache<K, L>::flush(Sheaf& s, bool may_spin) noexcept requires(!internal::kLeanOf<K>) {
+void BasicKmemCache<K, L>::flush(Sheaf& s, bool may_spin) noexcept
+  requires(!internal::kLeanOf<K>)
+{
   internal::bump(counters_.flushes);
   for (unsigned i = 0; i < pages_->nodes(); ++i) {
     Node& n = node_[i];
@@ -144,7 +151,8 @@ void BasicKmemCache<K, L>::flush(Sheaf& s, bool may_spin) noexcept requires(!int
 template <Kernel K, LockPolicy L>
 NESTLOCK_NO_TSA internal::Sheaf* BasicKmemCache<K, L>::barn_swap(Node& n, Sheaf* have, Want want,
                                                                  bool may_spin) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   Sheaf*& from = want == Want::full ? n.full : n.empty;
   Sheaf*& to = want == Want::full ? n.empty : n.full;
   auto& nr_from = want == Want::full ? n.nr_full : n.nr_empty;
@@ -174,7 +182,9 @@ NESTLOCK_NO_TSA internal::Sheaf* BasicKmemCache<K, L>::barn_swap(Node& n, Sheaf*
 }
 
 template <Kernel K, LockPolicy L>
-void BasicKmemCache<K, L>::put_empty(Node& n, Sheaf* s) noexcept requires(!internal::kLeanOf<K>) {
+void BasicKmemCache<K, L>::put_empty(Node& n, Sheaf* s) noexcept
+  requires(!internal::kLeanOf<K>)
+{
   Guard g(n.barn_lock, irq_save);
   s->next = n.empty;
   n.empty = s;
@@ -182,7 +192,9 @@ void BasicKmemCache<K, L>::put_empty(Node& n, Sheaf* s) noexcept requires(!inter
 }
 
 template <Kernel K, LockPolicy L>
-void BasicKmemCache<K, L>::put_full(Node& n, Sheaf* s) noexcept requires(!internal::kLeanOf<K>) {
+void BasicKmemCache<K, L>::put_full(Node& n, Sheaf* s) noexcept
+  requires(!internal::kLeanOf<K>)
+{
   Guard g(n.barn_lock, irq_save);
   s->next = n.full;
   n.full = s;
@@ -192,7 +204,8 @@ void BasicKmemCache<K, L>::put_full(Node& n, Sheaf* s) noexcept requires(!intern
 // From the barn, or new memory. No lock held; may spin.
 template <Kernel K, LockPolicy L>
 internal::Sheaf* BasicKmemCache<K, L>::empty_sheaf(Node& n) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   if (n.nr_empty.load(internal::kRelaxed)) {
     Guard g(n.barn_lock, irq_save);
     if (Sheaf* const s = n.empty) {
@@ -211,7 +224,8 @@ internal::Sheaf* BasicKmemCache<K, L>::empty_sheaf(Node& n) noexcept
 
 template <Kernel K, LockPolicy L>
 internal::Sheaf* BasicKmemCache<K, L>::prefill_sheaf(gfp flags, unsigned n) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   const Request r{flags, SlabAlloc::spinning, kAnyNode};
   Node& node = home(kAnyNode);
   Sheaf* s = nullptr;
@@ -232,7 +246,8 @@ internal::Sheaf* BasicKmemCache<K, L>::prefill_sheaf(gfp flags, unsigned n) noex
 
 template <Kernel K, LockPolicy L>
 void* BasicKmemCache<K, L>::alloc_from_sheaf(Sheaf* s, gfp flags) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   if (s->size == 0) return nullptr;
   internal::bump(counters_.refill_allocs);
   void* const o = given(s->object()[--s->size]);
@@ -241,7 +256,9 @@ void* BasicKmemCache<K, L>::alloc_from_sheaf(Sheaf* s, gfp flags) noexcept
 }
 
 template <Kernel K, LockPolicy L>
-void BasicKmemCache<K, L>::return_sheaf(Sheaf* s) noexcept requires(!internal::kLeanOf<K>) {
+void BasicKmemCache<K, L>::return_sheaf(Sheaf* s) noexcept
+  requires(!internal::kLeanOf<K>)
+{
   if (!s) return;
   Node& n = home(kAnyNode);
   const bool ours = sheaf_source_ && s->capacity == capacity_;

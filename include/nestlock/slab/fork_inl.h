@@ -14,7 +14,8 @@ namespace nestlock {
 
 template <Kernel K, LockPolicy L>
 NESTLOCK_NO_TSA void BasicKmemCache<K, L>::before_fork(bool bounded) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   using P = typename K::Port;
   const std::uintptr_t self = internal::self_of<P>();
   unsigned turns = 0;
@@ -35,7 +36,8 @@ NESTLOCK_NO_TSA void BasicKmemCache<K, L>::before_fork(bool bounded) noexcept
 
 template <Kernel K, LockPolicy L>
 NESTLOCK_NO_TSA void BasicKmemCache<K, L>::after_fork(bool child) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   for (unsigned i = pages_->nodes(); i-- > 0;) {
     internal::give_after_fork(node_[i].list_lock, node_[i].kept_list, child);
     internal::give_after_fork(node_[i].barn_lock, node_[i].kept_barn, child);
@@ -48,7 +50,9 @@ NESTLOCK_NO_TSA void BasicKmemCache<K, L>::after_fork(bool child) noexcept
 
 // Stores alone: in whatever context another thread takes the CPU over.
 template <Kernel K, LockPolicy L>
-void BasicKmemCache<K, L>::abandon_if_held(unsigned cpu) noexcept requires(!internal::kLeanOf<K>) {
+void BasicKmemCache<K, L>::abandon_if_held(unsigned cpu) noexcept
+  requires(!internal::kLeanOf<K>)
+{
   CpuSheaves& c = cpu_.on(cpu);
   if (!c.lock.is_locked()) return;
   const std::uintptr_t frees = c.frees();
@@ -64,7 +68,9 @@ void BasicKmemCache<K, L>::abandon_if_held(unsigned cpu) noexcept requires(!inte
 // In a forked child: nobody else is there, so what is held is so by the code that a forking handler
 // interrupted, and is not waited for.
 template <Kernel K, LockPolicy L>
-void BasicKmemCache<K, L>::take_back(unsigned cpu) noexcept requires(!internal::kLeanOf<K>) {
+void BasicKmemCache<K, L>::take_back(unsigned cpu) noexcept
+  requires(!internal::kLeanOf<K>)
+{
   abandon_if_held(cpu);
   CpuSheaves& c = cpu_.on(cpu);
   if (!c.main) return;

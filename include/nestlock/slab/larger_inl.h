@@ -17,7 +17,8 @@ void* BasicSlabAllocator<K, L, C>::alloc_larger(std::size_t size, std::size_t al
 // Of a block that is a mapping. Null: it is to be copied.
 template <Kernel K, LockPolicy L, class C>
 void* BasicSlabAllocator<K, L, C>::resize_larger(void* p, std::size_t size, gfp flags) noexcept
-    requires(!internal::kLeanOf<K>) {
+  requires(!internal::kLeanOf<K>)
+{
   if (!is_larger(size)) return nullptr;
   const std::size_t had = larger_->size_of(p);
   if (size > had && !has(flags, gfp::wake)) return nullptr;

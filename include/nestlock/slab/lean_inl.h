@@ -8,8 +8,9 @@ namespace nestlock {
 
 // Links a new slab's objects: all of them, at most as many as a page has of the smallest.
 template <Kernel K, LockPolicy L>
-template <class>
-void BasicKmemCache<K, L>::link_all(Page& p) noexcept {
+void BasicKmemCache<K, L>::link_all(Page& p) noexcept
+  requires(internal::kLeanOf<K>)
+{
   Object* next = nullptr;
   for (unsigned i = objects(p); i-- > 0;) {
     Object* const link = link_of(static_cast<char*>(pages_->address(&p)) + i * stride_);
@@ -21,9 +22,10 @@ void BasicKmemCache<K, L>::link_all(Page& p) noexcept {
 
 // Both allocations of the lean form: the list, else a new slab.
 template <Kernel K, LockPolicy L>
-template <class>
 [[gnu::noinline]] void* BasicKmemCache<K, L>::alloc_lean(gfp flags, SlabAlloc alloc_flags, int node,
-                                                         SlabRefusal* why) noexcept {
+                                                         SlabRefusal* why) noexcept
+  requires(internal::kLeanOf<K>)
+{
   const Request r{flags, alloc_flags, node};
   SlabRefusal reason{};
   void* o = nullptr;
@@ -44,9 +46,10 @@ template <class>
 
 // Both frees of the lean form. `p` is a page of the object's slab.
 template <Kernel K, LockPolicy L>
-template <class>
 [[gnu::noinline]] bool BasicKmemCache<K, L>::free_lean(Page& p, void* object, bool may_spin,
-                                                       const char* call, Place where) noexcept {
+                                                       const char* call, Place where) noexcept
+  requires(internal::kLeanOf<K>)
+{
   if (!is_object(p, object)) return refuse_free(Finding::foreign_pointer, object, call, where);
   taken(object);
   if (may_spin) settle_some(kSettledAtOnce, true);
@@ -61,34 +64,44 @@ template <class>
 
 // Every kmalloc() of the lean form.
 template <Kernel K, LockPolicy L, class C>
-template <class>
 [[gnu::noinline]] void* BasicSlabAllocator<K, L, C>::kmalloc_lean(std::size_t size, gfp flags,
                                                                   SlabAlloc alloc_flags, int node,
-                                                                  SlabRefusal* why) noexcept {
-  if (size == 0) return kZeroSize;
-  const bool may_spin = alloc_flags == SlabAlloc::spinning;
-  if (size > kLargestClass) {
-    if (why) *why = SlabRefusal::size;
-    return may_spin && node <= 0 ? alloc_large(size, flags, Place::here()) : nullptr;
+                                                                  SlabRefusal* why) noexcept
+  requires(internal::kLeanOf<K>)
+{
+  if constexpr (!kLean) {  // (clang 14 compiles it anyhow)
+    return {};
+  } else {
+    if (size == 0) return kZeroSize;
+    const bool may_spin = alloc_flags == SlabAlloc::spinning;
+    if (size > kLargestClass) {
+      if (why) *why = SlabRefusal::size;
+      return may_spin && node <= 0 ? alloc_large(size, flags, Place::here()) : nullptr;
+    }
+    const unsigned i = Table::index_of(size);
+    void* const p = classes_[i].alloc_lean(flags, alloc_flags, node, why);
+    if (p || may_spin) return p;
+    // This CPU may be inside this class's locks; hardly inside the next one's, too. Once.
+    const unsigned next = next_index(size);
+    return next == kClasses ? p : classes_[next].alloc_lean(flags, alloc_flags, node, why);
   }
-  const unsigned i = Table::index_of(size);
-  void* const p = classes_[i].alloc_lean(flags, alloc_flags, node, why);
-  if (p || may_spin) return p;
-  // This CPU may be inside this class's locks; hardly inside the next one's, too. Once.
-  const unsigned next = next_index(size);
-  return next == kClasses ? p : classes_[next].alloc_lean(flags, alloc_flags, node, why);
 }
 
 // And every free.
 template <Kernel K, LockPolicy L, class C>
-template <class>
 [[gnu::noinline]] bool BasicSlabAllocator<K, L, C>::kfree_lean(void* p, bool may_spin,
-                                                               Place where) noexcept {
-  Page* const page = pages_ ? pages_->page_of(p) : nullptr;
-  if (page && page->kind == Cache::kSlab)
-    return static_cast<Cache*>(page->owner)
-        ->free_lean(*page, p, may_spin, may_spin ? "kfree" : "kfree_nolock", where);
-  return free_other(page, p, may_spin, where);
+                                                               Place where) noexcept
+  requires(internal::kLeanOf<K>)
+{
+  if constexpr (!kLean) {  // (clang 14 compiles it anyhow)
+    return {};
+  } else {
+    Page* const page = pages_ ? pages_->page_of(p) : nullptr;
+    if (page && page->kind == Cache::kSlab)
+      return static_cast<Cache*>(page->owner)
+          ->free_lean(*page, p, may_spin, may_spin ? "kfree" : "kfree_nolock", where);
+    return free_other(page, p, may_spin, where);
+  }
 }
 
 }  // namespace nestlock

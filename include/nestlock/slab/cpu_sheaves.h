@@ -1,0 +1,77 @@
+// What a CPU has of a cache: two sheaves.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+#include "nestlock/page/lock_policies.h"
+#include "nestlock/page/stats.h"
+#include "nestlock/slab/types.h"
+
+namespace nestlock::internal {
+
+template <Kernel K, LockPolicy L>
+struct CpuSheaves {
+  template <class T>
+  using Atomic = typename K::Port::template Atomic<T>;
+  static constexpr std::ptrdiff_t kMostObjects = 62;  // of a sheaf
+
+  typename L::Local lock;
+  // Of main its objects are in [bottom, top), its room is [top, limit): beside the lock, so that the
+  // fast paths touch no sheaf but for the object. Guarded by lock; `top` and `bottom` are read by
+  // statistics without it.
+  Atomic<void**> top{nullptr}, bottom{nullptr};
+  void** limit = nullptr;
+  // Its `size` is out of date but in MainOut. Null: nobody was ever here. (Not the address of a sheaf from
+  // the beginning: in a library each would be a relocation, and touch its page when a program starts.)
+  Sheaf* main = nullptr;
+  Sheaf* spare = nullptr;  // full, empty or between
+  // Objects popped; and how many more came into main, and were popped, than were pushed. So the fast
+  // path of a free counts nothing, and frees() says how many there were.
+  Atomic<std::uintptr_t> allocs{0}, moved{0};
+
+  std::uintptr_t in_main() const noexcept {
+    const auto n = top.load(kRelaxed) - bottom.load(kRelaxed);
+    return n > 0 && n <= kMostObjects ? static_cast<std::uintptr_t>(n) : 0;
+  }
+  // Of another CPU a snapshot: while its main is exchanged off by a sheaf's objects.
+  std::uintptr_t frees() const noexcept {
+    return allocs.load(kRelaxed) + in_main() - moved.load(kRelaxed);
+  }
+};
+
+// While it lives main is like any other sheaf, and may be exchanged. The CPU's lock is held.
+template <Kernel K, LockPolicy L>
+class MainOut {
+ public:
+  explicit MainOut(CpuSheaves<K, L>& c) noexcept
+      : c_(c), before_(c.allocs.load(kRelaxed) + c.in_main()) {
+    if (!c.main) c.main = &no_sheaf;
+    if (c.main != &no_sheaf) c.main->size = static_cast<std::uint32_t>(c.in_main());
+  }
+  ~MainOut() {
+    void** const bottom = c_.main->object();
+    c_.bottom.store(bottom, kRelaxed);
+    c_.top.store(bottom + c_.main->size, kRelaxed);
+    c_.limit = bottom + c_.main->capacity;
+    const std::uintptr_t now = c_.allocs.load(kRelaxed) + c_.main->size;
+    bump_locked(c_.moved, now - before_ - pushed_);
+  }
+  MainOut(const MainOut&) = delete;
+  MainOut& operator=(const MainOut&) = delete;
+  // What the user takes, and what he gives: main has an object, or room.
+  void* pop() noexcept {
+    bump_locked(c_.allocs);
+    return c_.main->object()[--c_.main->size];
+  }
+  void push(void* object) noexcept {
+    ++pushed_;
+    c_.main->object()[c_.main->size++] = object;
+  }
+
+ private:
+  CpuSheaves<K, L>& c_;
+  std::uintptr_t before_, pushed_ = 0;
+};
+
+}  // namespace nestlock::internal
