@@ -466,8 +466,20 @@ mutant irq_off_in_an_nmi_orders tsan_interrupts_test.smp_debug+tsan 'TsanInterru
   $port 's/  tsan_irqs_off();\n  return masked;/  tsan_blocks_change();\n  return masked;/'
 
 mutant no_inheritance pi_lock_test.smp_debug 'PiLockTest.TheOwnerInheritsThePriorityOfTheWaiter' \
-  'P6: yielding without end instead of waiting in the kernel' \
-  $pi 's/const std::uint32_t turns = pauses + process().pi_waiting.yields.load(kRelaxed);/const std::uint32_t turns = ~0u;/'
+  'P6: napping without end instead of waiting in the kernel' \
+  $pi 's/naps = waiting.naps.load(kRelaxed);/naps = ~0u;/;s/ \&\& real_time()/ \&\& false/'
+
+mutant a_real_time_waiter_naps pi_lock_test.smp_debug 'PiLockTest.AWaiterNapsBefore*' \
+  'P6: who has a priority to lend asks the kernel at once' \
+  $pi 's/ \&\& real_time()) return false;/ \&\& false) return false;/'
+
+mutant every_waiter_asks_the_kernel pi_lock_test.smp_debug 'PiLockTest.AWaiterNapsBefore*' \
+  'P1: with one waiter in its queue every hand-over is a system call each way' \
+  $pi 's/ \&\& real_time()) return false;/) return false;/'
+
+mutant naps_past_the_end pi_lock_test.smp_debug 'PiLockTest.ATimedWaitEndsAmongTheNaps' \
+  'P6: a wait for a time ends among the naps' \
+  $pi 's/if (end \&\& reached(clock, \*end, yields ? 0 : nap_ns)) return false;/if (false) return false;/'
 
 # ---- the locks ----------------------------------------------------------------------------------
 

@@ -36,21 +36,19 @@ std::uint64_t entries() { return hosted::process().pi_lock_entries.load(); }
 class PiLockTest : public ::testing::Test {
  protected:
   void SetUp() override { straight_to_the_kernel(); }
-  void TearDown() override {
-    hosted::process().pi_waiting.pauses = pauses_;
-    hosted::process().pi_waiting.yields = yields_;
-  }
-  static void straight_to_the_kernel() {
-    hosted::process().pi_waiting.pauses = hosted::process().pi_waiting.yields = 0;
-  }
-  void wait_as_by_default() {
-    hosted::process().pi_waiting.pauses = pauses_;
-    hosted::process().pi_waiting.yields = yields_;
-  }
+  void TearDown() override { wait_as_by_default(); }
+  static void straight_to_the_kernel() { wait_first(0, 0, 0); }
+  static void nap_only(std::uint32_t naps) { wait_first(0, 0, naps); }
+  void wait_as_by_default() { wait_first(pauses_, yields_, naps_); }
 
  private:
+  static void wait_first(std::uint32_t pauses, std::uint32_t yields, std::uint32_t naps) {
+    hosted::PiWaiting& w = hosted::process().pi_waiting;
+    w.pauses = pauses, w.yields = yields, w.naps = naps;
+  }
   const std::uint32_t pauses_ = hosted::process().pi_waiting.pauses,
-                      yields_ = hosted::process().pi_waiting.yields;
+                      yields_ = hosted::process().pi_waiting.yields,
+                      naps_ = hosted::process().pi_waiting.naps;
 };
 
 // A handler that nobody registered, on the calling thread.
@@ -528,6 +526,73 @@ TEST_F(PiLockTest, TheOwnerInheritsThePriorityOfTheWaiter) {
     }
     EXPECT_EQ(result, 1) << "high waited for middle" << (spins ? ", spinning first" : "");
   }
+}
+
+// How often that thread of this process has gone to sleep.
+unsigned long sleeps_of(int tid) {
+  char path[64], line[128];
+  std::snprintf(path, sizeof path, "/proc/self/task/%d/status", tid);
+  unsigned long n = 0;
+  if (std::FILE* const f = std::fopen(path, "re")) {
+    while (std::fgets(line, sizeof line, f) &&
+           std::sscanf(line, "voluntary_ctxt_switches: %lu", &n) != 1) {
+    }
+    std::fclose(f);
+  }
+  return n;
+}
+
+// Whether a waiter, started on a held lock, goes to the kernel's queue; else it sleeps again and again.
+bool enters_the_kernel(bool real_time) {
+  PiLock lock;
+  EXPECT_EQ(lock.lock(), SleepResult::acquired);
+  std::atomic<int> waiter{0};  // its id, -1: real-time scheduling is not permitted
+  std::thread thread([&] {
+    waiter = real_time && !become_realtime(10) ? -1 : static_cast<int>(thread_id());
+    errno = 7;
+    EXPECT_EQ(lock.lock(), SleepResult::acquired);
+    EXPECT_EQ(errno, 7);
+    lock.unlock();
+  });
+  while (!waiter) sched_yield();
+  bool entered = waiter == -1;
+  if (!entered) {
+    const unsigned long before = sleeps_of(waiter);
+    while (!lock.is_contended() && sleeps_of(waiter) < before + 10) sched_yield();
+    entered = lock.is_contended();
+  } else {
+    std::printf("skipped: SCHED_FIFO not permitted\n");
+  }
+  lock.unlock();
+  thread.join();
+  EXPECT_EQ(word_of(lock), 0u);
+  return entered;
+}
+
+TEST_F(PiLockTest, AWaiterNapsBeforeItAsksTheKernelIfItHasNoPriorityToLend) {
+  nap_only(~0u);
+  const std::uint64_t before = entries();
+  EXPECT_FALSE(enters_the_kernel(false));
+  EXPECT_EQ(entries(), before);
+  EXPECT_TRUE(enters_the_kernel(true));
+  nap_only(3);
+  EXPECT_TRUE(enters_the_kernel(false));
+}
+
+TEST_F(PiLockTest, ATimedWaitEndsAmongTheNaps) {
+  nap_only(~0u);
+  PiLock lock;
+  ASSERT_EQ(lock.lock(), SleepResult::acquired);
+  std::thread([&] {
+    timespec end{};
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    ++end.tv_sec;
+    EXPECT_EQ(lock.lock_until(hosted::PiClock::monotonic, end), SleepResult::timeout);
+    timespec now{};
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    EXPECT_TRUE(now.tv_sec > end.tv_sec || now.tv_nsec >= end.tv_nsec);
+  }).join();
+  lock.unlock();
 }
 
 // ---- the locks on top of it ---------------------------------------------------------------------

@@ -5,7 +5,7 @@
 //   std::unique_lock held(m, std::chrono::milliseconds(5));
 //
 // Task context only; sections may sleep. Uncontended one compare-exchange each way, no system call. A
-// waiter looks for a bounded time (hosted::pi_waiting), then waits in the kernel, which lends the owner
+// waiter looks and naps for a bounded time (hosted::PiWaiting), then waits in the kernel, which lends the owner
 // its priority and gives the mutex to the waiter of the highest. Both the condition variable and the
 // timed forms count by the monotonic clock from Linux 5.14 on.
 //

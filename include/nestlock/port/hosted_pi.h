@@ -1,11 +1,18 @@
 // Hosted port, part 3: a four-byte priority-inheriting lock on Linux PI futexes.
 //
 // The word is the kernel's: owner's thread id | FUTEX_WAITERS | FUTEX_OWNER_DIED. Uncontended it
-// is one compare-exchange each way and no system call. Waiting: a bounded spin, then a bounded
-// number of yields, then the kernel, whose queue is by priority and lends the waiter's priority to
-// the owner. Once one waiter is in the kernel every hand-over is a system call each way, so not
-// entering it is worth the bound; it delays inheritance by the bound only. Where the kernel refuses (one
-// without PI futexes, a sandbox, no memory) waiters look every 100 us instead, and lend no priority.
+// is one compare-exchange each way and no system call. Waiting: looks with growing pauses between
+// them, a few yields, short naps, then the kernel, whose queue is by priority and lends the waiter's
+// priority to the owner. Each is bounded. Once one waiter is in the kernel every hand-over is a system
+// call each way, so not entering it is worth the bounds. Only real-time policies lend: who has one goes
+// from the looks to the kernel at once. A waiter without one, to whom a real-time thread has lent its
+// priority for another lock, passes that on once the kernel knows it, some 20 ms later at most. Where the
+// kernel refuses (one without PI futexes, a sandbox, no memory) waiters look every 100 us instead, and
+// lend no priority.
+//
+// The pauses between looks begin with 32, about half a microsecond: a waiter that looks at once and
+// again takes the word's cache line from an owner that would give the lock back and take it again, and
+// all threads together then get less done than one of them.
 #pragma once
 
 #include <linux/futex.h>
@@ -18,6 +25,7 @@
 
 #include "nestlock/config/annotations.h"
 #include "nestlock/port/hosted_cpu.h"
+#include "nestlock/port/hosted_park.h"
 #include "nestlock/port/port.h"
 
 namespace nestlock::hosted {
@@ -103,8 +111,10 @@ class PiLock {
     clock_gettime(clock == PiClock::monotonic ? CLOCK_MONOTONIC : CLOCK_REALTIME, &t);
     return t;
   }
-  static bool reached(PiClock clock, const timespec& end) noexcept {
-    const timespec t = now(clock);
+  static bool reached(PiClock clock, const timespec& end, std::uint64_t ahead_ns = 0) noexcept {
+    timespec t = now(clock);
+    t.tv_nsec += static_cast<long>(ahead_ns);  // below a second
+    if (t.tv_nsec >= 1'000'000'000) t.tv_nsec -= 1'000'000'000, t.tv_sec += 1;
     return t.tv_sec != end.tv_sec ? t.tv_sec > end.tv_sec : t.tv_nsec >= end.tv_nsec;
   }
 
@@ -125,25 +135,62 @@ class PiLock {
     return syscall(SYS_futex, &word_, FUTEX_LOCK_PI_PRIVATE, 0, &at, nullptr, 0);
   }
 
+  enum class Look : std::uint8_t { taken, held, in_vain };
+
+  // In vain: past a waiter that is in the kernel nobody goes, and who holds the lock waits for ever.
+  Look look(std::uint32_t me) noexcept {
+    const std::uint32_t w = word_.load(kRelaxed);
+    if (!w) return take(me) ? Look::taken : Look::held;
+    return (w & FUTEX_WAITERS) || (w & FUTEX_TID_MASK) == me ? Look::in_vain : Look::held;
+  }
+
+  // All that is done before the kernel is asked. `end` of the waiting: null: none.
+  bool looks(std::uint32_t me, PiClock clock, const timespec* end) noexcept {
+    constexpr std::uint32_t kFirstPauses = 32, kMostPauses = 512, kLooksBehindATurn = 4;
+    constexpr std::uint64_t kFirstNap_ns = 50'000, kLongestNap_ns = 400'000;
+    const PiWaiting& waiting = process().pi_waiting;
+    std::uint32_t pauses = waiting.pauses.load(kRelaxed);
+    for (std::uint32_t some = kFirstPauses; pauses > 0;) {
+      if (const Look l = look(me); l != Look::held) return l == Look::taken;
+      if (end && reached(clock, *end)) return false;
+      if (some > pauses) some = pauses;
+      for (std::uint32_t i = 0; i < some; ++i) spin_hint();
+      pauses -= some;
+      if (some < kMostPauses) some *= 2;
+    }
+    std::uint32_t yields = waiting.yields.load(kRelaxed), naps = waiting.naps.load(kRelaxed);
+    if ((yields || naps) && real_time()) return false;
+    for (std::uint64_t nap_ns = kFirstNap_ns; yields || naps;) {
+      for (std::uint32_t i = 0; i < kLooksBehindATurn; ++i) {
+        if (i) spin_hint();
+        if (const Look l = look(me); l != Look::held) return l == Look::taken;
+      }
+      // The kernel is better at waiting for a moment that is near.
+      if (end && reached(clock, *end, yields ? 0 : nap_ns)) return false;
+      if (yields) {
+        --yields, sched_yield();
+      } else {
+        --naps, Parks::nap(&word_, nap_ns);
+        if (nap_ns < kLongestNap_ns) nap_ns *= 2;
+      }
+    }
+    return false;
+  }
+
+  // By the caller's own policy. What it was lent does not show here.
+  static bool real_time() noexcept {
+    const int saved = errno;
+    const long policy = syscall(SYS_sched_getscheduler, 0);  // musl's function only refuses
+    errno = saved;
+    constexpr long kResetOnFork = 0x40000000, kDeadline = 6;  // SCHED_DEADLINE
+    const long kind = policy & ~kResetOnFork;
+    return policy >= 0 && (kind == SCHED_FIFO || kind == SCHED_RR || kind == kDeadline);
+  }
+
   // `end`: of the waiting; null: none.
   [[gnu::noinline]] SleepResult lock_slow(std::uint32_t me, PiClock clock,
                                           const timespec* end) noexcept {
-    const std::uint32_t pauses = process().pi_waiting.pauses.load(kRelaxed);
-    const std::uint32_t turns = pauses + process().pi_waiting.yields.load(kRelaxed);
-    for (std::uint32_t i = 0; i < turns; ++i) {  // before any waiter has registered; never past one
-      const std::uint32_t w = word_.load(kRelaxed);
-      if (!w) {
-        if (take(me)) return SleepResult::acquired;
-      } else if ((w & FUTEX_WAITERS) || (w & FUTEX_TID_MASK) == me) {
-        break;
-      }
-      // By what a look costs: a yield may take long, 64 pauses do not.
-      if (end && (i >= pauses || i % 64 == 0) && reached(clock, *end)) break;
-      if (i < pauses)
-        spin_hint();
-      else
-        sched_yield();
-    }
+    if (looks(me, clock, end)) return SleepResult::acquired;
     const int saved = errno;
     for (;;) {
       if (held_by_caller()) return SleepResult::deadlock;  // we, or the context we interrupted
@@ -159,7 +206,7 @@ class PiLock {
         // The kernel has no such lock (ENOSYS), no memory for one, or was told to refuse it.
         if (take(me)) return SleepResult::acquired;
         if (end && reached(clock, *end)) return SleepResult::timeout;
-        look_again_later();
+        Parks::nap(&word_, kRefused_ns);
         continue;
       }
       nestlock::internal::tsan_acquire(&word_);
@@ -179,10 +226,7 @@ class PiLock {
     errno = saved;
     return gone && owner() == who;
   }
-  static void look_again_later() noexcept {
-    constexpr timespec kShort{0, 100'000};
-    clock_nanosleep(CLOCK_MONOTONIC, 0, &kShort, nullptr);  // does not touch errno
-  }
+  static constexpr std::uint64_t kRefused_ns = 100'000;  // between looks, where the kernel refuses
 
   static void spin_hint() noexcept;
 

@@ -35,10 +35,12 @@ struct CpuOwner {
 
 inline constexpr unsigned kCpuWords = (kHostedMaxCpus + 63) / 64;
 
-// Waiting before the kernel's priority-inheriting lock is entered. Real-time callers may ask for 0 and 0.
+// Waiting before the kernel's priority-inheriting lock is entered; 0, 0 and 0: it is asked at once. A thread
+// with a real-time policy neither yields nor naps.
 struct PiWaiting {
-  Word pauses{1000};
-  Word yields{100};
+  Word pauses{2000};
+  Word yields{10};
+  Word naps{40};  // of 50 us, then longer ones, up to 400 us
 };
 
 struct Process {
