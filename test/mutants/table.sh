@@ -577,6 +577,10 @@ mutant pi_mutex_by_another_clock pi_mutex_test.smp_debug 'PiMutex.TimedForms*' \
 
 parks=park_lock_test.smp_debug
 
+mutant a_head_never_sleeps park_priority_test.smp_debug 'ParkPriority.*' \
+  'a head of high priority lets the owner have the processor' \
+  $park 's/      Port::nap(this, nap_ns);\n/      Port::pause();\n/'
+
 mutant park_passes_without_bound $parks ParkLock.AWaiterIsPassedOnlySoOften \
   'a hand-over without bound: who comes later may pass for ever' \
   $park 's/    if (passes >= kPasses || (notes \& kHurry)) {/    if (notes \& kHurry) {/'
