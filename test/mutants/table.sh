@@ -577,6 +577,18 @@ mutant pi_mutex_by_another_clock pi_mutex_test.smp_debug 'PiMutex.TimedForms*' \
 
 parks=park_lock_test.smp_debug
 
+mutant park_keeps_its_wish park_slice_test.smp_debug 'ParkSlice.*' \
+  'what a section asked the machine for ends with it' \
+  $park 's/      if (noted \& kSlice) Port::slice_ends();\n/      if (false) Port::slice_ends();\n/'
+
+mutant park_ends_what_it_has_not park_slice_test.smp_debug 'ParkSlice.*' \
+  'where the machine has none there is nothing to take back' \
+  $park 's/      if (Port::slice_begins())\n/      if (Port::slice_begins() || true)\n/'
+
+mutant slice_elsewhere park_slice_test.smp_debug 'HostedSlice.*' \
+  'nothing else is written in an area that is shared with the kernel' \
+  include/nestlock/port/hosted_slice.h 's/kControlAt = 28;/kControlAt = 24;/'
+
 mutant a_head_never_sleeps park_priority_test.smp_debug 'ParkPriority.*' \
   'a head of high priority lets the owner have the processor' \
   $park 's/      Port::nap(this, nap_ns);\n/      Port::pause();\n/'

@@ -10,7 +10,8 @@
 //        | lock_        | notes_        | passes_           |
 //        +--------------+---------------+-------------------+
 //   lock_    0 free; kLocked; with it the holder's notes to itself of what unlock() has to do:
-//            kWake, wake a sleeper to be the next head; kCall, end the head's nap.
+//            kWake, wake a sleeper to be the next head; kCall, end the head's nap; kSlice, take back
+//            what it asked the machine for (SlicePort): a little more time, for others wait.
 //   notes_   kHead: a waiter leads, or one is being woken to lead. kParked: others may sleep. kHurry: the
 //            head has had its longest nap, after some 2.6 ms: from here on the lock is closed, too.
 //   passes_  how often lock() has passed the head. At Parking::passes the lock is closed: the next
@@ -102,8 +103,8 @@ class alignas(4) ParkWord {
   bool contended() const noexcept { return notes_.load(kRelaxed) != 0; }
 
  private:
-  static constexpr std::uint8_t kLocked = 1, kWake = 2, kCall = 4;   // lock_
-  static constexpr std::uint8_t kHead = 1, kParked = 2, kHurry = 4;  // notes_
+  static constexpr std::uint8_t kLocked = 1, kWake = 2, kCall = 4, kSlice = 8;  // lock_
+  static constexpr std::uint8_t kHead = 1, kParked = 2, kHurry = 4;             // notes_
 
   bool take() noexcept {
     std::uint8_t free = 0;
@@ -137,6 +138,13 @@ class alignas(4) ParkWord {
   }
 
   [[gnu::noinline]] void contend(bool mine) noexcept {
+    take_in_turn(mine);
+    if constexpr (SlicePort<Port>)
+      if (Port::slice_begins())
+        lock_.store(static_cast<std::uint8_t>(lock_.load(kRelaxed) | kSlice), kRelaxed);
+  }
+
+  void take_in_turn(bool mine) noexcept {
     if (mine && may_pass()) return;
     while (!pass())
       if (becomes_head() || sleeps()) return lead();
@@ -205,6 +213,8 @@ class alignas(4) ParkWord {
   [[gnu::noinline]] void wake(std::uint8_t noted) noexcept {
     if (noted & kWake) Port::unpark_one(this);
     if (noted & kCall) Port::end_nap(this);
+    if constexpr (SlicePort<Port>)
+      if (noted & kSlice) Port::slice_ends();
   }
 
   struct Bytes {

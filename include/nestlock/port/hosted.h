@@ -19,6 +19,7 @@
 #include "nestlock/port/hosted_park.h"
 #include "nestlock/port/hosted_pi.h"
 #include "nestlock/port/hosted_registry.h"
+#include "nestlock/port/hosted_slice.h"
 #include "nestlock/port/hosted_thread.h"
 #include "nestlock/port/hosted_tsan.h"
 #include "nestlock/port/port.h"
@@ -147,7 +148,7 @@ inline void look_after_a_jump() noexcept {
 }  // namespace hosted
 
 template <Config kC>
-struct HostedPort : hosted::Parks {
+struct HostedPort : hosted::Parks, hosted::Slices {
   static constexpr Config kConfig = kC;
   static constexpr unsigned kMaxCpus = kC.smp ? kHostedMaxCpus : 1;
   template <class T>

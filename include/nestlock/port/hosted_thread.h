@@ -68,6 +68,7 @@ struct ThreadState {
   Level level[kMaxLevels];
   Change change[kMaxChanges];
   Word changes;  // entries in use
+  Word slice;    // whether the kernel lets it ask for more time (hosted_slice.h)
 };
 
 // Code that may become part of a shared library. What is compiled for a program (-fPIE, or neither) can

@@ -184,6 +184,14 @@ concept ParkingPort = Port<P> && requires(const void* word, std::uint32_t expect
   { P::end_nap(word) } noexcept -> std::same_as<void>;
 };
 
+// Asks the machine to let the caller go on for a moment, should its processor be wanted by another thread in
+// a section that somebody waits for.
+template <class P>
+concept SlicePort = ParkingPort<P> && requires {
+  { P::slice_begins() } noexcept -> std::same_as<bool>;  // false: not to be had, and nothing to end
+  { P::slice_ends() } noexcept -> std::same_as<void>;    // behind the release
+};
+
 namespace internal {
 
 // Who is running, for ownership checks.
