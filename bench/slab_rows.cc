@@ -100,6 +100,27 @@ void add_handlers() {
   });
 }
 
+// A cache of its own by its flags: what the checks of hardened and debug ones cost.
+template <nestlock::slab kFlags>
+Allocator cache_of(const char* name) {
+  static auto* cache = static_cast<decltype(TheSlabs<Smp>::slabs.create("", 0))>(nullptr);
+  if (!cache) cache = TheSlabs<Smp>::set_up().create(name, 64, 0, kFlags);
+  return {name, [](std::size_t) { return cache->alloc(nestlock::gfp::nowait); },
+          [](void* p) { cache->free(p); }};
+}
+void add_caches() {
+  using nestlock::slab;
+  for (const Allocator& a : {cache_of<slab::none>("smp"), cache_of<slab::hardened>("smp hardened"),
+                             cache_of<slab::debug>("smp debug")}) {
+    add_row(std::string("cache/") + a.name + "/pair 64", [a](benchmark::State& s) {
+      for (auto _ : s) pair(a, 64);
+    });
+    add_row(std::string("cache/") + a.name + "/64 x 64 in order", [a](benchmark::State& s) {
+      while (s.KeepRunningBatch(kBatch)) batch(a, Order::in);
+    });
+  }
+}
+
 // The loads alone: what no allocator can beat.
 void* next_of_pool(std::size_t) {
   static char pool[1 << 16];
@@ -114,6 +135,7 @@ void forget(void* p) { benchmark::DoNotOptimize(p); }
 void add_slab(const RunOptions& options) {
   add_loads({"(the loop alone)", next_of_pool, forget}, options);
   for (const Allocator& a : allocators()) add_loads(a, options);
+  add_caches();
   add_handlers();
 }
 

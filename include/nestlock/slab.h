@@ -316,6 +316,7 @@ class BasicSlabAllocator {
 #include "nestlock/slab/cache_sheaves_inl.h"
 #include "nestlock/slab/create_inl.h"
 #include "nestlock/slab/fork_inl.h"
+#include "nestlock/slab/hardened_inl.h"
 #include "nestlock/slab/larger_inl.h"
 #include "nestlock/slab/lean_inl.h"
 

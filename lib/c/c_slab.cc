@@ -16,7 +16,8 @@ constexpr bool same(C c, Cxx cxx) noexcept {
 }
 static_assert(same(NESTLOCK_SLAB_NONE, slab::none) &&
               same(NESTLOCK_SLAB_NO_SHEAVES, slab::no_sheaves) &&
-              same(NESTLOCK_SLAB_DEBUG, slab::debug));
+              same(NESTLOCK_SLAB_DEBUG, slab::debug) &&
+              same(NESTLOCK_SLAB_HARDENED, slab::hardened));
 static_assert(same(NESTLOCK_FLOOR_NONE, nestlock::Floor::none) &&
               same(NESTLOCK_FLOOR_PAGE, nestlock::Floor::page) &&
               same(NESTLOCK_FLOOR_SLAB, nestlock::Floor::slab));

@@ -1090,3 +1090,30 @@ mutant calloc_keeps_what_was_there malloc_test.smp_debug 'Malloc.CallocIsZero*' 
 mutant realloc_forgets_the_contents malloc_test.smp_debug 'Malloc.ReallocKeeps*' \
   'a block that grows into another class is empty' \
   lib/malloc/heap.cc 's/  std::memcpy(fresh, block, old < size ? old : size);\n//'
+
+# ---- hardened caches ----------------------------------------------------------------------------
+
+hardened=slab_hardened_test.smp_debug
+sources $hardened lib/page/page.cc lib/slab/slab.cc
+kernels $hardened 'HostedKernel<configs::smp>'
+
+mutant hardened_sees_no_second_free $hardened 'SlabHardened/*.ASecondFree*' \
+  'an object that is in no sheaf of this CPU is freed twice' \
+  include/nestlock/slab/cache_alloc_free_inl.h 's/hardened() ? !comes_back(object) : is_in_sheaf(object)/is_in_sheaf(object)/'
+
+mutant hardened_frees_are_fast $hardened 'SlabHardened/*.APointerInto*' \
+  'the fast path of a free looks at nothing' \
+  include/nestlock/slab/cache_setup_inl.h 's/if (pages_->nodes() == 1 \&\& !hardened())/if (pages_->nodes() == 1)/'
+
+mutant hardened_bytes_lie_in_objects $hardened 'SlabHardened/*.GoodUse*' \
+  'the bytes that say who is out have a place of their own' \
+  include/nestlock/slab/cache_list_inl.h 's/      ::new (static_cast<char\*>(pages_->address(p)) + i) Out(0);/      ::new (static_cast<char*>(pages_->address(p)) + lead_ + i) Out(0);/;s/  if (hardened() \&\& fit > lead_) fit = lead_;[^\n]*\n//' \
+  include/nestlock/slab/hardened_inl.h 's/reinterpret_cast<Out\*>(slab + (offset - lead_) \/ stride_)/reinterpret_cast<Out*>(slab + lead_ + (offset - lead_) \/ stride_)/'
+
+mutant prefilled_objects_never_go_out $hardened 'SlabHardened/*.APrefilled*' \
+  'what a prefilled sheaf gave comes back' \
+  include/nestlock/slab/cache_sheaves_inl.h 's/: goes_out(o),/: o,/'
+
+mutant flags_are_one_word $hardened 'SlabHardened/*.FlagsAre*' \
+  'flags are combined' \
+  include/nestlock/slab/cache_setup_inl.h 's/  if (has(flags, slab::debug)) {/  if (flags == slab::debug) {/'

@@ -15,6 +15,8 @@ typedef uint32_t nestlock_slab_flags_t;
 #define NESTLOCK_SLAB_NO_SHEAVES ((nestlock_slab_flags_t)1)  // no per-CPU cache of free objects
 #define NESTLOCK_SLAB_DEBUG \
   ((nestlock_slab_flags_t)2)  // red zones, poison, owners: slow, sees misuse
+#define NESTLOCK_SLAB_HARDENED \
+  ((nestlock_slab_flags_t)4)  // sees each interior pointer and each second free
 
 // Which allocator's locked section a handler interrupted: see nestlock_interrupted_floor().
 typedef enum nestlock_floor_t {

@@ -12,7 +12,7 @@ namespace nestlock {
 
 template <Kernel K, LockPolicy L, class C>
 bool BasicSlabAllocator<K, L, C>::set_up(Pages& pages, slab flags) noexcept {
-  if (pages_) return false;
+  if (pages_ || !internal::known(flags)) return false;
   pages_ = &pages;
   if constexpr (!kLean) {
     tags_ = pages.tags();

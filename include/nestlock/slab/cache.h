@@ -8,6 +8,7 @@
 #include "nestlock/page.h"
 #include "nestlock/slab/classes.h"
 #include "nestlock/slab/cpu_sheaves.h"
+#include "nestlock/slab/flags.h"
 #include "nestlock/slab/types.h"
 
 namespace nestlock {
@@ -16,14 +17,6 @@ namespace nestlock {
 // and if it is a nolock call.
 inline constexpr unsigned kSettledAtOnce = 64;
 inline constexpr unsigned kSettledByNolock = 4;
-
-// Flags of a cache.
-//   no_sheaves   no per-CPU arrays of free objects: each call goes to the slabs' list
-//   debug        red zones on both sides of each object, poison in free ones, where each was allocated
-//                and freed (places: in debug kernels), checks at each alloc and free; no sheaves.
-//                Detects overruns, use after free, double and invalid frees, and leaks, and reports
-//                them in every kernel. A free that is reported so does nothing.
-enum class slab : std::uint32_t { none = 0, no_sheaves = 1, debug = 2 };
 
 template <Kernel K, LockPolicy L = policy::PerLockByte<K>, class Classes = DefaultClasses>
 class BasicSlabAllocator;
@@ -147,7 +140,8 @@ class BasicKmemCache {
     kFailing = 2,
     kDebugged = 4,
     kManyNodes = 8,
-    kDecaying = 16  // an allocation that may wait is to call the page floor's decay()
+    kDecaying = 16,  // an allocation that may wait is to call the page floor's decay()
+    kHardened = 32
   };
   static constexpr std::uint32_t kMaxFull = 10, kMaxOrphans = 16, kLinkedAtOnce = 32;
   static constexpr std::ptrdiff_t kMostObjects = CpuSheaves::kMostObjects;
@@ -333,13 +327,24 @@ class BasicKmemCache {
     return !kLean && attention_.load(internal::kRelaxed) & kDebugged;
   }
 
+  bool hardened() const noexcept {
+    return !kLean && attention_.load(internal::kRelaxed) & kHardened;
+  }
+  // Hardened caches: whether an object is out. relaxed: it orders nothing, and of two that free the same
+  // object at once the exchange tells one.
+  using Out = Atomic<std::uint8_t>;
+  Out& out_of(const void* object) noexcept;
+  void* goes_out(void* object) noexcept;
+  bool comes_back(const void* object) noexcept;
+
   template <class T, int kNumber>
   using NotLean = internal::NotLean<T, kNumber>;
   Pages* pages_ = nullptr;
   const char* name_ = nullptr;
   std::uint32_t object_size_ = 0, stride_ = 0, link_offset_ = 0;
   [[no_unique_address]] NotLean<std::uint32_t, 0> capacity_{};
-  [[no_unique_address]] NotLean<std::uint32_t, 1> lead_{};  // debug: the red zone before an object
+  // Debug: the red zone before an object; hardened: what lies before the first.
+  [[no_unique_address]] NotLean<std::uint32_t, 1> lead_{};
   // Bits that are 0 in the address of each object that the fast path of a free may take: one is less
   // aligned than the objects are. All bits where no free is fast: no sheaves, or objects that are kept
   // apart by node. (32 bits are one instruction less, and let one object of 4 GiB through: in a cache

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstring>
+#include <new>
 
 #include "nestlock/slab.h"
 
@@ -95,7 +96,7 @@ template <Kernel K, LockPolicy L>
   void* const o = given(alloc_slow({flags, SlabAlloc::spinning, node}, &why));
   if (!o && tag_ && has(flags, gfp::memalloc)) [[unlikely]]
     return alloc_of_the_reserve(flags, node, where);
-  if (!debugged()) return finish(o, object_size_, flags);
+  if (!debugged()) return finish(goes_out(o), object_size_, flags);
   return finish(debug_alloc(o, size, "alloc", where), size, flags);
 }
 
@@ -149,7 +150,7 @@ template <Kernel K, LockPolicy L>
   if (o && reason == SlabRefusal::none) settle_some(kSettledByNolock, false);
   if (!o) internal::bump(counters_.refusals[static_cast<unsigned>(reason)]);
   if (why) *why = o ? SlabRefusal::none : reason;
-  if (!debugged()) return finish(o, object_size_, flags);
+  if (!debugged()) return finish(goes_out(o), object_size_, flags);
   return finish(debug_alloc(o, size, "alloc_nolock", where), size, flags);
 }
 
@@ -304,7 +305,7 @@ template <Kernel K, LockPolicy L>
   if (!is_object(p, object)) return refuse_free(Finding::foreign_pointer, object, call, where);
   if (debugged()) {
     if (!debug_free(object, call, where)) return internal::bump(counters_.bad_frees), false;
-  } else if (is_in_sheaf(object)) {
+  } else if (hardened() ? !comes_back(object) : is_in_sheaf(object)) {
     return refuse_free(Finding::double_free, object, call, where);
   }
   taken(object);
@@ -365,7 +366,7 @@ template <Kernel K, LockPolicy L>
   if (!is_object(p, object)) return refuse_free(Finding::foreign_pointer, object, call, where);
   if (debugged()) {
     if (!debug_free(object, call, where)) return internal::bump(counters_.bad_frees), false;
-  } else if (L::may_try() && is_in_sheaf(object)) {
+  } else if (hardened() ? !comes_back(object) : L::may_try() && is_in_sheaf(object)) {
     return refuse_free(Finding::double_free, object, call, where);
   }
   taken(object);

@@ -135,11 +135,11 @@ void BasicKmemCache<K, L>::report_leaks(const char* call) noexcept
   each_object_out([&](void* object, Track& t) { report(Finding::leaked, call, object, {}, &t); });
 }
 
-// Debug kernels report whatever cache it is.
+// Debug kernels report whatever cache it is, others what debug and hardened caches find.
 template <Kernel K, LockPolicy L>
 void BasicKmemCache<K, L>::report(Finding f, const char* call, const void* object, Place where,
                                   const Track* track) noexcept {
-  if (!K::kConfig.debug && (kLean || (!track && !debugged()))) return;
+  if (!K::kConfig.debug && (kLean || (!track && !debugged() && !hardened()))) return;
   Report r;
   r.finding = f;
   r.config = K::kConfig;

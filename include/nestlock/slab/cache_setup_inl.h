@@ -12,7 +12,8 @@ bool BasicKmemCache<K, L>::set_up(Pages& pages, BasicKmemCache* sheaf_caches, co
                                   unsigned capacity) noexcept {
   constexpr std::size_t kMost = kPageSize << 3 < kMaxKmalloc ? kMaxKmalloc : kPageSize << 3;
   if (size == 0 || size > kMost || (align & (align - 1)) || align > kMaxKmalloc) return false;
-  if (kLean && flags == slab::debug) return false;
+  if (!internal::known(flags)) return false;
+  if (kLean && (has(flags, slab::debug) || has(flags, slab::hardened))) return false;
   if (align < alignof(void*)) align = alignof(void*);
   pages_ = &pages;
   if (!kLean && pages_->nodes() > 1) attention_.fetch_or(kManyNodes, internal::kRelaxed);
@@ -26,7 +27,7 @@ bool BasicKmemCache<K, L>::set_up(Pages& pages, BasicKmemCache* sheaf_caches, co
   if (internal::kWithAsan) link_offset_ += 8;  // never anyone's: the byte past the end is found
   std::size_t whole = behind ? link_offset_ + sizeof(Object) : size;
   if constexpr (!kLean)
-    if (flags == slab::debug) {
+    if (has(flags, slab::debug)) {
       // [red zone][object][red zone][link][track], the object aligned.
       lead_ = static_cast<std::uint32_t>(align < 16 ? 16 : align);
       link_offset_ = static_cast<std::uint32_t>((size + 15) & ~std::size_t{7});
@@ -42,16 +43,24 @@ bool BasicKmemCache<K, L>::set_up(Pages& pages, BasicKmemCache* sheaf_caches, co
   // that nobody uses).
   constexpr unsigned kWaste = kLean ? 8 : 32;
   while (order_ < 3 && (kPageSize << order_) % stride_ * kWaste > kPageSize << order_) ++order_;
-  if constexpr (!kLean)
-    if (flags == slab::none) {
+  if constexpr (!kLean) {
+    if (has(flags, slab::hardened) && !has(flags, slab::debug)) {
+      const std::uint32_t most = (std::uint32_t{kPageSize} << order_) / stride_;
+      lead_ = static_cast<std::uint32_t>((most + align - 1) & ~(align - 1));
+      while ((kPageSize << min_order_) < lead_ + stride_) ++min_order_;
+      if (order_ < min_order_) order_ = min_order_;
+      attention_.fetch_or(kHardened, internal::kRelaxed);
+    }
+    if (!has(flags, slab::debug) && !has(flags, slab::no_sheaves)) {
       if (!capacity) capacity = size >= 1024 ? 14 : size >= 256 ? 30 : 62;
       const unsigned which = capacity <= 14 ? 0 : capacity <= 30 ? 1 : 2;
       sheaf_source_ = &sheaf_caches[which];
       capacity_ = which == 0 ? 14 : which == 1 ? 30 : kMostObjects;
       const std::uint32_t align_of_all = stride_ & -stride_;
-      if (pages_->nodes() == 1)
+      if (pages_->nodes() == 1 && !hardened())
         unfree_bits_ = (align_of_all < kPageSize ? align_of_all : std::uint32_t{kPageSize}) - 1;
     }
+  }
   return true;
 }
 

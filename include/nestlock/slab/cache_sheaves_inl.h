@@ -251,8 +251,9 @@ void* BasicKmemCache<K, L>::alloc_from_sheaf(Sheaf* s, gfp flags) noexcept
   if (s->size == 0) return nullptr;
   internal::bump(counters_.refill_allocs);
   void* const o = given(s->object()[--s->size]);
-  return finish(debugged() ? debug_alloc(o, object_size_, "alloc_from_sheaf", Place::here()) : o,
-                object_size_, flags);
+  return finish(
+      debugged() ? debug_alloc(o, object_size_, "alloc_from_sheaf", Place::here()) : goes_out(o),
+      object_size_, flags);
 }
 
 template <Kernel K, LockPolicy L>
