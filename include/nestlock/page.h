@@ -165,8 +165,8 @@ class BasicPageAllocator {
   void drain_cpu(unsigned cpu) noexcept;  // gives a CPU's cached pages back to the buddy
   void drain_all_pages() noexcept;  // all CPUs' and the parked ones; does not stop their owners
   void unpark_all() noexcept;
-  // Keeps `bytes` for nolock calls, in place of what was kept before: commits until so much is free above the
-  // watermark, touches each page (its cost), and from then on other calls leave as much. False: not all is there.
+  // Keeps `bytes` for nolock calls, in place of before: commits until so much is free above the watermark, touches
+  // each page, and other calls leave as much. False: not all is there; of more than the range nothing is done.
   bool reserve(std::size_t bytes) noexcept
     requires(!internal::kLeanOf<K>);
   // Any context, never spins: puts back at most kUnparkedAtOnce parked blocks of each node whose lock is

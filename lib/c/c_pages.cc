@@ -52,3 +52,5 @@ void* nestlock_page_address(const nestlock_page_t* p) noexcept {
 nestlock_page_t* nestlock_virt_to_page(const void* address) noexcept {
   return page(system_pages().page_of(address));
 }
+bool nestlock_page_reserve(std::size_t bytes) noexcept { return system_pages().reserve(bytes); }
+std::size_t nestlock_page_trim() noexcept { return system_pages().trim(); }

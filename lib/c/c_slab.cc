@@ -94,3 +94,4 @@ std::size_t nestlock_kmem_cache_size(const nestlock_kmem_cache_t* c) noexcept {
 nestlock_floor_t nestlock_interrupted_floor() noexcept {
   return static_cast<nestlock_floor_t>(nestlock_interrupted());
 }
+bool nestlock_slab_settle(void) noexcept { return system_slab().settle(); }

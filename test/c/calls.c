@@ -203,6 +203,9 @@ const char *check_pages(void) {
     page = nestlock_alloc_pages_node(0, NESTLOCK_GFP_ATOMIC, 1);
     CHECK(page != NULL && nestlock_free_pages(page, 1));
     CHECK(nestlock_alloc_pages_node(3, NESTLOCK_GFP_NOWAIT | NESTLOCK_GFP_NOWARN, 0) == NULL);
+    CHECK(nestlock_page_reserve((size_t)1 << 20) && nestlock_page_reserve(0));
+    CHECK(!nestlock_page_reserve((size_t)-1));
+    CHECK(nestlock_page_reserve(0) && nestlock_page_trim() >= NESTLOCK_PAGE_SIZE);
   }
   return NULL;
 }
@@ -244,6 +247,7 @@ const char *check_caches(void) {
   CHECK(nestlock_kmem_cache_free(cache, object) && nestlock_kmem_cache_free_nolock(cache, other));
   CHECK(nestlock_kmem_cache_alloc_bulk(cache, NESTLOCK_GFP_KERNEL, 20, many) == 20);
   nestlock_kmem_cache_free_bulk(cache, 20, many);
+  CHECK(nestlock_slab_settle());
   nestlock_kmem_cache_shrink(cache);
   CHECK(nestlock_kmem_cache_destroy(cache));
   CHECK(nestlock_kmem_cache_create("odd", 40, 3, NESTLOCK_SLAB_NONE, NULL) == NULL);

@@ -978,6 +978,10 @@ mutant block_grows_over_others $decay '*WhatSomebodyHasIsNotGrownOver' \
   'a block grows only over what is free' \
   include/nestlock/page/buddy.h 's/      if (all_\[q\].state() != PageState::buddy || all_\[q\].isolated_free) return false;/      if (all_[q].isolated_free) return false;/'
 
+mutant reserve_of_more_than_the_range $decay '*WhatIsReserved*' \
+  'a call that can only fail commits everything first' \
+  include/nestlock/page/reserve_inl.h 's/    if (share(n) > zone_\[n\].end - zone_\[n\].begin) return false;/    if (false) return false;/'
+
 mutant reserve_for_everybody $decay '*WhatIsReserved*' \
   'ordinary calls leave what is kept for nolock calls' \
   include/nestlock/page/zone_inl.h 's/  return kept + (has/  return (has/'

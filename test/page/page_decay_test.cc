@@ -351,8 +351,11 @@ TYPED_TEST(PageDecay, WhatIsReservedIsForNolockCallsAndStays) {
   for (auto* const p : ordinary) EXPECT_TRUE(floor.free_pages(p, 0));
   floor.trim();
   EXPECT_GE(floor.stats(0).free - floor.stats(0).clean, kKept) << "as much stays";
-  EXPECT_FALSE(floor.reserve(64 * kMiB)) << "more than there is";
-  EXPECT_FALSE(floor.reserve(~std::size_t{0}));
+  const std::uintptr_t committed = floor.stats(0).committed;
+  for (const std::size_t never : {64 * kMiB, ~std::size_t{0}})
+    EXPECT_FALSE(floor.reserve(never)) << "more than there is";
+  EXPECT_EQ(floor.stats(0).committed, committed) << "nothing is done for what cannot be";
+  EXPECT_FALSE(floor.reserve(System::kSize)) << "the watermark is not there besides";
   const std::uintptr_t released = floor.stats(0).released;
   floor.set_decay(0), floor.decay(), floor.trim();
   EXPECT_EQ(floor.stats(0).released, released) << "less than is kept";

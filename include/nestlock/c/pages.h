@@ -63,6 +63,12 @@ bool nestlock_free_pages_nolock(nestlock_page_t *page, unsigned order NESTLOCK_P
 void *nestlock_page_address(const nestlock_page_t *page) NESTLOCK_PAGE_SYMBOL("page_address");
 nestlock_page_t *nestlock_virt_to_page(const void *address) NESTLOCK_PAGE_SYMBOL("virt_to_page");
 
+// Keeps `bytes` for *_nolock calls, in place of what was kept before: memory comes from the system until so much is
+// free, each page is touched, and other calls leave as much from then on. Task, may spin. false: not all is there.
+bool nestlock_page_reserve(size_t bytes) NESTLOCK_PAGE_SYMBOL("page_reserve") NESTLOCK_MUST_CHECK;
+// All free pages go back to the system, where it takes any. Task, no lock held; a system call a block. Bytes.
+size_t nestlock_page_trim(void) NESTLOCK_PAGE_SYMBOL("page_trim");
+
 // Bare port only (hosted, it does not link): the memory of the allocators, once, before all other
 // calls of this file and of c/slab.h. Task. false: too small, or given before. Descriptors are
 // taken from it.

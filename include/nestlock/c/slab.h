@@ -90,6 +90,10 @@ void nestlock_kmem_cache_shrink(nestlock_kmem_cache_t *cache)
 size_t nestlock_kmem_cache_size(const nestlock_kmem_cache_t *cache)
     NESTLOCK_PAGE_SYMBOL("kmem_cache_size");
 
+// Brings home some of what *_nolock frees of kmalloc's objects left behind; allocations do, too. Any context, never
+// spins. true: nothing is left of it.
+bool nestlock_slab_settle(void) NESTLOCK_PAGE_SYMBOL("slab_settle");
+
 // Which allocator's locked section the code is in that this context interrupted, the innermost;
 // with several CPUs it errs to "in one". For a handler that wants to know before it does more than
 // *_nolock calls. Any context; some 50 loads. (C++: nestlock_interrupted().)

@@ -13,14 +13,14 @@ bool BasicPageAllocator<K, L>::reserve(std::size_t bytes) noexcept
   requires(!internal::kLeanOf<K>)
 {
   const std::size_t all = (bytes >> kPageShift) + (bytes % kPageSize ? 1 : 0);
+  const auto share = [&](unsigned n) { return all / nodes() + (n < all % nodes() ? 1 : 0); };
+  for (unsigned n = 0; n < nodes(); ++n)
+    if (share(n) > zone_[n].end - zone_[n].begin) return false;
   bool there = true;
   drain_all_pages();
   for (unsigned n = 0; n < nodes(); ++n) {
     Zone& z = zone_[n];
-    const std::size_t share = all / nodes() + (n < all % nodes() ? 1 : 0);
-    const auto pages =
-        static_cast<std::uint32_t>(share < z.end - z.begin ? share : z.end - z.begin);
-    there &= pages == share;
+    const auto pages = static_cast<std::uint32_t>(share(n));
     z.kept_for_nolock.store(pages, internal::kRelaxed);
     while (z.buddy.free_pages() < z.min + pages && grow(z, 0)) {
     }
