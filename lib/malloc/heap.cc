@@ -1,5 +1,8 @@
 #include "heap.h"
 
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <bit>
 #include <cerrno>
 #include <cstdlib>
@@ -7,6 +10,7 @@
 
 #include "bad_pointer.h"
 #include "callers.h"
+#include "nestlock/config/text.h"
 #include "nestlock/slab/mapped_blocks.h"
 #include "reserve.h"
 
@@ -16,12 +20,19 @@ namespace {
 using Port = HostedPort<kBuiltConfig>;
 constexpr auto& slabs = internal::system_slab_object;
 
-// What the program's environment asks for: NESTLOCK_MALLOC=debug watches every block up to 8 KiB.
+// What the program's environment asks for: NESTLOCK_MALLOC=debug watches every block up to 8 KiB,
+// NESTLOCK_MALLOC=hardened knows of each up to the largest class whether it is out.
 slab flags() noexcept {
   const char* const asked = std::getenv("NESTLOCK_MALLOC");
-  if (!asked || std::strcmp(asked, "debug") != 0) return slab::none;
-  callers::begin();
-  return slab::debug;
+  if (!asked || !*asked) return slab::none;
+  if (std::strcmp(asked, "hardened") == 0) return slab::hardened;
+  if (std::strcmp(asked, "debug") == 0) return callers::begin(), slab::debug;
+  char text[128];
+  internal::Text t(text, sizeof text - 1);
+  t.put("nestlock malloc: NESTLOCK_MALLOC is neither debug nor hardened, but ").put(asked);
+  text[t.length()] = '\n';
+  syscall(SYS_write, STDERR_FILENO, text, t.length() + 1);
+  return slab::none;
 }
 
 // False: this context interrupted it on its own thread.

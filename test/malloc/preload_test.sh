@@ -62,6 +62,8 @@ if sys.argv[1] == "foreign":
     c.free(ctypes.c_void_p(0x1234))
 elif sys.argv[1] == "twice":
     for x in p, q, p: c.free(x)
+elif sys.argv[1] == "inside":
+    c.free(ctypes.c_void_p((p.value & ~15) + 8))
 elif sys.argv[1] == "overflow":
     ctypes.memset(p, 0, 101)
     c.free(p)
@@ -80,6 +82,10 @@ if command -v python3 >/dev/null; then
   says '^nestlock malloc: free(0x1234): it lies nowhere' '' foreign
   says 'freed twice: kmalloc-' NESTLOCK_MALLOC=debug twice
   says '^nestlock malloc: free(0x' NESTLOCK_MALLOC=debug twice
+  says '^nestlock malloc: free(0x' NESTLOCK_MALLOC=hardened twice
+  says 'freed twice: kmalloc-' NESTLOCK_MALLOC=hardened twice
+  says '^nestlock malloc: free(0x.*8): no block begins there' NESTLOCK_MALLOC=hardened inside
+  says 'neither debug nor hardened, but debgu$' NESTLOCK_MALLOC=debgu none
   says 'written outside the object: kmalloc-' NESTLOCK_MALLOC=debug overflow
   says 'free memory was written to: kmalloc-' NESTLOCK_MALLOC=debug after
   says 'writable memory for small blocks' NESTLOCK_MALLOC_STATS=1 none
@@ -140,6 +146,7 @@ print(sorted(totals))
 END
 same "python3: json in four threads" python3 json_threads.py
 ! command -v python3 >/dev/null || same "python3: the same in debug" env NESTLOCK_MALLOC=debug python3 json_threads.py
+! command -v python3 >/dev/null || same "python3: the same hardened" env NESTLOCK_MALLOC=hardened python3 json_threads.py
 cat >forks.py <<'END'
 import os
 for i in range(20):
