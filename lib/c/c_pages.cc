@@ -52,5 +52,18 @@ void* nestlock_page_address(const nestlock_page_t* p) noexcept {
 nestlock_page_t* nestlock_virt_to_page(const void* address) noexcept {
   return page(system_pages().page_of(address));
 }
-bool nestlock_page_reserve(std::size_t bytes) noexcept { return system_pages().reserve(bytes); }
-std::size_t nestlock_page_trim() noexcept { return system_pages().trim(); }
+// The lean form has neither.
+bool nestlock_page_reserve(std::size_t bytes) noexcept {
+  const auto reserve = [bytes](auto& pages) {
+    if constexpr (requires { pages.reserve(bytes); }) return pages.reserve(bytes);
+    return bytes == 0;
+  };
+  return reserve(system_pages());
+}
+std::size_t nestlock_page_trim() noexcept {
+  const auto trim = [](auto& pages) -> std::size_t {
+    if constexpr (requires { pages.trim(); }) return pages.trim();
+    return 0;
+  };
+  return trim(system_pages());
+}
