@@ -87,13 +87,16 @@ void tell_left_open(const char* what, int signo) noexcept {
 
 [[gnu::noinline]] const void* caller() noexcept { return __builtin_return_address(0); }
 
-// Where the function runs that asks, and in debug a place in its code.
+// Where the function runs that asks, and in debug a place in its code. The byte behind the frame's address: above
+// the stack pointer all through the function and at the entry of what it calls, and below its caller's. (The
+// address itself is the stack pointer on AArch64: an nmi there would take the function for left.)
 struct Frame {
   const void* at;
   const void* code;
 
   [[gnu::always_inline]] static Frame here() noexcept {
-    return {__builtin_frame_address(0), kBuiltConfig.debug ? caller() : nullptr};
+    return {static_cast<const char*>(__builtin_frame_address(0)) + 1,
+            kBuiltConfig.debug ? caller() : nullptr};
   }
 };
 
