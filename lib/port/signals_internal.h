@@ -85,6 +85,23 @@ inline constexpr std::size_t kContextSize = offsetof(ucontext_t, uc_sigmask) + s
 inline constexpr std::size_t kContextSize = sizeof(ucontext_t);
 #endif
 
+// Of a copy that outlives the frame. AArch64: registers for which the frame has no room (SVE's) lie below it on the
+// stack, and a record says where: the copy's records end before that one.
+inline void forget_what_lies_outside(ucontext_t& uc [[maybe_unused]]) noexcept {
+#if defined(__aarch64__)
+  auto& records = uc.uc_mcontext.__reserved;
+  _aarch64_ctx record{};
+  for (std::size_t at = 0; at + sizeof record <= sizeof records; at += record.size) {
+    std::memcpy(&record, records + at, sizeof record);
+    if (record.size < sizeof record) return;  // the end
+    if (record.magic == EXTRA_MAGIC) {
+      std::memset(records + at, 0, sizeof record);
+      return;
+    }
+  }
+#endif
+}
+
 // uc_sigmask has 8 bytes in the kernel's frame and 128 in the C library's: copy 8.
 inline KernelMask mask_in(const ucontext_t& uc) noexcept {
   KernelMask m;

@@ -116,6 +116,7 @@ void hold_back(int signo, siginfo_t* info, ucontext_t* uc) noexcept {
     ucontext_t copy;
     std::memcpy(&copy, uc, kContextSize);
     set_mask_in(copy, user);
+    forget_what_lies_outside(copy);
     std::memcpy(a.context, &copy, kContextSize);
     nestlock::internal::tsan_release(ring);
     fence();

@@ -3,9 +3,12 @@
 #include <pthread.h>
 #include <sched.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <ucontext.h>
 
+#include <algorithm>
 #include <cfenv>
+#include <climits>
 #include <cstring>
 #include <thread>
 
@@ -376,7 +379,8 @@ TEST_P(PortReplayTest, AStackWithoutRoomIsNotUsed) {
   };
   pthread_attr_t small;
   pthread_attr_init(&small);
-  ASSERT_EQ(pthread_attr_setstacksize(&small, 64 << 10), 0);
+  const std::size_t size = std::max<std::size_t>(64 << 10, PTHREAD_STACK_MIN);  // AArch64: 128 KiB
+  ASSERT_EQ(pthread_attr_setstacksize(&small, size), 0);
   static unsigned handled;
   handled = 0;
   const auto body = [](void*) -> void* {
@@ -394,6 +398,43 @@ TEST_P(PortReplayTest, AStackWithoutRoomIsNotUsed) {
   pthread_attr_destroy(&small);
   EXPECT_EQ(handled, 1u);
 }
+
+#if defined(__aarch64__)
+
+// Registers that find no room in the kernel's frame: it says where they lie, on a stack that is gone when the irq
+// is replayed.
+TEST_P(PortReplayTest, AContextSaysNothingOfWhatIsGone) {
+  constexpr int kLong = 256;  // bytes of a vector register, the longest there is
+  const int before = prctl(PR_SVE_GET_VL);
+  if (before < 0) GTEST_SKIP() << "a processor without SVE";
+  ASSERT_GE(prctl(PR_SVE_SET_VL, kLong), 0);
+  if ((prctl(PR_SVE_GET_VL) & PR_SVE_VL_LEN_MASK) < 128)
+    GTEST_SKIP() << "the processor's vector registers are short";
+  static unsigned records, outside;
+  in_irq = [](int, siginfo_t*, void* c) {
+    records = outside = 0;
+    const auto& all = context_of(c).uc_mcontext.__reserved;
+    _aarch64_ctx record{};
+    for (std::size_t at = 0; at + sizeof record <= sizeof all; at += record.size) {
+      std::memcpy(&record, all + at, sizeof record);
+      if (record.size < sizeof record) break;
+      records += 1;
+      outside += record.magic == EXTRA_MAGIC;
+    }
+  };
+  arrive(irq(0), 1);
+  EXPECT_GT(records, 1u);
+  EXPECT_EQ(outside, 1u) << "the frame had room for all: nothing was shown";
+  {
+    IrqSection section;
+    arrive(irq(0), 2);
+  }
+  EXPECT_GT(records, 0u);
+  EXPECT_EQ(outside, 0u);
+  prctl(PR_SVE_SET_VL, before & PR_SVE_VL_LEN_MASK);
+}
+
+#endif
 
 }  // namespace
 }  // namespace nestlock::port_testing
