@@ -193,9 +193,15 @@ int posix_memalign(void** block, std::size_t align, std::size_t size, const void
   return 0;
 }
 
+std::size_t page_size() noexcept {
+  const auto systems = static_cast<std::size_t>(getpagesize());
+  return systems > kPageSize ? systems : kPageSize;
+}
+
 void* allocate_pages(std::size_t size, const void* caller) noexcept {
   if (size > PTRDIFF_MAX) return no_memory();
-  return allocate_aligned(kPageSize, (size + kPageSize - 1) & ~(kPageSize - 1), caller);
+  const std::size_t page = page_size();
+  return allocate_aligned(page, (size + page - 1) & ~(page - 1), caller);
 }
 
 bool trim() noexcept {

@@ -73,7 +73,9 @@ void* allocate_aligned(std::size_t align, std::size_t size,
                        const void* caller = NESTLOCK_INTERNAL_CALLER) noexcept;
 int posix_memalign(void** block, std::size_t align, std::size_t size,
                    const void* caller = NESTLOCK_INTERNAL_CALLER) noexcept;
-// Whole pages, on a page.
+// The system's pages, where these are larger than ours (AArch64 has kernels with 16 and with 64 KiB).
+std::size_t page_size() noexcept;
+// Whole pages of that size, on one.
 void* allocate_pages(std::size_t size, const void* caller = NESTLOCK_INTERNAL_CALLER) noexcept;
 std::size_t usable_size(const void* block, const char* call) noexcept;
 bool trim() noexcept;

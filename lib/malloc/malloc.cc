@@ -27,7 +27,7 @@ void* nestlock_memalign(size_t align, size_t size) noexcept {
   return heap::allocate_aligned(align, size);
 }
 void* nestlock_valloc(size_t size) noexcept {
-  return heap::allocate_aligned(nestlock::kPageSize, size);
+  return heap::allocate_aligned(heap::page_size(), size);
 }
 void* nestlock_pvalloc(size_t size) noexcept { return heap::allocate_pages(size); }
 

@@ -30,7 +30,10 @@ bool commit_descriptors(void* start, std::size_t size) noexcept {
   return commit(reinterpret_cast<void*>(begin), end - begin);
 }
 
+// A part of one of the system's pages (of 64 KiB, where a kernel for AArch64 is built so) stays: madvise() would
+// take the rest of it, too, which is somebody else's. A block of a page or more begins with one.
 bool release(void* start, std::size_t size) noexcept {
+  if (size < static_cast<std::size_t>(getpagesize())) return false;
   const int saved = errno;
   const bool ok = madvise(start, size, MADV_DONTNEED) == 0;
   errno = saved;

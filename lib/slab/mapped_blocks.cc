@@ -1,6 +1,7 @@
 #include "nestlock/slab/mapped_blocks.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
@@ -76,10 +77,13 @@ constexpr std::size_t whole_pages(std::size_t size) noexcept {
 void* allocate(std::size_t size, std::size_t align) noexcept {
   if (size > PTRDIFF_MAX || align > PTRDIFF_MAX) return nullptr;
   size = whole_pages(size ? size : 1);
-  const std::size_t more = align > kPageSize ? align - kPageSize : 0;
+  // The system's pages may be larger than ours: what it maps begins and ends with one of its own.
+  const auto page = static_cast<std::size_t>(getpagesize());
+  const std::size_t mapped = (size + page - 1) & ~(page - 1),
+                    more = align > page ? align - page : 0;
   const int saved = errno;
   void* const map =
-      mmap(nullptr, size + more, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+      mmap(nullptr, mapped + more, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (map == MAP_FAILED) {
     errno = saved;
     return nullptr;
@@ -89,7 +93,7 @@ void* allocate(std::size_t size, std::size_t align) noexcept {
     const std::uintptr_t begin = (at + align - 1) & ~(align - 1);
     if (begin != at) munmap(map, begin - at);
     const std::uintptr_t rest = at + more - begin;
-    if (rest) munmap(reinterpret_cast<void*>(begin + size), rest);
+    if (rest) munmap(reinterpret_cast<void*>(begin + mapped), rest);
     at = begin;
   }
   void* const block = reinterpret_cast<void*>(at);

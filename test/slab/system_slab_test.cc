@@ -3,6 +3,8 @@
 #include "nestlock/system_slab.h"
 
 #include <sys/mman.h>
+#include <sys/syscall.h>
+#include <unistd.h>
 
 #include <cstdint>
 #include <thread>
@@ -11,6 +13,25 @@
 #include "gtest/gtest.h"
 #include "nestlock/port/hosted.h"
 #include "nestlock/slab/mapped_blocks.h"
+
+namespace {
+// For a test: the size of the system's pages, and what was unmapped.
+int pretended_page_size = 0;
+struct Unmapped {
+  std::uintptr_t at;
+  std::size_t size;
+};
+std::vector<Unmapped>* unmapped = nullptr;
+}  // namespace
+
+// In place of the C library's, for all of the program.
+extern "C" int getpagesize() noexcept {
+  return pretended_page_size ? pretended_page_size : static_cast<int>(sysconf(_SC_PAGESIZE));
+}
+extern "C" int munmap(void* start, std::size_t size) noexcept {
+  if (unmapped) unmapped->push_back({reinterpret_cast<std::uintptr_t>(start), size});
+  return static_cast<int>(syscall(SYS_munmap, start, size));
+}
 
 namespace nestlock {
 namespace {
@@ -87,6 +108,31 @@ TEST_F(SystemSlab, AnAlignmentMayBeLargerThanABlockOfPages) {
   EXPECT_EQ(reinterpret_cast<std::uintptr_t>(small) % (8 * kMiB), 0u);
   EXPECT_TRUE(slabs.kfree(small));
   EXPECT_EQ(slabs.kmalloc_aligned(8 * kMiB, 3 * kPageSize, gfp::kernel), nullptr);
+}
+
+// Where the system's pages are larger than ours (64 KiB on some machines; here it is told so) it unmaps nothing that
+// begins inside of one: what an alignment leaves over behind the block would stay.
+TEST_F(SystemSlab, WhatIsLeftOverBehindABlockBeginsWithAPageOfTheSystem) {
+  constexpr std::size_t kLarge = std::size_t{64} << 10;
+  std::vector<Unmapped> seen;
+  seen.reserve(16);
+  pretended_page_size = static_cast<int>(kLarge);
+  unmapped = &seen;
+  void* const p = slabs.kmalloc_aligned(kLargestBlock + 100, 8 * kMiB, gfp::kernel);
+  unmapped = nullptr;
+  pretended_page_size = 0;
+  ASSERT_NE(p, nullptr);
+  const auto block = reinterpret_cast<std::uintptr_t>(p);
+  unsigned behind = 0;
+  for (const Unmapped& u : seen) {
+    if (u.at < block) continue;
+    ++behind;
+    EXPECT_EQ(u.at % kLarge, 0u);
+    EXPECT_GE(u.at, block + kLargestBlock + 100);
+  }
+  EXPECT_EQ(behind, 1u) << "nothing was left over: nothing was shown";
+  EXPECT_TRUE(slabs.kfree(p));
+  munmap(reinterpret_cast<void*>(block + kLargestBlock + kPageSize), kLarge - kPageSize);
 }
 
 // From a class to pages to a mapping, larger and smaller, and all the way back.

@@ -49,9 +49,7 @@ void* aligned_alloc(std::size_t align, std::size_t size) noexcept {
 void* memalign(std::size_t align, std::size_t size) noexcept {
   return heap::allocate_aligned(align, size);
 }
-void* valloc(std::size_t size) noexcept {
-  return heap::allocate_aligned(nestlock::kPageSize, size);
-}
+void* valloc(std::size_t size) noexcept { return heap::allocate_aligned(heap::page_size(), size); }
 void* pvalloc(std::size_t size) noexcept { return heap::allocate_pages(size); }
 
 std::size_t malloc_usable_size(void* block) noexcept {
