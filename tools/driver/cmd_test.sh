@@ -2,7 +2,7 @@ help_test() {
   cat <<'END'
 runs the tests in every configuration, plain and under ThreadSanitizer
 
-usage: ./nest test [--quick | --plain | --tsan | --long] [BAZEL TEST ARGUMENTS]
+usage: ./nest test [--quick | --plain | --tsan | --long | --aarch64] [BAZEL TEST ARGUMENTS]
 
   --quick   without sanitizers, and only those tests that are tagged `quick`: every lock in every
             context, the port's masks, the allocators' calls; it says what it left out
@@ -10,12 +10,17 @@ usage: ./nest test [--quick | --plain | --tsan | --long] [BAZEL TEST ARGUMENTS]
   --tsan    under ThreadSanitizer only
   --long    without sanitizers, those tests that take samples or a second by default (NESTLOCK_LONG in the
             source says which): all boundaries, storms of 20 s, more of real programs' own tests; hours
+  --aarch64 without sanitizers, as programs for AArch64 Linux, run on this machine by QEMU's user mode
+            (qemu-aarch64); two configurations of each test. Debian's cross compiler and QEMU are installed
+            where they are missing. What QEMU cannot do is left out by name: test/qemu_user/left_out.txt says
+            what, and why. Some 20 minutes from nothing; no part of .ci/run
 
 On a terminal a line says how many of the test programs have run. Arguments go to `bazel test`; targets
 among them replace //test/...:
   ./nest test --plain //test/lock:lock_types_test //test/lock:kernel_names_test.up_rt
   ./nest test --plain --config=asan
   ./nest test --test_tag_filters=cfg_up
+  ./nest test --aarch64 //test/port:port_mask_test
 
 The last line is `N passed, N failed`: the single GoogleTest cases of all runs. No case at all
 counts as a failure.
@@ -138,7 +143,7 @@ tell_what_is_not_quick() {
 }
 
 run_test() {
-  local plain=1 tsan=1 quick=0 long=0 targets=0 args=() arg
+  local plain=1 tsan=1 quick=0 long=0 aarch64=0 targets=0 args=() arg
   for arg; do
     case "$arg" in
       --quick) quick=1 tsan=0 args+=(--test_tag_filters=quick) ;;
@@ -149,12 +154,16 @@ run_test() {
         long=1
         ;;
       --tsan) plain=0 ;;
+      --aarch64) aarch64=1 ;;
       //* | :* | @*) targets=1 args+=("$arg") ;;
       *) args+=("$arg") ;;
     esac
   done
   [ "$plain$tsan" != 00 ] || die "--quick, --plain, --tsan: give one of them, or none for all"
-  if [ "$targets" = 0 ] && [ "$long" = 1 ]; then
+  if [ "$aarch64" = 1 ]; then
+    [ "$plain$tsan" = 11 ] || die "--aarch64 is without sanitizers, and not --quick, --plain or --long"
+    . "$driver/test_aarch64.sh"
+  elif [ "$targets" = 0 ] && [ "$long" = 1 ]; then
     # By file: the tests that ask for it themselves, and those with a header that does.
     args+=(//test/malloc/... //test/slab:slab_sweep_test.smp_debug //test/slab:slab_rows_test.smp_debug
       //test/slab:slab_call_rows_test.smp_debug //test/slab:slab_free_rows_test.smp_debug
@@ -165,9 +174,13 @@ run_test() {
   fi
 
   . "$driver/cmd_setup.sh"
-  prepare
-  [ "$plain" = 0 ] || run_tests plain "${args[@]}"
-  [ "$tsan" = 0 ] || run_tests tsan --config=tsan "${args[@]}"
+  if [ "$aarch64" = 1 ]; then
+    run_test_aarch64 "${args[@]}"
+  else
+    prepare
+    [ "$plain" = 0 ] || run_tests plain "${args[@]}"
+    [ "$tsan" = 0 ] || run_tests tsan --config=tsan "${args[@]}"
+  fi
 
   if [ "$total_passed" = 0 ] && [ "$total_failed" = 0 ]; then
     say "no test ran"
