@@ -5,6 +5,7 @@
 //   gcc -pthread limits.c -o limits && ./limits        the kernel itself: no line says "limit"
 #define _GNU_SOURCE
 #include <errno.h>
+#include <linux/futex.h>
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
@@ -50,7 +51,7 @@ static void action(void) {
   sigaction(SIGRTMIN, &both[0], NULL);
   pthread_t thread;
   pthread_create(&thread, NULL, raiser, NULL);
-  for (int i = 0; i < 300000; ++i) sigaction(SIGRTMIN, &both[i & 1], NULL);
+  for (int i = 0; i < 300000 && !mixed; ++i) sigaction(SIGRTMIN, &both[i & 1], NULL);
   stop = 1;
   pthread_join(thread, NULL);
   char text[80];
@@ -58,8 +59,30 @@ static void action(void) {
   say("action", mixed != 0, text);
 }
 
+// ---- joined: a thread that was joined is still there, and waited for as the owner of a futex -----------
+
+static uint32_t word;
+static void* owner(void* unused) {
+  word = (uint32_t)syscall(SYS_gettid);
+  return unused;
+}
+static void joined(void) {
+  int waited = 0;
+  for (int i = 0; i < 3000 && !waited; ++i) {
+    pthread_t thread;
+    pthread_create(&thread, NULL, owner, NULL);
+    pthread_join(thread, NULL);
+    waited += syscall(SYS_futex, &word, FUTEX_LOCK_PI_PRIVATE, 0, NULL, NULL, 0) == 0;
+  }
+  char text[80];
+  snprintf(text, sizeof text, "%d locks of owners that were gone were handed over", waited);
+  say("joined", waited != 0, text);
+}
+
 int main(void) {
+  setvbuf(stdout, NULL, _IOLBF, 0);
   autodisarm();
   action();
+  joined();
   return 0;
 }
