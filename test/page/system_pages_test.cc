@@ -22,6 +22,8 @@ int pretended_page_size = 0;
 std::size_t least_given_back = SIZE_MAX;
 }  // namespace
 
+#if !NESTLOCK_WITH_TSAN && \
+    !NESTLOCK_WITH_ASAN  // whose runtimes have their own, and call them early
 // In place of the C library's, for all of the program.
 extern "C" int getpagesize() noexcept {
   return pretended_page_size ? pretended_page_size : static_cast<int>(sysconf(_SC_PAGESIZE));
@@ -30,6 +32,7 @@ extern "C" int madvise(void* start, std::size_t size, int advice) noexcept {
   if (advice == MADV_DONTNEED && size < least_given_back) least_given_back = size;
   return static_cast<int>(syscall(SYS_madvise, start, size, advice));
 }
+#endif
 
 namespace nestlock {
 namespace {
@@ -95,6 +98,7 @@ TEST(SystemPages, ASettingOutsideItsRangeIsNamed) {
 // Part of a page of the system's cannot be given back: the kernel would take the whole page, and what is in use
 // there with it. (It has pages of 64 KiB on some machines; here it is told so.)
 TEST(SystemPages, OnlyWholePagesOfTheSystemGoBack) {
+  if (internal::kWithTsan || internal::kWithAsan) GTEST_SKIP() << "the tool's are asked";
   constexpr std::size_t kLarge = std::size_t{64} << 10;
   PageAllocator& pages = system_pages();
   std::vector<Page*> used, free;

@@ -24,6 +24,8 @@ struct Unmapped {
 std::vector<Unmapped>* unmapped = nullptr;
 }  // namespace
 
+#if !NESTLOCK_WITH_TSAN && \
+    !NESTLOCK_WITH_ASAN  // whose runtimes have their own, and call them early
 // In place of the C library's, for all of the program.
 extern "C" int getpagesize() noexcept {
   return pretended_page_size ? pretended_page_size : static_cast<int>(sysconf(_SC_PAGESIZE));
@@ -32,6 +34,7 @@ extern "C" int munmap(void* start, std::size_t size) noexcept {
   if (unmapped) unmapped->push_back({reinterpret_cast<std::uintptr_t>(start), size});
   return static_cast<int>(syscall(SYS_munmap, start, size));
 }
+#endif
 
 namespace nestlock {
 namespace {
@@ -113,6 +116,7 @@ TEST_F(SystemSlab, AnAlignmentMayBeLargerThanABlockOfPages) {
 // Where the system's pages are larger than ours (64 KiB on some machines; here it is told so) it unmaps nothing that
 // begins inside of one: what an alignment leaves over behind the block would stay.
 TEST_F(SystemSlab, WhatIsLeftOverBehindABlockBeginsWithAPageOfTheSystem) {
+  if (internal::kWithTsan || internal::kWithAsan) GTEST_SKIP() << "the tool's are asked";
   constexpr std::size_t kLarge = std::size_t{64} << 10;
   std::vector<Unmapped> seen;
   seen.reserve(16);
