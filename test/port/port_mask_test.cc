@@ -131,15 +131,28 @@ std::uintptr_t seen_pc;
 Mask seen_mask;
 [[gnu::noinline]] void raise_in_this_function() { arrive(irq(0), 1); }
 
-TEST_P(PortMaskTest, AReplayedHandlerSeesWhereTheIrqArrived) {
 #if defined(__x86_64__)
+std::uintptr_t pc_of(const ucontext_t& uc) {
+  return static_cast<std::uintptr_t>(uc.uc_mcontext.gregs[REG_RIP]);
+}
+bool has_fp(const ucontext_t& uc) { return uc.uc_mcontext.fpregs != nullptr; }
+#elif defined(__aarch64__)
+std::uintptr_t pc_of(const ucontext_t& uc) { return uc.uc_mcontext.pc; }
+bool has_fp(const ucontext_t& uc) {  // the kernel's first record
+  std::uint32_t magic;
+  std::memcpy(&magic, uc.uc_mcontext.__reserved, sizeof magic);
+  return magic == FPSIMD_MAGIC;
+}
+#endif
+
+TEST_P(PortMaskTest, AReplayedHandlerSeesWhereTheIrqArrived) {
   static std::uintptr_t direct_pc;
   static bool fp;
   leave_out(direct_pc, fp, seen_pc, seen_mask);
   in_irq = [](int, siginfo_t*, void* context) {
     auto* const uc = static_cast<ucontext_t*>(context);
-    seen_pc = static_cast<std::uintptr_t>(uc->uc_mcontext.gregs[REG_RIP]);
-    fp = uc->uc_mcontext.fpregs != nullptr;
+    seen_pc = pc_of(*uc);
+    fp = has_fp(*uc);
     std::memcpy(&seen_mask, &uc->uc_sigmask, sizeof seen_mask);
   };
   raise_in_this_function();
@@ -156,7 +169,6 @@ TEST_P(PortMaskTest, AReplayedHandlerSeesWhereTheIrqArrived) {
   EXPECT_EQ(seen_mask & irq_class(), 0u);
   EXPECT_TRUE(seen_mask & bit(SIGUSR2));
   real_mask(SIG_UNBLOCK, bit(SIGUSR2));
-#endif
 }
 
 // A probe in a section: its return undoes the block that a hold-back put into it, so more than one
