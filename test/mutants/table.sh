@@ -1109,10 +1109,10 @@ mutant hardened_frees_are_fast $hardened 'SlabHardened/*.APointerInto*' \
   'the fast path of a free looks at nothing' \
   include/nestlock/slab/cache_setup_inl.h 's/if (pages_->nodes() == 1 \&\& !hardened())/if (pages_->nodes() == 1)/'
 
-mutant hardened_bytes_lie_in_objects $hardened 'SlabHardened/*.GoodUse*' \
-  'the bytes that say who is out have a place of their own' \
-  include/nestlock/slab/cache_list_inl.h 's/      ::new (static_cast<char\*>(pages_->address(p)) + i) Out(0);/      ::new (static_cast<char*>(pages_->address(p)) + lead_ + i) Out(0);/;s/  if (hardened() \&\& fit > lead_) fit = lead_;[^\n]*\n//' \
-  include/nestlock/slab/hardened_inl.h 's/reinterpret_cast<Out\*>(slab + (offset - lead_) \/ stride_)/reinterpret_cast<Out*>(slab + lead_ + (offset - lead_) \/ stride_)/'
+mutant hardened_words_lie_in_objects $hardened 'SlabHardened/*.GoodUse*' \
+  'the words that say who is out have a place of their own' \
+  include/nestlock/slab/cache_list_inl.h 's/(pages_->address(p)) + i \* sizeof(Out)) Out(0)/(pages_->address(p)) + lead_ + i * sizeof(Out)) Out(0)/;s/  if (hardened() \&\& fit > lead_[^\n]*\n//' \
+  include/nestlock/slab/hardened_inl.h 's/reinterpret_cast<Out\*>(slab + (offset/reinterpret_cast<Out*>(slab + lead_ + (offset/'
 
 mutant prefilled_objects_never_go_out $hardened 'SlabHardened/*.APrefilled*' \
   'what a prefilled sheaf gave comes back' \

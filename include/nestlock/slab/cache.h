@@ -332,7 +332,7 @@ class BasicKmemCache {
   }
   // Hardened caches: whether an object is out. relaxed: it orders nothing, and of two that free the same
   // object at once the exchange tells one.
-  using Out = Atomic<std::uint8_t>;
+  using Out = Atomic<std::uint32_t>;  // smaller ones have no exchange() everywhere
   Out& out_of(const void* object) noexcept;
   void* goes_out(void* object) noexcept;
   bool comes_back(const void* object) noexcept;

@@ -187,12 +187,12 @@ BasicPage<K>* BasicKmemCache<K, L>::new_slab(const Request& r) noexcept {
   if constexpr (!kLean) {
     const std::uint32_t before = hardened() ? lead_ : 0;
     std::size_t fit = ((kPageSize << order) - before) / stride_;
-    if (hardened() && fit > lead_) fit = lead_;  // a byte each
+    if (hardened() && fit > lead_ / sizeof(Out)) fit = lead_ / sizeof(Out);
     p->owner_half[0] = static_cast<std::uint16_t>(fit);
     p->owner_half[1] = 0;
     if (hardened())
       for (unsigned i = 0; i < objects(*p); ++i)
-        ::new (static_cast<char*>(pages_->address(p)) + i) Out(0);
+        ::new (static_cast<char*>(pages_->address(p)) + i * sizeof(Out)) Out(0);
   }
   if (debugged() || ctor_ || internal::kWithAsan) {
     char* object = static_cast<char*>(pages_->address(p)) + lead_;

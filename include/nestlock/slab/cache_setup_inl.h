@@ -45,8 +45,8 @@ bool BasicKmemCache<K, L>::set_up(Pages& pages, BasicKmemCache* sheaf_caches, co
   while (order_ < 3 && (kPageSize << order_) % stride_ * kWaste > kPageSize << order_) ++order_;
   if constexpr (!kLean) {
     if (has(flags, slab::hardened) && !has(flags, slab::debug)) {
-      const std::uint32_t most = (std::uint32_t{kPageSize} << order_) / stride_;
-      lead_ = static_cast<std::uint32_t>((most + align - 1) & ~(align - 1));
+      const std::size_t words = (kPageSize << order_) / stride_ * sizeof(Out);
+      lead_ = static_cast<std::uint32_t>((words + align - 1) & ~(align - 1));
       while ((kPageSize << min_order_) < lead_ + stride_) ++min_order_;
       if (order_ < min_order_) order_ = min_order_;
       attention_.fetch_or(kHardened, internal::kRelaxed);

@@ -11,7 +11,7 @@ namespace nestlock {
 //                and freed (places: in debug kernels), checks at each alloc and free; no sheaves.
 //                Detects overruns, use after free, double and invalid frees, and leaks, and reports
 //                them in every kernel. A free that is reported so does nothing.
-//   hardened     a byte for each object, at the beginning of its slab, says whether it is out: each interior
+//   hardened     a word for each object, at the beginning of its slab, says whether it is out: each interior
 //                pointer and each second free is refused and reported, in every kernel. With sheaves.
 // Combined by |; debug sees what hardened does, and more. create() refuses other bits.
 enum class slab : std::uint32_t { none = 0, no_sheaves = 1, debug = 2, hardened = 4 };

@@ -1,4 +1,4 @@
-// Hardened caches: a byte for each object, at the beginning of its slab, says whether it is out. Included by slab.h.
+// Hardened caches: a word for each object, at the beginning of its slab, says whether it is out. Included by slab.h.
 #pragma once
 
 #include <cstdint>
@@ -12,7 +12,7 @@ template <Kernel K, LockPolicy L>
 typename BasicKmemCache<K, L>::Out& BasicKmemCache<K, L>::out_of(const void* object) noexcept {
   char* const slab = static_cast<char*>(pages_->address(&slab_of(const_cast<void*>(object))));
   const auto offset = static_cast<std::size_t>(static_cast<const char*>(object) - slab);
-  return *std::launder(reinterpret_cast<Out*>(slab + (offset - lead_) / stride_));
+  return *std::launder(reinterpret_cast<Out*>(slab + (offset - lead_) / stride_ * sizeof(Out)));
 }
 
 template <Kernel K, LockPolicy L>
