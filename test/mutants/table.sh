@@ -798,7 +798,7 @@ mutant refill_unlocked $pages 'PagesOn*' \
 
 mutant refill_busy_loses_its_batch $pages 'PagesOn*' \
   'a refill that finds the list taken gives its batch back to the zone' \
-  "$inside" 's/  note_busy(z, true);\n  give_chain(z, chain);\n/  note_busy(z, true);\n/'
+  "$inside" 's/note_busy(z, true);\n  give_chain(z, chain);\n/note_busy(z, true);\n/'
 
 growing=page_upkeep_test.up
 sources $growing test/support/page_allocators.cc test/support/page_allocators_observed.cc \
@@ -835,7 +835,7 @@ mutant page_nolock_spins $pages 'PagesOn*' \
 
 mutant page_nolock_free_spins $pages 'PagesOn*' \
   'nor does a nolock free' \
-  "$inside" 's/    TryGuard g(z.lock, irq_save);\n    if (g) {\n      z.lock.assert_held();\n      give_locked(z, index(page), order);/    Guard g(z.lock, irq_save);\n    {\n      give_locked(z, index(page), order);/'
+  "$inside" 's/      TryGuard g(z.lock, irq_save);\n      if (g) {\n        z.lock.assert_held();\n        give_locked(z, index(page), order);/      Guard g(z.lock, irq_save);\n      {\n        give_locked(z, index(page), order);/'
 
 mutant free_looks_at_no_state $control '*BadFreesAreRefused*' \
   'a page that is free is not freed again' \
@@ -855,7 +855,7 @@ mutant nolock_free_drains $page_rows 'All/PageRow.P9_*' \
 
 mutant gate_at_the_entry_only $gate_rows 'All/NolockPageRow.P15_*' \
   'P15: what no pcp takes passes the gate, too' \
-  "$inside" 's/  if (L::may_try()) {\n    const bool isolated/  if (true) {\n    const bool isolated/'
+  "$inside" 's/    if (L::may_try()) {\n      const bool isolated/    if (true) {\n      const bool isolated/'
 
 # No order between an nmi and what it interrupted. In what comes of it there is nothing to see: one
 # thread runs both. Only ThreadSanitizer sees it.
@@ -866,7 +866,7 @@ kernels $rows 'HostedKernel<configs::up>'
 
 mutant page_nolock_free_unlocks_early $rows 'All/NolockPageRow.P15_*' \
   'a nolock free gives to the zone under its lock' \
-  "$inside" 's/    TryGuard g(z.lock, irq_save);\n    if (g) {\n      z.lock.assert_held();\n      give_locked(z, index(page), order);/    bool got;\n    {\n      TryGuard g(z.lock, irq_save);\n      got = static_cast<bool>(g);\n    }\n    if (got) {\n      give_locked(z, index(page), order);/'
+  "$inside" 's/      TryGuard g(z.lock, irq_save);\n      if (g) {\n        z.lock.assert_held();\n        give_locked(z, index(page), order);/      bool got;\n      {\n        TryGuard g(z.lock, irq_save);\n        got = static_cast<bool>(g);\n      }\n      if (got) {\n        give_locked(z, index(page), order);/'
 
 # ---- the slab floor -----------------------------------------------------------------------------
 
@@ -903,7 +903,7 @@ mutant refilled_sheaf_takes_its_place $slab 'Slab*' \
 
 mutant orphan_marked_late $slab 'SlabOn*' \
   'an orphan is known as one before anybody can free one of its objects' \
-  "$inside" 's/    on_list(\*p) = orphan ? kOrphan : kOff;\n\(.*  internal::bump(counters_.orphans);\n\)/    on_list(*p) = kOff;\n\1  on_list(*p) = kOrphan;\n/'
+  "$inside" 's/    p->owner_mark = orphan ? kOrphan : kOff;\n\(.*  internal::bump(counters_.orphans);\n\)/    p->owner_mark = kOff;\n\1  p->owner_mark = kOrphan;\n/'
 
 limits=slab_limits_test.up
 sources $limits lib/page/page.cc lib/slab/slab.cc
@@ -952,7 +952,7 @@ mutant slab_tags_the_first_page $classes '*TheMapKnowsTheSlabs*' \
 
 mutant slab_moves_uncounted $classes '*FreesAreCounted*' \
   'what comes into a sheaf and goes in whole sheaves is told from what is freed' \
-  "$inside" 's/      internal::bump_locked(c_.moved, now - before_ - pushed_);/      internal::bump_locked(c_.moved, 0 * (now - before_) - pushed_);/'
+  "$inside" 's/    bump_locked(c_.moved, now - before_ - pushed_);/    bump_locked(c_.moved, 0 * (now - before_) - pushed_);/'
 
 decay=page_decay_test.up
 sources $decay lib/page/page.cc lib/slab/slab.cc
@@ -1044,7 +1044,7 @@ mutant nolock_tries_every_class $few 'All/SlabRow.K4_*' \
 
 mutant destroyed_before_it_is_settled $deferring 'All/SlabFreeRow.K15_*' \
   'K15: what was deferred comes home before the cache goes' \
-  "$inside" 's/\(    sheaf_source_->free_to_slab(s, true);\n  }\n\)  settle_all();\n/\1/'
+  "$inside" 's/\(      sheaf_source_->free_to_slab(s, true);\n    }\n  }\n\)  settle_all();\n/\1/'
 
 # ---- malloc --------------------------------------------------------------------------------------
 
