@@ -93,8 +93,11 @@ using PageOf = std::conditional_t<kLean, LeanPage<K>, WholePage<K>>;
 
 }  // namespace internal
 
+// The descriptor of a page, from its allocator: at the first page of a block it is the block's, and what alloc_pages()
+// gives. Where its memory is, address() tells.
 template <Kernel K>
 struct BasicPage : internal::PageOf<K> {
+  // What pages are told apart by; kNil: none.
   using Index = typename internal::PageOf<K>::Index;
   using internal::PageOf<K>::kNil;
 
