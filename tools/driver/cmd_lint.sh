@@ -125,10 +125,12 @@ check_tests() {
   local begin="$state/lint/precompiled.pch"
   "$clang" "${clang_options[@]}" "${options[@]}" -x c++-header -fpch-instantiate-templates \
     test/support/precompiled.h -o "$begin" || return
-  # (Two are for a sanitizer alone.)
-  find test/*/*_test.cc test/support/*.cc -not -name 'tsan_interrupts*' -not -name '*_asan_*' -print0 |
+  # (Two are for a sanitizer alone, one for the lean form.)
+  find test/*/*_test.cc test/support/*.cc -not -name 'tsan_interrupts*' -not -name '*_asan_*' -not -name 'lean_*' -print0 |
     xargs -0 -P "$(nproc)" -I FILE bash -c '"${@:2}" "$1" 2>&1 || echo "the file was $1"' lint FILE \
       "$clang" "${clang_options[@]}" "${options[@]}" -fsyntax-only -include-pch "$begin"
+  "$clang" "${clang_options[@]}" "${options[@]}" -DNESTLOCK_LEAN=1 -DNESTLOCK_PAGE_SHIFT=8 -fsyntax-only \
+    test/lean/lean_test.cc 2>&1 || echo "the file was test/lean/lean_test.cc"
 }
 
 lint_rules() {

@@ -13,7 +13,8 @@ void BasicKmemCache<K, L>::link_all(Page& p) noexcept
 {
   Object* next = nullptr;
   for (unsigned i = objects(p); i-- > 0;) {
-    Object* const link = link_of(static_cast<char*>(pages_->address(&p)) + i * stride_);
+    Object* const link =
+        link_of(static_cast<char*>(pages_->address(&p)) + std::size_t{i} * stride_);
     link->next = next;
     next = link;
   }
