@@ -146,7 +146,8 @@ class PiLock {
 
   // All that is done before the kernel is asked. `end` of the waiting: null: none.
   bool looks(std::uint32_t me, PiClock clock, const timespec* end) noexcept {
-    constexpr std::uint32_t kFirstPauses = 32, kMostPauses = 512, kLooksBehindATurn = 4;
+    constexpr std::uint32_t kFirstPauses = 32, kMostPauses = 512, kLooksBehindATurn = 4,
+                            kPausesBetween = 16;
     constexpr std::uint64_t kFirstNap_ns = 50'000, kLongestNap_ns = 400'000;
     const PiWaiting& waiting = process().pi_waiting;
     std::uint32_t pauses = waiting.pauses.load(kRelaxed);
@@ -162,7 +163,7 @@ class PiLock {
     if ((yields || naps) && real_time()) return false;
     for (std::uint64_t nap_ns = kFirstNap_ns; yields || naps;) {
       for (std::uint32_t i = 0; i < kLooksBehindATurn; ++i) {
-        if (i) spin_hint();
+        for (std::uint32_t k = 0; i && k < kPausesBetween; ++k) spin_hint();
         if (const Look l = look(me); l != Look::held) return l == Look::taken;
       }
       // The kernel is better at waiting for a moment that is near.
