@@ -9,21 +9,14 @@
 
 #include "gtest/gtest.h"
 #include "nestlock/nestlock.h"
+#include "test/support/real_time.h"
 
 namespace nestlock {
 namespace {
 
 using Lock = BasicSpinLock<KernelOf<configs::smp, HostedPort<configs::smp>>>;
 
-bool become_realtime(int priority) {
-  cpu_set_t one;
-  CPU_ZERO(&one);
-  CPU_SET(0, &one);
-  sched_param p{};
-  p.sched_priority = priority;
-  return pthread_setaffinity_np(pthread_self(), sizeof one, &one) == 0 &&
-         pthread_setschedparam(pthread_self(), SCHED_FIFO, &p) == 0;
-}
+using test_support::become_realtime;
 
 struct Event {
   Event() { sem_init(&sem, 0, 0); }

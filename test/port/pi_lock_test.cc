@@ -15,6 +15,7 @@
 
 #include "nestlock/nestlock.h"
 #include "test/port/port_testing.h"
+#include "test/support/real_time.h"
 
 namespace nestlock::port_testing {
 namespace {
@@ -448,15 +449,7 @@ TEST_F(PiLockTest, AForkedChildHasItsOwnThreadIdAndGivesBackWhatItsThreadHeld) {
 
 // ---- P6: priority inheritance -------------------------------------------------------------------
 
-bool become_realtime(int priority) {
-  cpu_set_t one;
-  CPU_ZERO(&one);
-  CPU_SET(0, &one);
-  sched_param p{};
-  p.sched_priority = priority;
-  return pthread_setaffinity_np(pthread_self(), sizeof one, &one) == 0 &&
-         pthread_setschedparam(pthread_self(), SCHED_FIFO, &p) == 0;
-}
+using test_support::become_realtime;
 
 void burn(std::chrono::milliseconds of_cpu_time) {
   timespec t;
