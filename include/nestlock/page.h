@@ -371,8 +371,8 @@ class BasicPageAllocator {
   [[no_unique_address]] NotLean<Atomic<std::uint32_t>, 11> decaying_{0};
   [[no_unique_address]] NotLean<Atomic<std::uintptr_t>, 12> decay_next_{std::uintptr_t{0}};
   [[no_unique_address]] NotLean<Atomic<DecayHook*>, 13> decay_hook_{nullptr};
-  [[no_unique_address]] NotLean<typename ZoneIrq::template State<typename K::Port>, 14>
-      fork_state_{};
+  [[no_unique_address]] internal::ForksOf<K, ZoneIrq> forks_;
+  [[no_unique_address]] NotLean<Atomic<std::uint32_t>, 14> draining_{0};  // calls of with_pcp()
   Zone zone_[kMaxNodes];
 };
 

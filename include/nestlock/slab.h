@@ -302,8 +302,8 @@ class BasicSlabAllocator {
   [[no_unique_address]] std::conditional_t<kLean, NoCaches, Cache[3]> sheaf_caches_;
   BasicSpinLock<K> created_lock_;  // outermost; task context only, never tried
   Cache* created_ NESTLOCK_GUARDED_BY(created_lock_) = nullptr;
-  bool kept_created_ = false;  // over fork()
-  typename ListIrq::template State<typename K::Port> fork_state_{};
+  [[no_unique_address]] internal::ForkHoldOf<K> held_created_;  // see before_fork()
+  [[no_unique_address]] internal::ForksOf<K, ListIrq> forks_;
 };
 
 }  // namespace nestlock

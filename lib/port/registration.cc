@@ -13,7 +13,7 @@ namespace nestlock::signals::internal {
 namespace {
 
 pthread_mutex_t registering = PTHREAD_MUTEX_INITIALIZER;
-bool held_over_fork = false;
+std::atomic<const void*> held_over_fork{nullptr};  // by which thread's fork
 
 // Says before it locks that this thread is about it: for a fork in a handler that nobody registered, which
 // cannot be told from a task.
@@ -158,14 +158,19 @@ Error remove(int signo, const char* call) noexcept {
   return e == Error::none ? e : refuse(e, call);
 }
 
-// In a handler it may be the interrupted code that holds it: then this child's registrations are as
-// that left them.
+// In a handler it may be the interrupted code that holds it, a fork of this thread included: then this child's
+// registrations are as that left them, and the innermost fork gives back what an outer one has. Other threads
+// may fork at the same time.
 void lock_registration_to_fork() noexcept {
-  held_over_fork = self().registering.load(kRelaxed) ? pthread_mutex_trylock(&registering) == 0
-                                                     : pthread_mutex_lock(&registering) == 0;
+  const bool may_be_ours =
+      self().registering.load(kRelaxed) || held_over_fork.load(kRelaxed) == &self();
+  if ((may_be_ours ? pthread_mutex_trylock(&registering) : pthread_mutex_lock(&registering)) == 0)
+    held_over_fork.store(&self(), kRelaxed);
 }
 void unlock_registration_after_fork() noexcept {
-  if (held_over_fork) pthread_mutex_unlock(&registering);
+  if (held_over_fork.load(kRelaxed) != &self()) return;
+  held_over_fork.store(nullptr, kRelaxed);
+  pthread_mutex_unlock(&registering);
 }
 
 void wait_for_handlers(int signo) noexcept {

@@ -1015,12 +1015,28 @@ mutant fork_strands_sheaves $forking '*WhatOtherCpusCached*' \
   "$inside" 's/\[\&\](Cache\& c) { c.take_back(cpu); }/[](Cache\&) {}/'
 
 mutant fork_in_the_middle_of_a_list $forking '*AChildOfBusyThreads*' \
-  'no other thread is in the middle of a list at a fork, nor has its lock' \
-  "$inside" 's/    node_\[i\].kept_list = internal::take_over_fork<P>(node_\[i\].list_lock, bounded);\n//'
+  'no other thread is in the middle of a list or a barn at a fork, nor has its lock' \
+  "$inside" 's/    f(node_\[i\].barn_lock, node_\[i\].held_barn);\n    f(node_\[i\].list_lock, node_\[i\].held_list);\n//'
 
 mutant fork_waits_for_its_own_turn $forking_rt '*AHandlerForksAnywhereInASettle' \
   'a fork in a handler does not wait for the turn to settle that it interrupted' \
-  "$inside" 's/ || whose == self//'
+  include/nestlock/page/fork_hold.h 's/if (lock.is_locked_here()) break;//'
+
+mutant fork_waits_for_its_own_lists $forking '*AHandlerMayForkAnywhereInACall' \
+  'nor for the lists of its CPU, which are changed with irqs on' \
+  "$inside" 's/bounded || drains || cpu == mine/bounded/'
+
+mutant forks_wait_for_one_another $forking '*ForksAtOnce*' \
+  'of several forks at once each has what another has taken' \
+  include/nestlock/page/fork_hold.h 's/while (n)/while (false)/'
+
+mutant fork_leaves_its_share $forking '*ForksAtOnce*' \
+  'and no lock is given back while one of them needs it, nor kept behind the last' \
+  include/nestlock/page/fork_hold.h 's/take_one(forks_, std::memory_order_release)/(void)0/'
+
+mutant fork_gives_back_what_an_outer_one_has $forking '*AForkInTheMiddleOfAFork*' \
+  'a fork in the middle of a fork of its own thread gives back nothing of that' \
+  include/nestlock/page/fork_hold.h 's/ || depth_ != depth//'
 
 mutant slabs_eat_the_reserve $limits '*TheReserveIsForMemallocAlone' \
   'no slab comes from the reserve that calls with memalloc may use' \

@@ -6,9 +6,11 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <barrier>
 #include <cstdint>
 #include <cstdlib>
 #include <cstring>
+#include <functional>
 #include <memory>
 #include <semaphore>
 #include <thread>
@@ -94,16 +96,20 @@ using ForkKernels = ::testing::Types<HostedKernel<configs::smp>, HostedKernel<co
 TYPED_TEST_SUITE(SlabFork, ForkKernels, KernelName);
 
 TYPED_TEST(SlabFork, AChildOfBusyThreadsAllocates) {
+  auto& s = *this->slabs;
+  auto* const listed = s.create("by the list", 64, 0, slab::no_sheaves);  // each call has its lock
+  ASSERT_TRUE(listed);
   std::atomic<bool> stop{false};
   std::atomic<unsigned> rounds{0};
   std::vector<std::thread> threads;
   for (unsigned t = 0; t < 3; ++t)
     threads.emplace_back([&, t] {
-      auto& s = *this->slabs;
       for (unsigned i = t; !stop.load(); ++i) {
         void* all[40];
         for (void*& p : all) p = s.kmalloc(kSizes[i % 7], gfp::nowait);
         for (void* p : all) s.kfree(p);
+        for (void*& p : all) p = listed->alloc(gfp::nowait);
+        for (void* p : all) listed->free(p);
         rounds.fetch_add(1);
       }
     });
@@ -113,6 +119,8 @@ TYPED_TEST(SlabFork, AChildOfBusyThreadsAllocates) {
     const pid_t pid = this->fork_now();
     if (pid == 0) {
       bool right = this->use();
+      void* const p = listed->alloc(gfp::nowait);
+      right = p && listed->free(p) && right;
       if (i % 4 == 0) {  // and a child of the child
         const pid_t next = this->fork_now();
         if (next == 0) _exit(this->use() ? 0 : 1);
@@ -126,7 +134,8 @@ TYPED_TEST(SlabFork, AChildOfBusyThreadsAllocates) {
   stop.store(true);
   for (auto& t : threads) t.join();
   EXPECT_TRUE(this->use());
-  EXPECT_TRUE(this->slabs->consistent());
+  EXPECT_TRUE(s.destroy(listed));
+  EXPECT_TRUE(s.consistent());
   EXPECT_TRUE(this->pages->consistent());
 }
 
@@ -202,6 +211,99 @@ TYPED_TEST(SlabFork, AHandlerForksInTheMiddleOfACall) {
   for (const pid_t pid : pids) this->expect_end(pid);
   EXPECT_EQ(sigaction(SIGUSR1, &before, nullptr), 0);
   EXPECT_TRUE(this->use());
+}
+
+// A CPU's lists are changed with irqs on, so nothing tells a fork in an unregistered handler that what it
+// interrupted holds their lock; waiting for it there would be for ever. Without the fork itself; a sample, for
+// each boundary in a section costs all the patience there is. All with NESTLOCK_LONG=1.
+TYPED_TEST(SlabFork, AHandlerMayForkAnywhereInACall) {
+  auto& s = *this->slabs;
+  alarm(60);  // a hang is a death by SIGALRM
+  auto& pages = *this->pages;
+  std::function<void()> before = [] {};
+  const auto sweep = [&](Floor floor, auto call) {
+    bool right = false;
+    unsigned inside = 0;
+    before(), call();
+    const testing::SweepResult r =
+        testing::sweep_each([&] { before(); }, [&] { right = call(); },
+                            [&] {
+                              inside += s.interrupted() == floor;
+                              s.before_fork();
+                              s.after_fork(false);
+                            },
+                            [&] { return right; },
+                            {.boundaries = {.every = std::getenv("NESTLOCK_LONG") ? 1u : 101u},
+                             .engine = testing::Engine::trap_flag});
+    EXPECT_TRUE(r.ok() || !r.supported) << r.text();
+    EXPECT_TRUE(inside > 0 || !r.supported);
+  };
+  sweep(Floor::slab, [&] {
+    void* const p = s.kmalloc(64, gfp::nowait);
+    return p && s.kfree(p);
+  });
+  sweep(Floor::page, [&] {
+    auto* const p = pages.alloc_pages(gfp::nowait, 0);
+    return p && pages.free_pages(p, 0);
+  });
+  const unsigned mine = TypeParam::Port::cpu_id();
+  before = [&] {  // one page on its list
+    auto* const p = pages.alloc_pages(gfp::nowait, 0);
+    pages.drain_cpu(mine);
+    pages.free_pages(p, 0);
+  };
+  sweep(Floor::page, [&] { return pages.drain_cpu(mine), true; });
+  alarm(0);
+  EXPECT_TRUE(this->use() && s.consistent() && pages.consistent());
+}
+
+// The C library runs the handlers of several forks at once. Whoever comes second has what the first one took.
+TYPED_TEST(SlabFork, ForksAtOnceShareTheLocks) {
+  auto& s = *this->slabs;
+  constexpr int kThreads = 3, kRounds = 20;
+  std::atomic<int> wrong{0};
+  std::barrier all(kThreads);
+  const auto uses = [&] {
+    auto* const cache = s.create("of a child", 72);
+    return this->use() && s.destroy(cache) && s.consistent() && this->pages->consistent();
+  };
+  std::vector<std::thread> threads;
+  for (int t = 0; t < kThreads; ++t)
+    threads.emplace_back([&] {
+      for (int i = 0; i < kRounds; ++i) {
+        s.before_fork();
+        all.arrive_and_wait();  // all are in the middle
+        const pid_t pid = ::fork();
+        if (pid == 0) alarm(60);
+        s.after_fork(pid == 0);
+        if (pid == 0) _exit(uses() ? 0 : 1);
+        int status = 0;
+        wrong += waitpid(pid, &status, 0) != pid || status != 0;
+        all.arrive_and_wait();
+      }
+    });
+  for (auto& t : threads) t.join();
+  EXPECT_EQ(wrong, 0) << "children that ended badly";
+  EXPECT_TRUE(uses());
+}
+
+// A handler forks in the middle of its thread's own fork, whose locks are given back by neither child.
+TYPED_TEST(SlabFork, AForkInTheMiddleOfAForkSharesTheLocks) {
+  auto& s = *this->slabs;
+  s.before_fork();
+  const pid_t inner = this->fork_now();
+  const bool child = inner == 0;
+  if (!child) this->expect_end(inner);
+  EXPECT_NE(s.interrupted(), Floor::none) << "the outer fork's locks are still held";
+  const pid_t outer = ::fork();
+  if (outer == 0) alarm(60);
+  s.after_fork(outer == 0);
+  EXPECT_EQ(s.interrupted(), Floor::none);
+  const bool right = this->use() && s.consistent() && this->pages->consistent();
+  if (outer == 0) _exit(right ? 0 : 1);
+  this->expect_end(outer);
+  if (child) _exit(right && !::testing::Test::HasFailure() ? 0 : 1);
+  EXPECT_TRUE(right);
 }
 
 // The turn to settle is held with irqs on, so nothing tells a fork in an unregistered handler that what it

@@ -114,6 +114,8 @@ template <Kernel K, LockPolicy L>
 template <class F>
 void BasicPageAllocator<K, L>::with_pcp(Pcp& pcp, F f) noexcept NESTLOCK_NO_TSA {
   using Tag = internal::TagFor<typename L::Pcp, typename L::PcpTag>;
+  // relaxed: what interrupts us sees it; of others' a fork need not know.
+  if constexpr (K::kConfig.smp && !kLean) draining_.fetch_add(1, internal::kRelaxed);
   auto state = Tag::template enter<typename K::Port>();
   if constexpr (BasicLockable<typename L::Pcp>) {
     pcp.lock.lock();
@@ -124,6 +126,7 @@ void BasicPageAllocator<K, L>::with_pcp(Pcp& pcp, F f) noexcept NESTLOCK_NO_TSA 
   f(pcp);
   pcp.lock.unlock();
   Tag::template leave<typename K::Port>(state);
+  if constexpr (K::kConfig.smp && !kLean) draining_.fetch_sub(1, internal::kRelaxed);
 }
 
 }  // namespace nestlock

@@ -7,6 +7,7 @@
 
 #include "nestlock/lock/percpu.h"
 #include "nestlock/page/buddy.h"
+#include "nestlock/page/fork_hold.h"
 #include "nestlock/page/lean_buddy.h"
 #include "nestlock/page/lock_free_list.h"
 #include "nestlock/page/lock_policies.h"
@@ -38,7 +39,7 @@ template <Kernel K>
 struct PcpCounts {
   // How many of `in` came by a refill, of `out` by a drain: one count to change, not two.
   typename K::Port::template Atomic<std::uintptr_t> refilled{0}, drained{0};
-  bool kept = false;  // over fork(): see before_fork()
+  [[no_unique_address]] ForkHoldOf<K> held;  // see before_fork()
 };
 struct NoPcpCounts {
   static constexpr NoCount refilled{}, drained{};
@@ -68,7 +69,7 @@ template <Kernel K>
 struct ZoneSystem {
   template <class T>
   using Atomic = typename K::Port::template Atomic<T>;
-  bool kept = false;            // over fork(): see before_fork()
+  [[no_unique_address]] ForkHoldOf<K> held;  // see before_fork()
   std::uint32_t dirty_low = 0;  // the fewest dirty pages since decay() looked; guarded by lock
   Atomic<std::uint32_t> committed{0};        // the end of the usable pages, which begin at `begin`
   Atomic<std::uint32_t> unusable{0};         // pages below it whose commit failed (see grow())

@@ -9,6 +9,7 @@
 #include "nestlock/slab/classes.h"
 #include "nestlock/slab/cpu_sheaves.h"
 #include "nestlock/slab/flags.h"
+#include "nestlock/slab/settling_turn.h"
 #include "nestlock/slab/types.h"
 
 namespace nestlock {
@@ -111,7 +112,7 @@ class BasicKmemCache {
     Atomic<std::uint32_t> nr_orphans{0};
   };
   struct NodeFork {
-    bool kept_barn = false, kept_list = false;  // over fork(), by the forking thread
+    [[no_unique_address]] internal::ForkHoldOf<K> held_barn, held_list;  // see before_fork()
   };
   struct NoFork {};
   struct Node : std::conditional_t<kLean, NoBarn, NodeBarn>,
@@ -242,9 +243,10 @@ class BasicKmemCache {
   void settle_some(unsigned most, bool may_spin) noexcept;
   void settle_all() noexcept;
   // Over fork(): see BasicSlabAllocator::before_fork(). And of a CPU whose thread is gone.
-  void before_fork(bool bounded) noexcept
+  template <class F>
+  void each_held(F f) noexcept
     requires(!internal::kLeanOf<K>);
-  void after_fork(bool child) noexcept
+  void settle_in_child() noexcept
     requires(!internal::kLeanOf<K>);
   void abandon_if_held(unsigned cpu) noexcept
     requires(!internal::kLeanOf<K>);
@@ -365,8 +367,8 @@ class BasicKmemCache {
   Atomic<Object*> deferred_{nullptr};
   // Whose turn it is to settle (0: nobody's); whoever finds it taken leaves it at that. Its holder has
   // `backlog_`: what was taken off `deferred_` and is not settled yet.
-  Atomic<std::uintptr_t> settling_{0};
-  [[no_unique_address]] NotLean<bool, 7> kept_settling_{};  // over fork()
+  internal::SettlingTurn<K> settling_;
+  [[no_unique_address]] internal::ForkHoldOf<K> held_settling_;  // see before_fork()
   Object* backlog_ = nullptr;
   std::conditional_t<kLean, internal::LeanSlabCounters<K>, internal::SlabCounters<K>> counters_;
   struct NoSheaves {};

@@ -285,12 +285,8 @@ template <Kernel K, LockPolicy L>
 void BasicKmemCache<K, L>::settle_some(unsigned most, bool may_spin) noexcept {
   if (!(attention_.load(internal::kRelaxed) & kUnsettled)) [[likely]]
     return;
-  // acquire: pairs with the release below; we see the backlog as the last one left it. Nobody waits for
-  // the turn: it may be held by what we interrupted.
-  std::uintptr_t nobody = 0;
-  if (!settling_.compare_exchange_strong(nobody, internal::self_of<typename K::Port>(),
-                                         std::memory_order_acquire, internal::kRelaxed))
-    return;
+  // Nobody waits for the turn: it may be held by what we interrupted.
+  if (!settling_.try_lock()) return;
   // First the mark, then the lists: what comes in between marks again.
   attention_.fetch_and(~std::uint32_t{kUnsettled}, std::memory_order_acquire);
   bool more = false;
@@ -308,8 +304,7 @@ void BasicKmemCache<K, L>::settle_some(unsigned most, bool may_spin) noexcept {
     discard(empty, may_spin);
   }
   more |= backlog_ || deferred_.load(internal::kRelaxed);
-  // release: pairs with the exchange above.
-  settling_.store(0, std::memory_order_release);
+  settling_.unlock();
   if (more) unsettle();
 }
 

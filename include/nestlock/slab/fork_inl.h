@@ -6,46 +6,30 @@
 #pragma once
 
 #include <new>
-#include <utility>
 
 #include "nestlock/slab.h"
 
 namespace nestlock {
 
 template <Kernel K, LockPolicy L>
-NESTLOCK_NO_TSA void BasicKmemCache<K, L>::before_fork(bool bounded) noexcept
+template <class F>
+void BasicKmemCache<K, L>::each_held(F f) noexcept
   requires(!internal::kLeanOf<K>)
 {
-  using P = typename K::Port;
-  const std::uintptr_t self = internal::self_of<P>();
-  unsigned turns = 0;
-  for (unsigned i = 0;; ++i) {
-    std::uintptr_t whose = 0;
-    // acquire: as in settle_some().
-    kept_settling_ = settling_.compare_exchange_strong(whose, self, std::memory_order_acquire,
-                                                       internal::kRelaxed);
-    // Ours already: we interrupted it, and it goes on when we are back, in both processes.
-    if (kept_settling_ || whose == self || (bounded && i == internal::kForkTurns)) break;
-    internal::wait_turn<P>(turns);
-  }
+  f(settling_, held_settling_);
   for (unsigned i = 0; i < pages_->nodes(); ++i) {
-    node_[i].kept_barn = internal::take_over_fork<P>(node_[i].barn_lock, bounded);
-    node_[i].kept_list = internal::take_over_fork<P>(node_[i].list_lock, bounded);
+    f(node_[i].barn_lock, node_[i].held_barn);
+    f(node_[i].list_lock, node_[i].held_list);
   }
 }
 
 template <Kernel K, LockPolicy L>
-NESTLOCK_NO_TSA void BasicKmemCache<K, L>::after_fork(bool child) noexcept
+void BasicKmemCache<K, L>::settle_in_child() noexcept
   requires(!internal::kLeanOf<K>)
 {
-  for (unsigned i = pages_->nodes(); i-- > 0;) {
-    internal::give_after_fork(node_[i].list_lock, node_[i].kept_list, child);
-    internal::give_after_fork(node_[i].barn_lock, node_[i].kept_barn, child);
-  }
-  const bool gone =
-      child && settling_.load(internal::kRelaxed) != internal::self_of<typename K::Port>();
-  if (std::exchange(kept_settling_, false) || gone) settling_.store(0, std::memory_order_release);
-  if (child && (deferred_.load(internal::kRelaxed) || backlog_)) unsettle();  // marked or not
+  // Missed, and its thread is the parent's.
+  if (!settling_.is_locked_here()) settling_.unlock();
+  if (deferred_.load(internal::kRelaxed) || backlog_) unsettle();  // marked or not
 }
 
 // Stores alone: in whatever context another thread takes the CPU over.
@@ -100,13 +84,16 @@ void BasicSlabAllocator<K, L, C>::each_cache(bool created, F f) noexcept NESTLOC
 template <Kernel K, LockPolicy L, class C>
 void BasicSlabAllocator<K, L, C>::before_fork() noexcept NESTLOCK_NO_TSA {
   if constexpr (K::kConfig.smp && !kLean) {
-    using P = typename K::Port;
     if (!pages_) return;
     const bool bounded = internal::may_have_interrupted_a_holder<K>();
+    auto& fork = forks_.begin();
+    const std::uint32_t depth = fork.depth;
     // Held with irqs on: who holds it may be what we interrupted, wherever we are.
-    kept_created_ = internal::take_over_fork<P>(created_lock_, true);
-    fork_state_ = ListIrq::template enter<P>();
-    each_cache(kept_created_, [&](Cache& c) { c.before_fork(bounded); });
+    held_created_.take(created_lock_, true, depth);
+    fork.has_created = held_created_.is_held();
+    each_cache(fork.has_created, [&](Cache& c) {
+      c.each_held([&](auto& lock, auto& held) { held.take(lock, bounded, depth); });
+    });
     pages_->before_fork(bounded);
   }
 }
@@ -116,14 +103,25 @@ void BasicSlabAllocator<K, L, C>::after_fork(bool child) noexcept NESTLOCK_NO_TS
   if constexpr (K::kConfig.smp && !kLean) {
     if (!pages_) return;
     pages_->after_fork(child);
-    each_cache(kept_created_, [&](Cache& c) { c.after_fork(child); });
-    ListIrq::template leave<typename K::Port>(fork_state_);
+    auto& fork = forks_.innermost();
+    const std::uint32_t depth = fork.depth;
+    const bool created = fork.has_created;
+    const auto each_lock = [&](auto f) { each_cache(created, [&](Cache& c) { c.each_held(f); }); };
     if (child) {
+      each_lock([depth](auto& lock, auto& held) { held.end_in_child(lock, depth); });
+      each_cache(created, [](Cache& c) { c.settle_in_child(); });
       const unsigned mine = internal::claimed_cpu<typename K::Port>();
       for (unsigned cpu = 0; cpu < K::Port::kMaxCpus; ++cpu)
-        if (cpu != mine) each_cache(kept_created_, [&](Cache& c) { c.take_back(cpu); });
+        if (cpu != mine) each_cache(created, [&](Cache& c) { c.take_back(cpu); });
+      held_created_.end_in_child(created_lock_, depth);
+    } else {
+      forks_.ends();
+      each_lock([depth](auto&, auto& held) { held.drop_share(depth); });
+      held_created_.drop_share(depth);
+      each_lock([depth](auto& lock, auto& held) { held.give_back(lock, depth); });
+      held_created_.give_back(created_lock_, depth);
     }
-    internal::give_after_fork(created_lock_, kept_created_, child);
+    forks_.end(fork, child);
   }
 }
 
