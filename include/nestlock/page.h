@@ -214,10 +214,10 @@ class BasicPageAllocator {
   void fail_every(std::uint32_t k, std::uint32_t orders = ~0u) noexcept
     requires(!internal::kLeanOf<K>);
 
-  // Around a fork() of a process with other threads, on the thread that forks, in whatever context:
-  // before_fork() takes every lock, so that no other thread is in the middle of a change; after_fork() gives
-  // them back. `bounded`: not for ever, where the code that was interrupted may hold one; that one is left
-  // to it. Of a configuration with one CPU: nothing.
+  // Around a fork() of a process with other threads, on the thread that forks, in whatever context, several at
+  // once: before_fork() takes every lock, so that no other thread is in the middle of a change; after_fork()
+  // gives them back. `bounded`: waits for no longer than 32 ms each, where the code that was interrupted may
+  // hold one; that one is left to it. Of a configuration with one CPU: nothing.
   void before_fork(bool bounded = internal::may_have_interrupted_a_holder<K>()) noexcept;
   void after_fork(bool child) noexcept;
 

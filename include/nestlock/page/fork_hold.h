@@ -10,6 +10,7 @@
 
 #include <cstdint>
 #include <new>
+#include <type_traits>
 
 #include "nestlock/config/annotations.h"
 #include "nestlock/page/no_count.h"
