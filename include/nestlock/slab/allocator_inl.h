@@ -109,7 +109,7 @@ bool BasicSlabAllocator<K, L, C>::free_other(Page* page, void* p, bool may_spin,
   if (reinterpret_cast<std::uintptr_t>(p) <= reinterpret_cast<std::uintptr_t>(kZeroSize))
     return true;
   if (page && page->kind == Cache::kLarge && pages_->address(page) == p) {
-    [[maybe_unused]] const std::uint32_t n = Cache::large_pages(*page);
+    [[maybe_unused]] const auto n = static_cast<std::uint32_t>(Cache::large_pages(*page));
     page->kind = 0;
     if constexpr (kLean) {
       const unsigned order = page->order();
@@ -237,7 +237,8 @@ bool BasicSlabAllocator<K, L, C>::resized_in_place(void* p, std::size_t size, gf
   Cache* const of = page->kind == Cache::kSlab ? static_cast<Cache*>(page->owner) : nullptr;
   if constexpr (!kLean)
     if (!of && size > kLargestClass && size <= kPageSize << kMaxOrder) {
-      const std::uint32_t had = Cache::large_pages(*page), n = pages_for(size);
+      const auto had = static_cast<std::uint32_t>(Cache::large_pages(*page));
+      const std::uint32_t n = pages_for(size);
       if (std::has_single_bit(size) && (reinterpret_cast<std::uintptr_t>(p) & (size - 1)))
         return false;
       if (n != had && !pages_->resize_exact(page, had, n)) return false;

@@ -2,7 +2,8 @@
 
 things_headers="g++=g++ clang++-14=clang-14 clang++-19=clang-19"
 
-# What is not called is not compiled, so two programs come after the headers that stand together.
+# What is not called is not compiled, so what calls it all comes after the headers that stand together: a program of
+# locks, and the allocators as the library has them.
 #
 # What a header lacks depends on the standard and the configuration, what a compiler warns of on the
 # compiler as well. So: all headers in one file in each of the twelve combinations, and each header by
@@ -10,7 +11,7 @@ things_headers="g++=g++ clang++-14=clang-14 clang++-19=clang-19"
 # one standard library. NEST_EMBED_ALL=1 takes all twelve for both, at six times the price.
 embed_headers() {
   local compiler standard config
-  { public_headers && printf '%s\n' test/embed/each_lock.cc; } | sed 's/.*/#include "&"/' >"$work/all_headers.cc"
+  { public_headers && printf "%s\n" test/embed/each_lock.cc lib/page/page.cc lib/slab/slab.cc; } | sed 's/.*/#include "&"/' >"$work/all_headers.cc"
   for compiler in g++ clang++-14 clang++-19; do
     for standard in c++20 c++2b; do
       for config in up smp_rt_debug; do
