@@ -219,7 +219,7 @@ TYPED_TEST(SlabFork, AHandlerForksInTheMiddleOfACall) {
 TYPED_TEST(SlabFork, AHandlerMayForkAnywhereInACall) {
   auto& s = *this->slabs;
   alarm(60);  // a hang is a death by SIGALRM
-  auto& pages = *this->pages;
+  auto& pages_under = *this->pages;
   std::function<void()> before = [] {};
   const auto sweep = [&](Floor floor, auto call) {
     bool right = false;
@@ -243,18 +243,18 @@ TYPED_TEST(SlabFork, AHandlerMayForkAnywhereInACall) {
     return p && s.kfree(p);
   });
   sweep(Floor::page, [&] {
-    auto* const p = pages.alloc_pages(gfp::nowait, 0);
-    return p && pages.free_pages(p, 0);
+    auto* const p = pages_under.alloc_pages(gfp::nowait, 0);
+    return p && pages_under.free_pages(p, 0);
   });
   const unsigned mine = TypeParam::Port::cpu_id();
   before = [&] {  // one page on its list
-    auto* const p = pages.alloc_pages(gfp::nowait, 0);
-    pages.drain_cpu(mine);
-    pages.free_pages(p, 0);
+    auto* const p = pages_under.alloc_pages(gfp::nowait, 0);
+    pages_under.drain_cpu(mine);
+    pages_under.free_pages(p, 0);
   };
-  sweep(Floor::page, [&] { return pages.drain_cpu(mine), true; });
+  sweep(Floor::page, [&] { return pages_under.drain_cpu(mine), true; });
   alarm(0);
-  EXPECT_TRUE(this->use() && s.consistent() && pages.consistent());
+  EXPECT_TRUE(this->use() && s.consistent() && pages_under.consistent());
 }
 
 // The C library runs the handlers of several forks at once. Whoever comes second has what the first one took.
