@@ -13,6 +13,7 @@
 #include <type_traits>
 
 #include "nestlock/config/annotations.h"
+#include "nestlock/lock/words.h"
 #include "nestlock/page/no_count.h"
 #include "nestlock/port/port.h"
 
