@@ -40,7 +40,7 @@ void add_peers() {
     section();
     pthread_sigmask(SIG_SETMASK, &old, nullptr);
   });
-  add_pair(name("pthread_sigmask pair around pthread_spin"), [] {
+  add_pair(name("pthread_sigmask + pthread_spin"), [] {
     sigset_t old;
     pthread_sigmask(SIG_BLOCK, &all_signals, &old);
     the<PthreadSpin>.lock.lock();
