@@ -1038,6 +1038,10 @@ mutant fork_gives_back_what_an_outer_one_has $forking '*AForkInTheMiddleOfAFork*
   'a fork in the middle of a fork of its own thread gives back nothing of that' \
   include/nestlock/page/fork_hold.h 's/ || depth_ != depth//'
 
+mutant fork_ends_what_it_did_not_begin $forking '*AnAfterForkAlone*' \
+  'an after_fork() without its before_fork() gives back nothing of another thread' \
+  "$inside" 's/    if (!fork && !child) return;\n//'
+
 mutant slabs_eat_the_reserve $limits '*TheReserveIsForMemallocAlone' \
   'no slab comes from the reserve that calls with memalloc may use' \
   include/nestlock/slab/cache_list_inl.h 's/~(gfp::zero | gfp::memalloc)/~gfp::zero/'

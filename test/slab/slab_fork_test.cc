@@ -225,18 +225,22 @@ TYPED_TEST(SlabFork, AHandlerMayForkAnywhereInACall) {
     bool right = false;
     unsigned inside = 0;
     before(), call();
-    const testing::SweepResult r =
-        testing::sweep_each([&] { before(); }, [&] { right = call(); },
-                            [&] {
-                              inside += s.interrupted() == floor;
-                              s.before_fork();
-                              s.after_fork(false);
-                            },
-                            [&] { return right; },
-                            {.boundaries = {.every = std::getenv("NESTLOCK_LONG") ? 1u : 101u},
-                             .engine = testing::Engine::trap_flag});
-    EXPECT_TRUE(r.ok() || !r.supported) << r.text();
-    EXPECT_TRUE(inside > 0 || !r.supported);
+    // Ever finer, until one came inside: a compiler that optimises leaves few boundaries there.
+    for (const unsigned every : {std::getenv("NESTLOCK_LONG") ? 1u : 101u, 7u, 1u}) {
+      const testing::SweepResult r = testing::sweep_each(
+          [&] { before(); }, [&] { right = call(); },
+          [&] {
+            inside += s.interrupted() == floor;
+            s.before_fork();
+            s.after_fork(false);
+          },
+          [&] { return right; },
+          {.boundaries = {.every = every}, .engine = testing::Engine::trap_flag});
+      if (!r.supported) return;
+      EXPECT_TRUE(r.ok()) << r.text();
+      if (inside > 0) return;
+    }
+    ADD_FAILURE() << "no boundary was inside a section";
   };
   sweep(Floor::slab, [&] {
     void* const p = s.kmalloc(64, gfp::nowait);
@@ -304,6 +308,23 @@ TYPED_TEST(SlabFork, AForkInTheMiddleOfAForkSharesTheLocks) {
   this->expect_end(outer);
   if (child) _exit(right && !::testing::Test::HasFailure() ? 0 : 1);
   EXPECT_TRUE(right);
+}
+
+// The premise of fork_hold.h, broken: nothing is given back that another thread's fork has.
+TYPED_TEST(SlabFork, AnAfterForkAloneGivesNothingBack) {
+  auto& s = *this->slabs;
+  s.before_fork();
+  std::thread([&] { s.after_fork(false); }).join();
+  EXPECT_NE(s.interrupted(), Floor::none) << "the locks are still held";
+  this->expect_end([&] {
+    const pid_t pid = ::fork();
+    if (pid == 0) alarm(60);
+    s.after_fork(pid == 0);
+    if (pid == 0) _exit(this->use() ? 0 : 1);
+    return pid;
+  }());
+  EXPECT_EQ(s.interrupted(), Floor::none);
+  EXPECT_TRUE(this->use());
 }
 
 // The turn to settle is held with irqs on, so nothing tells a fork in an unregistered handler that what it

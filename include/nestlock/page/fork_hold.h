@@ -5,7 +5,8 @@
 // first drop what they share and then wait for those, so two of them never wait for each other. A handler
 // that forks in the middle of its own thread's fork shares like any other.
 //
-// Premise: before_fork() and after_fork() come in pairs, on one thread, properly nested.
+// Premise: before_fork() and after_fork() come in pairs, on one thread, properly nested. An after_fork() alone
+// gives nothing back (SlabFork AnAfterForkAloneGivesNothingBack).
 #pragma once
 
 #include <cstdint>
@@ -163,17 +164,17 @@ class Forks {
       if (i + 1 == kForks) patience.turn(false, forks_);
     }
   }
-  // This thread's, which began last.
-  Fork& innermost() noexcept {
+  // This thread's, which began last; null: it began none.
+  Fork* innermost() noexcept {
     const std::uint32_t depth = mine() - 1;
-    Fork* found = forks_;
+    Fork* found = nullptr;
     for (Fork& f : forks_)
       if (f.who.load(kRelaxed) == self_of<P>() && f.depth == depth) found = &f;
-    return *found;
+    return found;
   }
   // From here to end() the parent may wait for others. relaxed: a hint.
   void ends() noexcept { ending_.fetch_add(1, kRelaxed); }
-  void end(Fork& f, bool child) noexcept {
+  void end(Fork* f, bool child) noexcept {
     if (child) {
       ending_.store(0, kRelaxed);
       for (Fork& other : forks_)  // their threads are the parent's
@@ -181,8 +182,9 @@ class Forks {
     } else {
       ending_.fetch_sub(1, kRelaxed);
     }
-    const auto state = f.state;
-    f.who.store(0, kRelaxed);
+    if (!f) return;
+    const auto state = f->state;
+    f->who.store(0, kRelaxed);
     Irq::template leave<P>(state);
   }
 

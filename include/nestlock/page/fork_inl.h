@@ -31,8 +31,9 @@ void BasicPageAllocator<K, L>::before_fork(bool bounded) noexcept NESTLOCK_NO_TS
 template <Kernel K, LockPolicy L>
 void BasicPageAllocator<K, L>::after_fork(bool child) noexcept NESTLOCK_NO_TSA {
   if constexpr (K::kConfig.smp && !kLean) {
-    auto& fork = forks_.innermost();
-    const std::uint32_t depth = fork.depth;
+    auto* const fork = forks_.innermost();
+    if (!fork && !child) return;
+    const std::uint32_t depth = fork ? fork->depth : 0;
     const auto each_lock = [this](auto f) {
       for (unsigned n = nodes(); n-- > 0;) {
         f(zone_[n].lock, zone_[n].held);

@@ -103,9 +103,10 @@ void BasicSlabAllocator<K, L, C>::after_fork(bool child) noexcept NESTLOCK_NO_TS
   if constexpr (K::kConfig.smp && !kLean) {
     if (!pages_) return;
     pages_->after_fork(child);
-    auto& fork = forks_.innermost();
-    const std::uint32_t depth = fork.depth;
-    const bool created = fork.has_created;
+    auto* const fork = forks_.innermost();
+    if (!fork && !child) return;
+    const std::uint32_t depth = fork ? fork->depth : 0;
+    const bool created = fork && fork->has_created;
     const auto each_lock = [&](auto f) { each_cache(created, [&](Cache& c) { c.each_held(f); }); };
     if (child) {
       each_lock([depth](auto& lock, auto& held) { held.end_in_child(lock, depth); });
