@@ -1040,7 +1040,7 @@ mutant fork_gives_back_what_an_outer_one_has $forking '*AForkInTheMiddleOfAFork*
 
 mutant fork_ends_what_it_did_not_begin $forking '*AnAfterForkAlone*' \
   'an after_fork() without its before_fork() gives back nothing of another thread' \
-  "$inside" 's/    if (!fork && !child) return;\n//'
+  include/nestlock/slab/fork_inl.h 's/    if (!fork && !child) return;\n//'
 
 mutant slabs_eat_the_reserve $limits '*TheReserveIsForMemallocAlone' \
   'no slab comes from the reserve that calls with memalloc may use' \
