@@ -11,6 +11,8 @@
 #include <atomic>
 #include <cerrno>
 
+#include "signals_internal.h"
+
 extern "C" void AnnotateBenignRaceSized(const char* file, int line, const volatile void* at,
                                         std::size_t size, const char* why);
 
@@ -65,15 +67,33 @@ NESTLOCK_INTERNAL_NOT_IN_TSAN bool tsan_on_alternate_stack() noexcept {
 }
 
 // The argument, too, moves to this stack past the tool.
-NESTLOCK_INTERNAL_NOT_IN_TSAN void tsan_call(void* what) noexcept {
-  const auto& call = *static_cast<const TsanCall*>(what);
+NESTLOCK_INTERNAL_NOT_IN_TSAN void tsan_call(const TsanCall& call) noexcept {
   alignas(std::max_align_t) char copy[256];
   if (call.size > sizeof copy) __builtin_trap();
   tsan_copy(copy, call.argument, call.size);
   call.body(copy);
 }
 
+// Entered and left with the signals held back.
+NESTLOCK_INTERNAL_NOT_IN_TSAN void tsan_call_here(void* what) noexcept {
+  auto& call = *static_cast<TsanCall*>(what);
+  tsan_let_signals_in(call.mask);
+  tsan_call(call);
+  call.mask = tsan_hold_signals();  // as the body has left it
+}
+
 }  // namespace
+
+NESTLOCK_INTERNAL_NOT_IN_TSAN std::uint64_t tsan_hold_signals() noexcept {
+  const std::uint64_t all = ~signals::internal::kFaults;
+  std::uint64_t was = 0;
+  syscall(SYS_rt_sigprocmask, SIG_BLOCK, &all, &was, sizeof all);
+  return was;
+}
+
+NESTLOCK_INTERNAL_NOT_IN_TSAN void tsan_let_signals_in(std::uint64_t mask) noexcept {
+  syscall(SYS_rt_sigprocmask, SIG_SETMASK, &mask, nullptr, sizeof mask);
+}
 
 void tsan_unchecked(const volatile void* at, std::size_t size) noexcept {
   AnnotateBenignRaceSized(__FILE__, __LINE__, at, size, "by design");
@@ -83,8 +103,10 @@ void tsan_merge_levels(bool merged) noexcept { tsan_merged.store(merged, kRelaxe
 
 NESTLOCK_INTERNAL_NOT_IN_TSAN void tsan_create_levels() noexcept {
   if (tsan_merged.load(kRelaxed)) return;
+  const std::uint64_t mask = tsan_hold_signals();
   for (unsigned n = 0; n < kTsanLevels; ++n)
     if (!tsan_state.fiber[n]) tsan_create_level(n);
+  tsan_let_signals_in(mask);
   // Every handler gives it back as it was, so who was interrupted sees its own.
   tsan_unchecked(&errno, sizeof errno);
 }
@@ -92,6 +114,7 @@ NESTLOCK_INTERNAL_NOT_IN_TSAN void tsan_create_levels() noexcept {
 // What the handlers did came before.
 NESTLOCK_INTERNAL_NOT_IN_TSAN void tsan_end_levels() noexcept {
   TsanState& t = tsan_state;
+  const std::uint64_t mask = tsan_hold_signals();
   for (unsigned n = 0; n < kTsanLevels; ++n) {
     if (!t.fiber[n] || t.running[n]) continue;
     __tsan_acquire(&t.order[n]);
@@ -99,6 +122,7 @@ NESTLOCK_INTERNAL_NOT_IN_TSAN void tsan_end_levels() noexcept {
     t.fiber[n] = nullptr;
     munmap(t.stack[n], kTsanStack);
   }
+  tsan_let_signals_in(mask);
 }
 
 NESTLOCK_INTERNAL_NOT_IN_TSAN void tsan_copy(void* to, const void* from,
@@ -111,21 +135,23 @@ NESTLOCK_INTERNAL_NOT_IN_TSAN void tsan_run(TsanLevel level, TsanCall* call) noe
   const auto n = static_cast<unsigned>(level);
   TsanState& t = tsan_state;
   // A handler that let its own level in again is one thread with what it interrupts.
-  if (t.running[n] || tsan_merged.load(kRelaxed)) return tsan_call(call);
+  if (t.running[n] || tsan_merged.load(kRelaxed)) return tsan_call(*call);
   if (!t.fiber[n]) tsan_create_levels();
   void* const from = __tsan_get_current_fiber();
   void* const task = t.task;
   if (!task) t.task = from;
   t.running[n] = true;
+  call->mask = tsan_hold_signals();
   __tsan_switch_to_fiber(t.fiber[n], kTsanNoSync);
   __tsan_acquire(&t.order[n]);
   // From an alternate stack we may not go: to the kernel it would be free.
   if (tsan_on_alternate_stack())
-    tsan_call(call);
+    tsan_call_here(call);
   else
-    nestlock_tsan_call_on(tsan_call, call, t.stack[n] + kTsanStack);
+    nestlock_tsan_call_on(tsan_call_here, call, t.stack[n] + kTsanStack);
   __tsan_release(&t.order[n]);
   __tsan_switch_to_fiber(from, kTsanNoSync);
+  tsan_let_signals_in(call->mask);
   t.running[n] = false;
   t.task = task;
 }

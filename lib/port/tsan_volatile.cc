@@ -22,9 +22,11 @@ NESTLOCK_INTERNAL_NOT_IN_TSAN void check_volatile(std::size_t size, void (*check
   void* const task = tsan_state.task;
   if (!task || size != sizeof(std::sig_atomic_t)) return check(at, pc);
   void* const from = __tsan_get_current_fiber();
+  const std::uint64_t mask = tsan_hold_signals();
   __tsan_switch_to_fiber(task, kTsanNoSync);
   check(at, pc);
   __tsan_switch_to_fiber(from, kTsanNoSync);
+  tsan_let_signals_in(mask);
 }
 
 }  // namespace

@@ -453,6 +453,10 @@ mutant levels_synchronise tsan_interrupts_test.smp_debug+tsan 'TsanInterrupts/*.
   'TSan: a switch that is an order hides every missing mask' \
   lib/port/tsan_fibers.h 's/kTsanNoSync = 1;/kTsanNoSync = 0;/'
 
+mutant fibres_change_under_signals tsan_interrupts_test.smp_debug+tsan 'TsanInterrupts/*.WhatIsCorrectIsSilent' \
+  'TSan: a signal between two fibres finds the thread to be neither' \
+  lib/port/tsan_levels.cc 's/all = ~signals::internal::kFaults/all = 0 \& signals::internal::kFaults/'
+
 mutant a_sig_atomic_is_the_levels tsan_interrupts_test.smp_debug+tsan 'TsanInterrupts/*.WhatIsCorrectIsSilent' \
   'TSan: the standard lets a thread and its handler share a volatile sig_atomic_t' \
   lib/port/tsan_volatile.cc 's/if (!task || size/if (true || !task || size/'

@@ -5,6 +5,7 @@
 //
 // What the handlers share with their task is the case's own data and nothing else: all that leads
 // there is relaxed, so that no order comes from the test.
+#include <pthread.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
 #include <unistd.h>
@@ -373,6 +374,22 @@ struct Code {
            arrive(irq, add);
          }).join();
          add();
+       }},
+      // Those of another thread come wherever an irq's handler begins and ends.
+      {"NmisAnywhereInAnIrq", nmi,
+       [] {
+         constexpr unsigned kAll = 100;
+         static std::atomic<bool> enough{false};
+         bodies[nmi].store([] {}, kRelaxed);
+         std::thread other([task = pthread_self()] {
+           for (unsigned n = 0; !enough.load(kRelaxed); ++n)
+             for (pthread_kill(task, SIGUSR2); runs[nmi].load(kRelaxed) == n;) {
+             }
+         });
+         while (runs[irq].load(kRelaxed) < kAll || runs[nmi].load(kRelaxed) < kAll)
+           arrive(irq, add_to_flag);
+         enough.store(true, kRelaxed);
+         other.join();
        }},
       {"TriedByAnIrq", irq, tried<K, irq>},
       {"TriedByASoftirq", softirq, tried<K, softirq>},

@@ -11,6 +11,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 #include <type_traits>
 
 #include "nestlock/config/annotations.h"
@@ -39,6 +40,7 @@ struct TsanCall {
   void (*body)(void*);
   const void* argument;
   std::size_t size;
+  std::uint64_t mask;  // tsan_run()'s: the signals that are blocked in the body
 };
 
 // In lib/port/tsan_levels.cc.
@@ -61,7 +63,7 @@ template <class F>
 [[gnu::always_inline]] inline void as_level([[maybe_unused]] TsanLevel level, const F& f) {
 #if NESTLOCK_WITH_TSAN
   static_assert(std::is_trivially_copyable_v<F>);
-  TsanCall call{[](void* copy) { (*static_cast<const F*>(copy))(); }, &f, sizeof f};
+  TsanCall call{[](void* copy) { (*static_cast<const F*>(copy))(); }, &f, sizeof f, 0};
   tsan_run(level, &call);
 #else
   f();

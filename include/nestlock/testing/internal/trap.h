@@ -152,20 +152,21 @@ NESTLOCK_UNSEEN inline void interrupt(Level* l, ucontext_t* context) noexcept {
   const std::uint64_t of_op = *reinterpret_cast<const KernelMask*>(&context->uc_sigmask);
   const std::uint64_t mask = (of_op | l->blocked) & ~kSynchronous;
   active = nullptr;
-  if (mask != ~kSynchronous) set_mask(mask);
 #if NESTLOCK_WITH_TSAN
   // Without synchronisation: code and interruption are two threads to TSan. What came before the
-  // run happened before the interruption, and that before what comes after the run.
+  // run happened before the interruption, and that before what comes after the run. No signal comes
+  // in the middle of the change, where the thread is neither.
   void* const from = __tsan_get_current_fiber();
   __tsan_switch_to_fiber(l->fiber, 1);
   __tsan_acquire(&l->sync_before);
 #endif
+  if (mask != ~kSynchronous) set_mask(mask);
   l->interruption(l->argument);
+  if (mask != ~kSynchronous) set_mask(~kSynchronous);
 #if NESTLOCK_WITH_TSAN
   __tsan_release(&l->sync_after);
   __tsan_switch_to_fiber(from, 1);
 #endif
-  if (mask != ~kSynchronous) set_mask(~kSynchronous);
   active = l;
   errno = saved_errno;
 }
