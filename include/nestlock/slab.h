@@ -227,7 +227,8 @@ class BasicSlabAllocator {
   void flush_cpu() noexcept
     requires(!internal::kLeanOf<K>);
   bool consistent() noexcept;
-  // In the manner of /proc/slabinfo; returns the length. Task context.
+  // In the manner of /proc/slabinfo, as many rows as there is room for; returns the length. Task context.
+  // create() and destroy() go on beside it: a cache that either is about may be missing.
   std::size_t slabinfo(char* out, std::size_t size) noexcept
     requires(!internal::kLeanOf<K>);
 
@@ -265,6 +266,8 @@ class BasicSlabAllocator {
   void enlist(Cache& c) noexcept;
   template <class F>
   void each_cache(bool created, F f) noexcept;
+  template <class F>
+  void each_created(F f) noexcept;
   using ListIrq = internal::TagFor<typename L::List, IrqSave>;
   void delist(Cache& c) noexcept;
   bool is_created(Cache* cache) noexcept;
@@ -302,6 +305,17 @@ class BasicSlabAllocator {
   [[no_unique_address]] std::conditional_t<kLean, NoCaches, Cache[3]> sheaf_caches_;
   BasicSpinLock<K> created_lock_;  // outermost; task context only, never tried
   Cache* created_ NESTLOCK_GUARDED_BY(created_lock_) = nullptr;
+  // Where each_created() is on its ways through them; destroy() moves on who stands at what it takes out.
+  struct Walk {
+    Cache* next = nullptr;
+    bool taken = false;
+  };
+  struct NoWalks {
+    constexpr Walk* begin() const noexcept { return nullptr; }
+    constexpr Walk* end() const noexcept { return nullptr; }
+  };
+  [[no_unique_address]] std::conditional_t<kLean, NoWalks, Walk[4]> walks_
+      NESTLOCK_GUARDED_BY(created_lock_);
   [[no_unique_address]] internal::ForkHoldOf<K> held_created_;  // see before_fork()
   [[no_unique_address]] internal::ForksOf<K, ListIrq> forks_;
 };

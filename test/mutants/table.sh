@@ -1014,6 +1014,10 @@ forking_rt=slab_fork_test.smp_rt
 sources $forking_rt lib/page/page.cc lib/slab/slab.cc
 kernels $forking_rt 'HostedKernel<configs::smp_rt>'
 
+mutant a_walk_stands_on_what_is_gone slab_caches_test.smp_debug 'SlabCaches/*' \
+  'who goes through the caches is moved on from one that is destroyed' \
+  include/nestlock/slab/create_inl.h 's/if (w.next == \&c) w.next = c.next_;/(void)w;/'
+
 mutant fork_strands_sheaves $forking '*WhatOtherCpusCached*' \
   'what lies in the sheaves of threads that a child lacks comes back there' \
   "$inside" 's/\[\&\](Cache\& c) { c.take_back(cpu); }/[](Cache\&) {}/'

@@ -28,10 +28,11 @@ class Text {
     return *this;
   }
   std::size_t length() const noexcept { return length_; }
+  bool full() const noexcept { return length_ + 1 >= size_; }
 
  private:
   void add(char c) noexcept {
-    if (length_ + 1 >= size_) return;
+    if (full()) return;
     out_[length_++] = c;
     out_[length_] = '\0';
   }

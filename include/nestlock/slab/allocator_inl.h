@@ -282,10 +282,10 @@ std::size_t BasicSlabAllocator<K, L, C>::shrink_all() noexcept {
     slabs += c.counters_.discarded_slabs.load(internal::kRelaxed) - before;
   };
   for (Cache& c : classes_) shrink(c);
-  {
-    Guard g(created_lock_);
-    for (Cache* c = created_; c; c = c->next_) shrink(*c);
-  }
+  each_created([&](Cache& c) {
+    shrink(c);
+    return true;
+  });
   for (Cache& c : sheaf_caches_) shrink(c);
   return slabs;
 }
@@ -312,8 +312,10 @@ void BasicSlabAllocator<K, L, C>::flush_cpu() noexcept
   requires(!internal::kLeanOf<K>)
 {
   for (Cache& c : classes_) c.flush_cpu();
-  Guard g(created_lock_);
-  for (Cache* c = created_; c; c = c->next_) c->flush_cpu();
+  each_created([](Cache& c) {
+    c.flush_cpu();
+    return true;
+  });
 }
 
 template <Kernel K, LockPolicy L, class C>
@@ -355,8 +357,10 @@ std::size_t BasicSlabAllocator<K, L, C>::slabinfo(char* out, std::size_t size) n
   };
   for (const Cache& c : classes_) row(c);
   for (const Cache& c : sheaf_caches_) row(c);
-  Guard g(created_lock_);
-  for (const Cache* c = created_; c; c = c->next_) row(*c);
+  each_created([&](const Cache& c) {
+    row(c);
+    return !t.full();
+  });
   return t.length();
 }
 

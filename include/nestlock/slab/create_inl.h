@@ -50,6 +50,33 @@ void BasicSlabAllocator<K, L, C>::delist(Cache& c) noexcept {
   Guard g(created_lock_);
   (c.prev_ ? c.prev_->next_ : created_) = c.next_;
   if (c.next_) c.next_->prev_ = c.prev_;
+  for (Walk& w : walks_)
+    if (w.next == &c) w.next = c.next_;
+}
+
+// f(each), with the list's lock held for one at a time: it may take long, and there may be thousands. f returns
+// whether to go on. Beside four others, and in the lean form, it holds the lock throughout.
+template <Kernel K, LockPolicy L, class C>
+template <class F>
+void BasicSlabAllocator<K, L, C>::each_created(F f) noexcept {
+  Walk* mine = nullptr;
+  {
+    Guard g(created_lock_);
+    for (Walk& w : walks_)
+      if (!mine && !w.taken) mine = &w;
+    if (!mine) {
+      for (Cache* c = created_; c && f(*c);) c = c->next_;
+      return;
+    }
+    *mine = {created_, true};
+  }
+  for (bool more = true; more;) {
+    Guard g(created_lock_);
+    Cache* const c = mine->next;
+    if (c) mine->next = c->next_;
+    more = c && f(*c);
+    if (!more) *mine = {};
+  }
 }
 
 template <Kernel K, LockPolicy L, class C>

@@ -114,6 +114,8 @@ void BasicSlabAllocator<K, L, C>::after_fork(bool child) noexcept NESTLOCK_NO_TS
       const unsigned mine = internal::claimed_cpu<typename K::Port>();
       for (unsigned cpu = 0; cpu < K::Port::kMaxCpus; ++cpu)
         if (cpu != mine) each_cache(created, [&](Cache& c) { c.take_back(cpu); });
+      for (Walk& w : walks_)
+        w = {};  // whose thread is gone; one that a handler's fork interrupted ends
       held_created_.end_in_child(created_lock_, depth);
     } else {
       forks_.ends();
