@@ -469,17 +469,38 @@ mutant irq_off_in_an_nmi_orders tsan_interrupts_test.smp_debug+tsan 'TsanInterru
   'TSan: nothing masks an nmi' \
   $port 's/  tsan_irqs_off();\n  return masked;/  tsan_blocks_change();\n  return masked;/'
 
+pi_turn=include/nestlock/port/hosted_pi_turn.h
+mutant a_turn_is_not_given pi_turn_test.smp_debug 'PiTurns.*' \
+  'P8: who leaves off leading wakes the next' \
+  $pi_turn 's/if (leads_) leave();/if (leads_) queue_->leads.fetch_and(~bit_);/'
+
+mutant who_is_woken_queues_again pi_turn_test.smp_debug 'PiTurns.AreTaken*' \
+  'P8: who is woken leads' \
+  $pi_turn 's/leads_ = r == 0 || errno/leads_ = r != 0 \&\& errno/'
+
+mutant a_gone_leader_leads_for_ever pi_turn_test.smp_debug 'PiTurns.ALeaderThatIsGone*' \
+  'P8: what a leader left behind holds up for a stated time' \
+  $pi_turn 's/, changes, \&latest,/, changes, nullptr,/'
+
+mutant the_holder_waits_for_its_turn pi_turn_test.smp_debug 'PiTurns.TheHolder*' \
+  'P8: a deadlock is told at once' \
+  $pi 's/ || held_by_caller() || real_time()/ || real_time()/'
+
+mutant a_timed_wait_sleeps_past_its_time pi_turn_test.smp_debug 'PiTurns.ATimedWait*' \
+  'P8: a moment that is near is left to the kernel' \
+  $pi 's/if (end \&\& reached(clock, \*end, PiTurn::longest_ns())) return false;//'
+
 mutant no_inheritance pi_lock_test.smp_debug 'PiLockTest.TheOwnerInheritsThePriorityOfTheWaiter' \
   'P6: napping without end instead of waiting in the kernel' \
-  $pi 's/naps = waiting.naps.load(kRelaxed);/naps = ~0u;/;s/ \&\& real_time()/ \&\& false/'
+  $pi 's/naps = waiting.naps.load(kRelaxed);/naps = ~0u;/;s/ || real_time()) return false;/) return false;/'
 
 mutant a_real_time_waiter_naps pi_lock_test.smp_debug 'PiLockTest.AWaiterNapsBefore*' \
   'P6: who has a priority to lend asks the kernel at once' \
-  $pi 's/ \&\& real_time()) return false;/ \&\& false) return false;/'
+  $pi 's/held_by_caller() || real_time()) return false;/held_by_caller()) return false;/'
 
 mutant every_waiter_asks_the_kernel pi_lock_test.smp_debug 'PiLockTest.AWaiterNapsBefore*' \
   'P1: with one waiter in its queue every hand-over is a system call each way' \
-  $pi 's/ \&\& real_time()) return false;/) return false;/'
+  $pi 's/if (!(yields || naps) || held_by_caller() || real_time()) return false;/return false;/'
 
 mutant naps_past_the_end pi_lock_test.smp_debug 'PiLockTest.ATimedWaitEndsAmongTheNaps' \
   'P6: a wait for a time ends among the naps' \
@@ -854,7 +875,7 @@ for test in $page_rows $gate_rows; do
 done
 
 mutant nolock_free_drains $page_rows 'All/PageRow.P9_*' \
-  'P9: a nolock free over the mark does not drain' \
+  'P8: a nolock free over the mark does not drain' \
   "$inside" 's/if (push_here<false>(z, page, order) != Push::refused) return true;/const Push pushed = push_here<false>(z, page, order);\n      if (pushed == Push::over) return drain_over_high(z);\n      if (pushed == Push::done) return true;/'
 
 mutant gate_at_the_entry_only $gate_rows 'All/NolockPageRow.P15_*' \

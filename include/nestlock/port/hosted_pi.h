@@ -2,11 +2,11 @@
 //
 // The word is the kernel's: owner's thread id | FUTEX_WAITERS | FUTEX_OWNER_DIED. Uncontended it
 // is one compare-exchange each way and no system call. Waiting: looks with growing pauses between
-// them, a few yields, short naps, then the kernel, whose queue is by priority and lends the waiter's
-// priority to the owner. Each is bounded. Once one waiter is in the kernel every hand-over is a system
-// call each way, so not entering it is worth the bounds. Only real-time policies lend: who has one goes
-// from the looks to the kernel at once. A waiter without one, to whom a real-time thread has lent its
-// priority for another lock, passes that on once the kernel knows it, some 20 ms later at most. Where the
+// them, a sleep until it is the waiter's turn (hosted_pi_turn.h), a yield, short naps, then the kernel, whose
+// queue is by priority and lends the waiter's priority to the owner. Each is bounded. Once a waiter is in the
+// kernel the hand-over is a system call each way, so not entering it is worth the bounds. Only real-time policies
+// lend: who has one goes from the looks to the kernel at once. A waiter without one, to whom a real-time thread has
+// lent its priority for another lock, passes that on once the kernel knows it, some 15 ms later at most. Where the
 // kernel refuses (one without PI futexes, a sandbox, no memory) waiters look every 100 us instead, and
 // lend no priority.
 //
@@ -26,6 +26,7 @@
 #include "nestlock/config/annotations.h"
 #include "nestlock/port/hosted_cpu.h"
 #include "nestlock/port/hosted_park.h"
+#include "nestlock/port/hosted_pi_turn.h"
 #include "nestlock/port/port.h"
 
 namespace nestlock::hosted {
@@ -112,9 +113,7 @@ class PiLock {
     return t;
   }
   static bool reached(PiClock clock, const timespec& end, std::uint64_t ahead_ns = 0) noexcept {
-    timespec t = now(clock);
-    t.tv_nsec += static_cast<long>(ahead_ns);  // below a second
-    if (t.tv_nsec >= 1'000'000'000) t.tv_nsec -= 1'000'000'000, t.tv_sec += 1;
+    const timespec t = later(now(clock), ahead_ns);
     return t.tv_sec != end.tv_sec ? t.tv_sec > end.tv_sec : t.tv_nsec >= end.tv_nsec;
   }
 
@@ -135,38 +134,53 @@ class PiLock {
     return syscall(SYS_futex, &word_, FUTEX_LOCK_PI_PRIVATE, 0, &at, nullptr, 0);
   }
 
-  enum class Look : std::uint8_t { taken, held, in_vain };
+  enum class Look : std::uint8_t { taken, held, asked, in_vain };
 
-  // In vain: past a waiter that is in the kernel nobody goes, and who holds the lock waits for ever.
+  // Asked: the kernel knows of waiters, or has given the lock to one. In vain: the caller holds it.
   Look look(std::uint32_t me) noexcept {
     const std::uint32_t w = word_.load(kRelaxed);
     if (!w) return take(me) ? Look::taken : Look::held;
-    return (w & FUTEX_WAITERS) || (w & FUTEX_TID_MASK) == me ? Look::in_vain : Look::held;
+    if ((w & FUTEX_TID_MASK) == me) return Look::in_vain;
+    return w & FUTEX_WAITERS ? Look::asked : Look::held;
   }
 
-  // All that is done before the kernel is asked. `end` of the waiting: null: none.
+  // The looks that nobody has to wait for.
   bool looks(std::uint32_t me, PiClock clock, const timespec* end) noexcept {
-    constexpr std::uint32_t kFirstPauses = 32, kMostPauses = 512, kLooksBehindATurn = 4,
-                            kPausesBetween = 16;
-    constexpr std::uint64_t kFirstNap_ns = 50'000, kLongestNap_ns = 400'000;
-    const PiWaiting& waiting = process().pi_waiting;
-    std::uint32_t pauses = waiting.pauses.load(kRelaxed);
+    constexpr std::uint32_t kFirstPauses = 32, kMostPauses = 512;
+    std::uint32_t pauses = process().pi_waiting.pauses.load(kRelaxed);
+    bool lends_nothing = false;
     for (std::uint32_t some = kFirstPauses; pauses > 0;) {
-      if (const Look l = look(me); l != Look::held) return l == Look::taken;
+      const Look l = look(me);
+      if (l == Look::taken || l == Look::in_vain) return l == Look::taken;
+      // Among waiters of the kernel's a priority counts.
+      if (l == Look::asked && !lends_nothing && !(lends_nothing = !real_time())) return false;
       if (end && reached(clock, *end)) return false;
       if (some > pauses) some = pauses;
       for (std::uint32_t i = 0; i < some; ++i) spin_hint();
       pauses -= some;
       if (some < kMostPauses) some *= 2;
     }
+    return false;
+  }
+
+  // All else that is done before the kernel is asked, by who has no priority to lend.
+  bool in_turn(PiTurn& turn, std::uint32_t me, PiClock clock, const timespec* end) noexcept {
+    constexpr std::uint32_t kLooksBehindATurn = 4, kPausesBetween = 16;
+    constexpr std::uint64_t kFirstNap_ns = 50'000, kLongestNap_ns = 400'000;
+    const PiWaiting& waiting = process().pi_waiting;
     std::uint32_t yields = waiting.yields.load(kRelaxed), naps = waiting.naps.load(kRelaxed);
-    if ((yields || naps) && real_time()) return false;
+    if (!(yields || naps) || held_by_caller() || real_time()) return false;
+    const timespec latest = PiTurn::latest();
+    do {
+      // The kernel is better at waiting for a moment that is near.
+      if (end && reached(clock, *end, PiTurn::longest_ns())) return false;
+    } while (!turn.leads_or_sleeps(latest));
     for (std::uint64_t nap_ns = kFirstNap_ns; yields || naps;) {
       for (std::uint32_t i = 0; i < kLooksBehindATurn; ++i) {
         for (std::uint32_t k = 0; i && k < kPausesBetween; ++k) spin_hint();
-        if (const Look l = look(me); l != Look::held) return l == Look::taken;
+        const Look l = look(me);
+        if (l == Look::taken || l == Look::in_vain) return l == Look::taken;
       }
-      // The kernel is better at waiting for a moment that is near.
       if (end && reached(clock, *end, yields ? 0 : nap_ns)) return false;
       if (yields) {
         --yields, sched_yield();
@@ -177,7 +191,6 @@ class PiLock {
     }
     return false;
   }
-
   // By the caller's own policy. What it was lent does not show here.
   static bool real_time() noexcept {
     const int saved = errno;
@@ -191,7 +204,11 @@ class PiLock {
   // `end`: of the waiting; null: none.
   [[gnu::noinline]] SleepResult lock_slow(std::uint32_t me, PiClock clock,
                                           const timespec* end) noexcept {
-    if (looks(me, clock, end)) return SleepResult::acquired;
+    PiTurn turn(&word_);
+    if (!turn.is_over() && looks(me, clock, end)) return SleepResult::acquired;
+    const bool taken = in_turn(turn, me, clock, end);
+    PiTurn::begins();
+    if (taken) return SleepResult::acquired;
     const int saved = errno;
     for (;;) {
       if (held_by_caller()) return SleepResult::deadlock;  // we, or the context we interrupted

@@ -35,13 +35,24 @@ struct CpuOwner {
 
 inline constexpr unsigned kCpuWords = (kHostedMaxCpus + 63) / 64;
 
-// Waiting before the kernel's priority-inheriting lock is entered; 0, 0 and 0: it is asked at once. A thread
-// with a real-time policy neither yields nor naps.
+// Waiting before the kernel's priority-inheriting lock is entered; with no yields and no naps nobody waits for a
+// turn either (hosted_pi_turn.h), with no pauses, too, the kernel is asked at once. A thread with a real-time
+// policy neither yields nor naps.
 struct PiWaiting {
   Word pauses{2000};
-  Word yields{10};
-  Word naps{40};  // of 50 us, then longer ones, up to 400 us
+  Word turn_us{300};
+  Word longest_us{12'000};  // wait for a turn
+  Word yields{1};           // each may give away a whole time slice
+  Word naps{4};             // of 50 us, then longer ones, up to 400 us
 };
+
+// Of the waiters of 32 such locks.
+struct PiQueue {
+  Word leads{0};     // a bit each: one of them leads
+  Word changes{0};   // so often has one left off leading
+  Word sleepers{0};  // that wait to lead
+};
+inline constexpr unsigned kPiQueues = 64;
 
 struct Process {
   std::atomic<std::uint64_t> cpus_taken[kCpuWords]{};
@@ -71,6 +82,7 @@ struct Process {
   std::uint32_t nap_words[64]{};                  // hosted_park.h; never written
   std::atomic<std::uint64_t> pi_lock_entries{0};  // system calls FUTEX_LOCK_PI so far; a statistic
   PiWaiting pi_waiting;
+  PiQueue pi_queues[kPiQueues]{};
 };
 
 [[gnu::visibility("hidden")]] inline constinit Process own_process{};

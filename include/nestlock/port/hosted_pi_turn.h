@@ -1,0 +1,114 @@
+// Hosted port: whose turn it is among the waiters of a priority-inheriting lock (hosted_pi.h).
+//
+// Of those without a priority to lend one looks for the lock, the leader; the others sleep, first come
+// first served. Who has it takes it again and again for a turn (PiWaiting::turn_us), and then sleeps behind the
+// others as soon as it finds it held. Without turns the lock is whose nap ends at the right moment, and of many
+// threads some had it a thousand times more often than others.
+//
+// The lock's word is the kernel's to the last bit, so who leads is kept by the process, by the lock's
+// address: 64 queues of the kernel's, and a bit in each for 32 locks. All of it is advice, so relaxed but for the
+// wake-ups; who is in the lock the word alone says. Two locks may share a bit, and a leader may be gone by a
+// jump, or with its process's other threads by a fork. Then a waiter sleeps for PiWaiting::longest_us, and leads
+// whatever the bit says; it is right again when that one leaves.
+#pragma once
+
+#include <linux/futex.h>
+#include <sys/syscall.h>
+#include <time.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <cstdint>
+
+#include "nestlock/port/hosted_process.h"
+
+namespace nestlock::hosted {
+
+inline timespec later(timespec t, std::uint64_t ns) noexcept {
+  const std::uint64_t all = static_cast<std::uint64_t>(t.tv_nsec) + ns;
+  t.tv_sec += static_cast<time_t>(all / 1'000'000'000);
+  t.tv_nsec = static_cast<long>(all % 1'000'000'000);
+  return t;
+}
+
+class PiTurn {
+ public:
+  explicit PiTurn(const void* lock) noexcept {
+    const auto a = reinterpret_cast<std::uintptr_t>(lock);
+    queue_ = &process().pi_queues[(a >> 7 ^ a >> 12) % kPiQueues];
+    bit_ = std::uint32_t{1} << (a >> 2 ^ a >> 17) % 32;
+  }
+  ~PiTurn() {
+    if (leads_) leave();
+  }
+  PiTurn(const PiTurn&) = delete;
+  PiTurn& operator=(const PiTurn&) = delete;
+
+  // Whether others wait and the caller, who finds the lock held, has had it long enough.
+  bool is_over() const noexcept {
+    const bool wait = queue_->sleepers.load(kRelaxed) || (queue_->leads.load(kRelaxed) & bit_);
+    return wait && now_us() - self().pi_turn_us.load(kRelaxed) >=
+                       process().pi_waiting.turn_us.load(kRelaxed);
+  }
+  // The caller has waited, and has the lock.
+  static void begins() noexcept { self().pi_turn_us.store(now_us(), kRelaxed); }
+
+  static std::uint64_t longest_ns() noexcept {
+    return std::uint64_t{1000} * process().pi_waiting.longest_us.load(kRelaxed);
+  }
+  // Where a wait for it that begins now ends at the latest (CLOCK_MONOTONIC).
+  static timespec latest() noexcept {
+    timespec t{};
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return later(t, longest_ns());
+  }
+
+  // Whether the caller leads now. Else it has slept, or something has changed: to be asked again. From
+  // `latest` on it leads.
+  bool leads_or_sleeps(const timespec& latest) noexcept {
+    // seq_cst, here and in leave(): either `sleepers` is seen there, or its new number here, by the kernel.
+    const std::uint32_t changes = queue_->changes.load();
+    leads_ = !(queue_->leads.fetch_or(bit_) & bit_);
+    if (leads_) return true;
+    queue_->sleepers.fetch_add(1);
+    const int saved = errno;
+    const long r = syscall(SYS_futex, &queue_->changes, FUTEX_WAIT_BITSET_PRIVATE, changes, &latest,
+                           nullptr, bit_);
+    leads_ = r == 0 || errno == ETIMEDOUT;  // who is woken is woken to lead
+    errno = saved;
+    queue_->sleepers.fetch_sub(1);
+    return leads_;
+  }
+
+ private:
+  static std::uint32_t
+  now_us() noexcept {  // turns over within an hour; a turn is then too short once
+    timespec t{};
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return static_cast<std::uint32_t>(t.tv_sec * 1'000'000 + t.tv_nsec / 1000);
+  }
+
+  // The bit stays for the one who is woken, or a third would lead before him. Who has seen it and falls
+  // asleep before it goes is found by asking again.
+  void leave() noexcept {
+    queue_->changes.fetch_add(1);
+    if (queue_->sleepers.load() && wakes_one()) return;
+    queue_->leads.fetch_and(~bit_);
+    queue_->changes.fetch_add(1);
+    if (queue_->sleepers.load() && wakes_one()) queue_->leads.fetch_or(bit_);
+  }
+
+  bool wakes_one() noexcept {
+    const int saved = errno;
+    const long n =
+        syscall(SYS_futex, &queue_->changes, FUTEX_WAKE_BITSET_PRIVATE, 1, nullptr, nullptr, bit_);
+    errno = saved;
+    return n > 0;
+  }
+
+  PiQueue* queue_;
+  std::uint32_t bit_;
+  bool leads_ = false;
+};
+
+}  // namespace nestlock::hosted

@@ -1,0 +1,164 @@
+// The turns of those who wait for a priority-inheriting lock (nestlock/port/hosted_pi_turn.h): first
+// come first served, also past who gives the lock back and asks again; and what is left there by a thread that
+// is gone holds nobody up for longer than it says.
+#include <linux/futex.h>
+#include <time.h>
+
+#include <atomic>
+#include <thread>
+#include <vector>
+
+#include "gtest/gtest.h"
+#include "nestlock/port/hosted.h"
+#include "test/port/port_testing.h"
+
+namespace nestlock {
+namespace {
+
+using hosted::kRelaxed;
+using hosted::PiLock;
+using port_testing::is_asleep;
+
+hosted::PiWaiting& waiting() { return hosted::process().pi_waiting; }
+
+std::uint32_t sleepers() {
+  std::uint32_t n = 0;
+  for (const hosted::PiQueue& q : hosted::process().pi_queues) n += q.sleepers.load(kRelaxed);
+  return n;
+}
+std::uint32_t leaders() {
+  std::uint32_t n = 0;
+  for (const hosted::PiQueue& q : hosted::process().pi_queues)
+    n += static_cast<std::uint32_t>(__builtin_popcount(q.leads.load(kRelaxed)));
+  return n;
+}
+class PiTurns : public ::testing::Test {
+ protected:
+  // Nobody spins, nobody asks the kernel, and a turn that is not given is a test that does not end.
+  void SetUp() override { set(0, 1, 3'600'000'000, 0, ~0u); }
+  void TearDown() override {
+    const hosted::PiWaiting by_default;
+    set(by_default.pauses, by_default.turn_us, by_default.longest_us, by_default.yields,
+        by_default.naps);
+    EXPECT_EQ(sleepers(), 0u);
+    EXPECT_EQ(leaders(), 0u);
+  }
+  static void set(std::uint32_t pauses, std::uint32_t turn_us, std::uint32_t longest_us,
+                  std::uint32_t yields, std::uint32_t naps) {
+    hosted::PiWaiting& w = waiting();
+    w.pauses = pauses, w.turn_us = turn_us, w.longest_us = longest_us;
+    w.yields = yields, w.naps = naps;
+  }
+};
+
+// Starts one that waits for the lock, says so and does `had()` with it, and returns when it leads or sleeps.
+template <class F>
+std::thread waiter(PiLock& lock, F had) {
+  const std::uint32_t slept = sleepers(), led = leaders();
+  std::atomic<pid_t> id{0};
+  std::thread t([&lock, &id, had] {
+    id.store(static_cast<pid_t>(hosted::thread_id()));
+    ASSERT_EQ(lock.lock(), SleepResult::acquired);
+    had();
+    lock.unlock();
+  });
+  while (!id.load() || (sleepers() == slept && leaders() == led)) sched_yield();
+  if (sleepers() != slept)
+    while (!is_asleep(id.load())) sched_yield();
+  return t;
+}
+
+// Beside one who gives the lock back and asks for it again.
+TEST_F(PiTurns, AreTakenFirstComeFirstServed) {
+  constexpr int kWaiters = 5;
+  for (int round = 0; round < 20; ++round) {
+    PiLock lock;
+    std::vector<int> order;  // under the lock
+    std::vector<std::thread> waiters;
+    ASSERT_EQ(lock.lock(), SleepResult::acquired);
+    for (int i = 0; i < kWaiters; ++i)
+      waiters.push_back(waiter(lock, [&order, i] { order.push_back(i); }));
+    EXPECT_EQ(leaders(), 1u);
+    EXPECT_EQ(sleepers(), kWaiters - 1u);
+    lock.unlock();
+    // Until the leader has it: a lock that is free is anybody's.
+    while (!(lock.is_locked() || sleepers() < kWaiters - 1u)) sched_yield();
+    ASSERT_EQ(lock.lock(), SleepResult::acquired);
+    lock.unlock();
+    for (std::thread& t : waiters) t.join();
+    EXPECT_EQ(order, (std::vector<int>{0, 1, 2, 3, 4}));
+  }
+}
+
+// A leader that is gone, by a jump or with its process's threads: who waits leads when it has slept its fill.
+TEST_F(PiTurns, ALeaderThatIsGoneHoldsNobodyUpForLong) {
+  waiting().longest_us = 20'000;
+  PiLock lock;
+  for (hosted::PiQueue& q : hosted::process().pi_queues) q.leads = ~0u;
+  ASSERT_EQ(lock.lock(), SleepResult::acquired);
+  std::atomic<bool> had{false};
+  std::thread t([&] {
+    ASSERT_EQ(lock.lock(), SleepResult::acquired);
+    had.store(true);
+    lock.unlock();
+  });
+  while (sleepers() == 0 && !had.load()) sched_yield();
+  lock.unlock();
+  t.join();
+  EXPECT_TRUE(had.load());
+  EXPECT_EQ(leaders(), 64u * 32 - 1) << "its own lock's bit is right again";
+  for (hosted::PiQueue& q : hosted::process().pi_queues) q.leads = 0;
+}
+
+// A moment that is near is left to the kernel, whoever leads.
+TEST_F(PiTurns, ATimedWaitDoesNotSleepPastItsTime) {
+  PiLock lock;
+  ASSERT_EQ(lock.lock(), SleepResult::acquired);
+  std::thread leader = waiter(lock, [] {});
+  std::thread([&] {
+    const std::uint64_t before = hosted::process().pi_lock_entries.load();
+    timespec end{};
+    clock_gettime(CLOCK_MONOTONIC, &end);
+    end.tv_nsec += 10'000'000;
+    if (end.tv_nsec >= 1'000'000'000) end.tv_nsec -= 1'000'000'000, ++end.tv_sec;
+    EXPECT_EQ(lock.lock_until(hosted::PiClock::monotonic, end), SleepResult::timeout);
+    EXPECT_EQ(hosted::process().pi_lock_entries.load(), before + 1) << "it slept elsewhere";
+  }).join();
+  lock.unlock();
+  leader.join();
+}
+
+// A lock's holder is told of the deadlock at once, whoever leads.
+TEST_F(PiTurns, TheHolderDoesNotWaitForItsTurn) {
+  PiLock lock;
+  ASSERT_EQ(lock.lock(), SleepResult::acquired);
+  std::thread leader = waiter(lock, [] {});
+  EXPECT_EQ(lock.lock(), SleepResult::deadlock);
+  EXPECT_EQ(sleepers(), 0u);
+  lock.unlock();
+  leader.join();
+}
+
+// Many threads with short turns: nobody is lost, whoever leaves and whoever falls asleep.
+TEST_F(PiTurns, NoWakeUpIsLost) {
+  waiting().turn_us = 0;
+  PiLock locks[3];
+  unsigned long counts[3] = {};
+  constexpr unsigned kThreads = 8, kRounds = nestlock::internal::kWithTsan ? 5'000 : 100'000;
+  std::vector<std::thread> threads;
+  for (unsigned i = 0; i < kThreads; ++i)
+    threads.emplace_back([&, i] {
+      for (unsigned n = 0; n < kRounds; ++n) {
+        const unsigned which = (n + i) % 3;
+        ASSERT_EQ(locks[which].lock(), SleepResult::acquired);
+        counts[which] = counts[which] + 1;
+        if (n % 16 == 0) sched_yield();  // so that others find it held
+        locks[which].unlock();
+      }
+    });
+  for (std::thread& t : threads) t.join();
+  EXPECT_EQ(counts[0] + counts[1] + counts[2], kThreads * kRounds);
+}
+
+}  // namespace
+}  // namespace nestlock
