@@ -191,6 +191,7 @@ class PiLock {
     }
     return false;
   }
+
   // By the caller's own policy. What it was lent does not show here.
   static bool real_time() noexcept {
     const int saved = errno;

@@ -50,7 +50,7 @@ class PiTurn {
     return wait && now_us() - self().pi_turn_us.load(kRelaxed) >=
                        process().pi_waiting.turn_us.load(kRelaxed);
   }
-  // The caller has waited, and has the lock.
+  // The caller's wait for one is over: it has the lock, or goes on to wait in the kernel.
   static void begins() noexcept { self().pi_turn_us.store(now_us(), kRelaxed); }
 
   static std::uint64_t longest_ns() noexcept {
@@ -81,8 +81,8 @@ class PiTurn {
   }
 
  private:
-  static std::uint32_t
-  now_us() noexcept {  // turns over within an hour; a turn is then too short once
+  // Starts anew every 71 minutes: a turn is then too long or too short once.
+  static std::uint32_t now_us() noexcept {
     timespec t{};
     clock_gettime(CLOCK_MONOTONIC, &t);
     return static_cast<std::uint32_t>(t.tv_sec * 1'000'000 + t.tv_nsec / 1000);
