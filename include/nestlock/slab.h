@@ -81,10 +81,20 @@ class BasicSlabAllocator {
   // task only. kzalloc() gives zeroes.
   void* kmalloc(std::size_t size, gfp flags, Place where = Place::here()) noexcept {
     internal::check_may_spin<K>("SlabAllocator", "kmalloc", flags, where);
-    if constexpr (kLean) return kmalloc_lean(size, flags, SlabAlloc::spinning, kAnyNode, nullptr);
-    if (size - 1 < kLargestClass) [[likely]]
-      return classes_[Table::index_of(size)].alloc_sized(size, flags, kAnyNode, where);
-    return size ? alloc_large(size, flags, where) : kZeroSize;
+    if constexpr (kLean) {
+      return kmalloc_lean(size, flags, SlabAlloc::spinning, kAnyNode, nullptr);
+    } else {
+      std::size_t i;
+      if (size - 1 < Table::kSmall) [[likely]]
+        i = Table::kIndices.small[(size - 1) / 8];
+      else if (size - 1 < kLargestClass)
+        i = Table::kIndices.large[(size - 1) / 256];
+      else
+        return size ? alloc_large(size, flags, where) : kZeroSize;
+      // Where the compiler knows the class it knows its address; else a load instead of a product.
+      Cache& c = __builtin_constant_p(i) ? classes_[i] : *cache_of_tag_[i + 1];
+      return c.alloc_sized(size, flags, kAnyNode, where);
+    }
   }
   // The fast path of kmalloc() alone, of class `i` < kClasses, for a front end with slow paths of its own: an
   // object that lies in this CPU's sheaf, else null. Any context; also before set_up().

@@ -90,7 +90,14 @@ class BasicPerCpu {
   // As try_here(), but null also until this task has claimed a CPU. For a fast path: it calls nothing.
   T* claimed_here() noexcept {
     const unsigned cpu = internal::claimed_cpu<Port>();
-    return cpu < size() ? &slot_[cpu].value : nullptr;
+    if constexpr (!ClaimingPort<Port>) return cpu < size() ? &slot_[cpu].value : nullptr;
+    // As the hosted port keeps it, the number counts from 1: so this is one test, and no subtraction.
+    const std::size_t from_1 = cpu + 1;
+    if (!from_1) return nullptr;
+    T* t = &slot_[from_1 - 1].value;
+    asm("" : "+r"(t));  // or g++ computes it anew for each member
+    if (!t) __builtin_unreachable();
+    return t;
   }
   // The same where there must be one; else no_cpu goes to the report sink (fatal).
   T& here() noexcept {

@@ -234,7 +234,7 @@ struct HostedPort : hosted::Parks, hosted::Slices {
     if constexpr (!kC.smp) return 0;
     return hosted::cpu_id();
   }
-  // The same, but kMaxCpus or more for a thread that has claimed none yet: a load, no call.
+  // The same, but ~0u for a thread that has claimed none yet: a load, no call.
   static unsigned claimed_cpu() noexcept {
     if constexpr (!kC.smp) return 0;
     return hosted::self().cpu.load(hosted::kRelaxed) - 1;

@@ -88,8 +88,8 @@ template <class P>
 concept SelfPort = Port<P> && requires {
   { P::self() } noexcept -> std::same_as<std::uintptr_t>;
 };
-// Claims CPUs for its tasks one by one; this is cpu_id() without a claim: kMaxCpus or more for a task
-// that has none yet. Else: every task has a CPU.
+// Claims CPUs for its tasks one by one; this is cpu_id() without a claim: ~0u for a task that has none
+// yet. Else: every task has a CPU.
 template <class P>
 concept ClaimingPort = Port<P> && requires {
   { P::claimed_cpu() } noexcept -> std::same_as<unsigned>;
@@ -162,7 +162,7 @@ struct Parking {
   unsigned looks = 200;                       // before a waiter registers, and between two naps
   unsigned passes = 2000;                     // so often lock() may pass the first waiter; 1..65535
   std::uint64_t first_nap_ns = 10'000;        // of the first waiter; each twice the last,
-  std::uint64_t longest_nap_ns = 1'000'000;   // up to this; after one of these nobody passes it
+  std::uint64_t longest_nap_ns = 1000000;   // up to this; after one of these nobody passes it
   std::uint64_t park_limit_ns = 250'000'000;  // of a sleep that nobody ends
 };
 
@@ -203,7 +203,9 @@ std::uintptr_t self_of() noexcept {
     return P::cpu_id() + 1;
 }
 
-// cpu_id() for a fast path with a slow one behind it: kMaxCpus or more for a task without a CPU.
+inline constexpr unsigned kNoCpu = ~0u;
+
+// cpu_id() for a fast path with a slow one behind it: kNoCpu for a task without a CPU.
 template <Port P>
 unsigned claimed_cpu() noexcept {
   if constexpr (ClaimingPort<P>)

@@ -127,6 +127,8 @@ struct ClassTable {
                 "no table of classes: see the head of nestlock/slab/classes.h");
   static constexpr std::uint32_t kLargest = largest_class<Classes>();
   static constexpr ClassIndices<Classes> kIndices{};
+  static constexpr std::size_t kSmall =
+      1024;  // up to which they are told apart by 8 bytes, then by 256
   static constexpr ClassNames<Classes> kNames{};
 
   // The class of a size, by tables: a branch on the size is mispredicted where sizes are mixed.
@@ -137,7 +139,7 @@ struct ClassTable {
       while (Classes::kSizes[i] < size) ++i;
       return i;
     }
-    return size <= 1024 ? kIndices.small[(size - 1) / 8] : kIndices.large[(size - 1) / 256];
+    return size <= kSmall ? kIndices.small[(size - 1) / 8] : kIndices.large[(size - 1) / 256];
   }
 };
 
