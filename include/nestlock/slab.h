@@ -280,6 +280,14 @@ class BasicSlabAllocator {
   void each_created(F f) noexcept;
   using ListIrq = internal::TagFor<typename L::List, IrqSave>;
   void delist(Cache& c) noexcept;
+  using Group = internal::CacheGroup<K, Cache>;
+  bool join_group(Cache& c) noexcept
+    requires(!internal::kLeanOf<K>);
+  void leave_group(Cache& c) noexcept
+    requires(!internal::kLeanOf<K>);
+  template <class F>
+  void each_used_here(F f) noexcept
+    requires(!internal::kLeanOf<K>);
   bool is_created(Cache* cache) noexcept;
   struct Reclaim : Shrinker {
     BasicSlabAllocator* slabs = nullptr;
@@ -325,6 +333,14 @@ class BasicSlabAllocator {
     constexpr Walk* end() const noexcept { return nullptr; }
   };
   [[no_unique_address]] std::conditional_t<kLean, NoWalks, Walk[4]> walks_
+      NESTLOCK_GUARDED_BY(created_lock_);
+  struct Groups {
+    Group *all = nullptr, *with_room = nullptr;
+    unsigned walks = 0;  // who is on his way through them
+  };
+  template <Kernel>
+  struct NoGroups {};
+  [[no_unique_address]] std::conditional_t<kLean, NoGroups<K>, Groups> groups_
       NESTLOCK_GUARDED_BY(created_lock_);
   [[no_unique_address]] internal::ForkHoldOf<K> held_created_;  // see before_fork()
   [[no_unique_address]] internal::ForksOf<K, ListIrq> forks_;

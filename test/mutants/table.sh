@@ -1039,6 +1039,18 @@ mutant a_walk_stands_on_what_is_gone slab_caches_test.smp_debug 'SlabCaches/*' \
   'who goes through the caches is moved on from one that is destroyed' \
   include/nestlock/slab/create_inl.h 's/if (w.next == \&c) w.next = c.next_;/(void)w;/'
 
+mutant a_flushed_cpu_is_not_noted_again slab_caches_test.smp_debug '*WhatEndsGivesBackWhatItUsed*' \
+  'what a CPU frees after its sheaves were flushed is flushed, too' \
+  include/nestlock/slab/cache_setup_inl.h 's/    c->main = nullptr;\n    place_/    place_/'
+
+mutant a_threads_end_meets_all_caches slab_caches_test.smp_debug 'SlabCachesUnused.*' \
+  'who empties a CPU goes through the caches that it used' \
+  include/nestlock/slab/cache_group.h 's/group->used\[cpu\].fetch_and(~bit(), kRelaxed)/group->used[cpu].load(kRelaxed)/'
+
+mutant empty_groups_stay slab_caches_test.smp_debug '*NothingOfThemStays*' \
+  'what created caches are noted in goes with the last of them' \
+  include/nestlock/slab/create_inl.h 's/if (!at.taken \&\& !groups_.walks)/if (false)/'
+
 mutant fork_strands_sheaves $forking '*WhatOtherCpusCached*' \
   'what lies in the sheaves of threads that a child lacks comes back there' \
   "$inside" 's/\[\&\](Cache\& c) { c.take_back(cpu); }/[](Cache\&) {}/'

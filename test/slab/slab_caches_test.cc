@@ -1,5 +1,6 @@
-// Who goes through all caches (slabinfo(), shrink_all(), flush_cpu()) beside those who create and destroy
+// Created caches, and many of them. Who goes through all caches (slabinfo(), shrink_all(), flush_cpu()) beside those who create and destroy
 // some: each that stays is come upon exactly once, and nobody waits for the whole way.
+// Who empties a CPU's sheaves goes through those that it used.
 #include <algorithm>
 #include <atomic>
 #include <string>
@@ -91,6 +92,79 @@ TYPED_TEST(SlabCaches, WhoStaysIsMetOnceBesideWhoComesAndGoes) {
   }
   for (std::thread& t : threads) t.join();
   EXPECT_TRUE(s.consistent());
+}
+
+// Of sheaves that were emptied once, too: what a thread frees again is found again.
+TYPED_TEST(SlabCaches, WhatEndsGivesBackWhatItUsed) {
+  auto& s = this->slabs();
+  std::vector<typename TestFixture::Slabs::Cache*> caches;
+  for (int i = 0; i < 100; ++i) {
+    caches.push_back(s.create("one of many", 64));
+    ASSERT_NE(caches.back(), nullptr);
+  }
+  std::thread([&] {
+    for (int round = 0; round < 3; ++round) {
+      for (auto* c : {caches[0], caches[63], caches[64], caches[99]}) {
+        void* const object = c->alloc(gfp::kernel);
+        ASSERT_NE(object, nullptr);
+        ASSERT_TRUE(c->free(object));
+      }
+      s.flush_cpu();
+      std::thread([&] {  // has a CPU of its own
+        for (auto* c : caches) {
+          c->shrink();
+          EXPECT_EQ(c->stats().slabs, 0u) << "round " << round;
+        }
+      })
+          .join();
+    }
+  }).join();
+}
+
+TYPED_TEST(SlabCaches, NothingOfThemStays) {
+  auto& s = this->slabs();
+  const auto pages_out = [&] {
+    s.shrink_all();
+    const PageStats now = this->floors_.pages->stats(0);
+    return now.committed - now.free - now.isolated - now.cached - now.parked;
+  };
+  const auto before = pages_out();
+  for (int round = 0; round < 2; ++round) {
+    std::vector<typename TestFixture::Slabs::Cache*> caches;
+    for (int i = 0; i < 200; ++i) caches.push_back(s.create("one of many", 64));
+    for (auto* c : caches) ASSERT_TRUE(c && c->free(c->alloc(gfp::kernel)));
+    for (auto* c : caches) ASSERT_TRUE(s.destroy(c));
+    EXPECT_EQ(pages_out(), before);
+  }
+}
+
+struct Counting : NullObserver {
+  static inline std::atomic<unsigned> taken{0};
+  static void acquired(const LockRef&, bool) noexcept { taken.fetch_add(1); }
+};
+using Counted = KernelOf<configs::smp, HostedPort<configs::smp>, Counting>;
+
+// A thread's end, which flush_cpu() is called at, goes through what it used.
+TEST(SlabCachesUnused, CostAThreadsEndNothing) {
+  static Floors<Counted, Own<Counted>> floors;
+  floors.reset();
+  auto& s = *floors.slabs;
+  const auto locks_of_a_flush = [&] {
+    const unsigned before = Counting::taken.load();
+    s.flush_cpu();
+    return Counting::taken.load() - before;
+  };
+  auto* const used = s.create("used", 64);
+  ASSERT_NE(used, nullptr);
+  for (int i = 0; i < 63; ++i)
+    ASSERT_NE(s.create("unused", 64), nullptr);  // the first group is full
+  const unsigned with_few = locks_of_a_flush();
+  ASSERT_GT(with_few, 0u);
+  for (int i = 0; i < 900; ++i) ASSERT_NE(s.create("unused", 64), nullptr);
+  EXPECT_EQ(locks_of_a_flush(), with_few);
+  ASSERT_TRUE(used->free(used->alloc(gfp::kernel)));
+  EXPECT_GT(locks_of_a_flush(), with_few);
+  EXPECT_EQ(locks_of_a_flush(), with_few);
 }
 
 }  // namespace

@@ -312,10 +312,7 @@ void BasicSlabAllocator<K, L, C>::flush_cpu() noexcept
   requires(!internal::kLeanOf<K>)
 {
   for (Cache& c : classes_) c.flush_cpu();
-  each_created([](Cache& c) {
-    c.flush_cpu();
-    return true;
-  });
+  each_used_here([](Cache& c) { c.flush_cpu(); });
 }
 
 template <Kernel K, LockPolicy L, class C>

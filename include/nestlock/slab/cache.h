@@ -6,6 +6,7 @@
 #include <cstdint>
 
 #include "nestlock/page.h"
+#include "nestlock/slab/cache_group.h"
 #include "nestlock/slab/classes.h"
 #include "nestlock/slab/cpu_sheaves.h"
 #include "nestlock/slab/flags.h"
@@ -375,6 +376,7 @@ class BasicKmemCache {
   [[no_unique_address]] std::conditional_t<kLean, NoSheaves, BasicPerCpu<K, CpuSheaves>> cpu_;
   Node node_[kMaxNodes];
   BasicKmemCache *next_ = nullptr, *prev_ = nullptr;  // of the allocator's list
+  [[no_unique_address]] NotLean<internal::CachePlace<K, BasicKmemCache>, 7> place_{};
 };
 
 }  // namespace nestlock

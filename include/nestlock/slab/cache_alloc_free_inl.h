@@ -183,7 +183,7 @@ void* BasicKmemCache<K, L>::alloc_slow(const Request& r, SlabRefusal* why) noexc
   if (!no_sheaf && (r.node < 0 || pages_->nodes() == 1)) {
     auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
     if (c) {
-      MainOut out(*c);
+      MainOut out(*c, place_);
       if (c->main->size == 0 && c->spare && c->spare->size) {
         Sheaf* const s = c->spare;
         c->spare = c->main == &internal::no_sheaf ? nullptr : c->main;

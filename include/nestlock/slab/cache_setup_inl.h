@@ -72,11 +72,15 @@ void BasicKmemCache<K, L>::flush_cpu() noexcept
   {
     auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
     if (!c) return;
-    const MainOut out(*c);
-    mine[0] = c->main == &internal::no_sheaf ? nullptr : c->main;
-    mine[1] = c->spare;
-    c->main = &internal::no_sheaf;
-    c->spare = nullptr;
+    if (c->main) {
+      const MainOut out(*c, place_);
+      mine[0] = c->main == &internal::no_sheaf ? nullptr : c->main;
+      mine[1] = c->spare;
+      c->main = &internal::no_sheaf;
+      c->spare = nullptr;
+    }
+    c->main = nullptr;
+    place_.is_unused_on(internal::claimed_cpu<typename K::Port>());
   }
   Node& n = home(kAnyNode);
   for (Sheaf* const s : mine) {
@@ -103,7 +107,7 @@ void BasicKmemCache<K, L>::shrink() noexcept {
     {
       auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
       if (c) {
-        const MainOut out(*c);
+        const MainOut out(*c, place_);
         add(c->spare), add(c->main);
         c->spare = nullptr;
         c->main = &internal::no_sheaf;
@@ -245,7 +249,7 @@ bool BasicKmemCache<K, L>::consistent(std::uintptr_t* objects_out) noexcept {
     };
     for (unsigned i = 0; i < decltype(cpu_)::size(); ++i) {
       if (!cpu_.on(i).main) continue;
-      const MainOut out(cpu_.on(i));
+      const MainOut out(cpu_.on(i), place_);
       Sheaf* const m = cpu_.on(i).main;
       Sheaf* const s = cpu_.on(i).spare;
       if (m->size > m->capacity || (s && s->size > s->capacity)) return false;

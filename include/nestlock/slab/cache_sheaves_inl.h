@@ -53,7 +53,7 @@ void BasicKmemCache<K, L>::install_full(Node& n, Sheaf* s) noexcept
   {
     auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
     if (c) {
-      const MainOut out(*c);
+      const MainOut out(*c, place_);
       if (c->main->size == 0) {
         std::swap(c->main, s);
         if (s == &internal::no_sheaf) return;
@@ -84,7 +84,7 @@ bool BasicKmemCache<K, L>::free_to_sheaf(void* object, bool may_spin) noexcept
   {
     auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
     if (!c) return internal::bump(counters_.local_busy), false;
-    MainOut out(*c);
+    MainOut out(*c, place_);
     Node& n = home(kAnyNode);
     if (c->main->size == c->main->capacity) {
       if (c->spare && c->spare->size < c->spare->capacity) {
@@ -108,7 +108,7 @@ bool BasicKmemCache<K, L>::free_to_sheaf(void* object, bool may_spin) noexcept
   {
     auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
     if (c) {
-      MainOut out(*c);
+      MainOut out(*c, place_);
       if (c->main->size == c->main->capacity && (!c->spare || c->main == &internal::no_sheaf)) {
         if (c->main != &internal::no_sheaf) c->spare = c->main;
         c->main = empty;

@@ -22,8 +22,9 @@ struct CpuSheaves {
   // statistics without it.
   Atomic<void**> top{nullptr}, bottom{nullptr};
   void** limit = nullptr;
-  // Its `size` is out of date but in MainOut. Null: nobody was ever here. (Not the address of a sheaf from
-  // the beginning: in a library each would be a relocation, and touch its page when a program starts.)
+  // Its `size` is out of date but in MainOut. Null: nobody is here, and the CPU is not noted with the cache
+  // (CachePlace). (Not the address of a sheaf from the beginning: in a library each would be a relocation,
+  // and touch its page when a program starts.)
   Sheaf* main = nullptr;
   Sheaf* spare = nullptr;  // full, empty or between
   // Objects popped; and how many more came into main, and were popped, than were pushed. So the fast
@@ -40,13 +41,18 @@ struct CpuSheaves {
   }
 };
 
-// While it lives main is like any other sheaf, and may be exchanged. The CPU's lock is held.
+// While it lives main is like any other sheaf, and may be exchanged. The CPU's lock is held, which is the
+// caller's; or main is not null.
 template <Kernel K, LockPolicy L>
 class MainOut {
  public:
-  explicit MainOut(CpuSheaves<K, L>& c) noexcept
+  template <class Place>
+  MainOut(CpuSheaves<K, L>& c, Place place) noexcept
       : c_(c), before_(c.allocs.load(kRelaxed) + c.in_main()) {
-    if (!c.main) c.main = &no_sheaf;
+    if (!c.main) {
+      place.is_used_on(claimed_cpu<typename K::Port>());
+      c.main = &no_sheaf;
+    }
     if (c.main != &no_sheaf) c.main->size = static_cast<std::uint32_t>(c.in_main());
   }
   ~MainOut() {

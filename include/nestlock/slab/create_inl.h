@@ -1,6 +1,7 @@
 // Caches of the program's own: create() and destroy(). Included by slab.h.
 #pragma once
 
+#include <bit>
 #include <new>
 
 #include "nestlock/lock/guard.h"
@@ -31,9 +32,92 @@ BasicKmemCache<K, L>* BasicSlabAllocator<K, L, C>::create(const char* name, std:
     Page* const page = pages_->page_of(memory);
     page->kind = Cache::kCache;
     page->owner = this;
+    if (!join_group(*c)) {
+      page->kind = Cache::kLarge;
+      kfree(memory);
+      return nullptr;
+    }
   }
   enlist(*c);
   return c;
+}
+
+// A place for the cache. False: no memory for another group.
+template <Kernel K, LockPolicy L, class C>
+bool BasicSlabAllocator<K, L, C>::join_group(Cache& c) noexcept
+  requires(!internal::kLeanOf<K>)
+{
+  void* memory = nullptr;
+  bool joined = false;
+  for (;;) {
+    {
+      Guard g(created_lock_);
+      if (memory && !groups_.with_room) {
+        Group* const fresh = ::new (memory) Group;
+        fresh->template link<&Group::all>(groups_.all);
+        fresh->template link<&Group::with_room>(groups_.with_room);
+        memory = nullptr;
+      }
+      if (Group* const at = groups_.with_room) {
+        const auto i = static_cast<unsigned>(std::countr_one(at->taken));
+        c.place_ = {at, i};
+        at->taken |= c.place_.bit();
+        if (!~at->taken) at->template unlink<&Group::with_room>(groups_.with_room);
+        joined = true;
+      }
+    }
+    if (joined) {
+      if (memory) kfree(memory);  // another was faster
+      return true;
+    }
+    memory = alloc_large(sizeof(Group), gfp::kernel, Place::here());
+    if (!memory) return false;
+  }
+}
+
+// The cache has no sheaves any more.
+template <Kernel K, LockPolicy L, class C>
+void BasicSlabAllocator<K, L, C>::leave_group(Cache& c) noexcept
+  requires(!internal::kLeanOf<K>)
+{
+  Group* gone = nullptr;
+  {
+    Guard g(created_lock_);
+    Group& at = *c.place_.group;
+    if (!~at.taken) at.template link<&Group::with_room>(groups_.with_room);
+    at.taken &= ~c.place_.bit();
+    if (!at.taken && !groups_.walks) {
+      at.template unlink<&Group::all>(groups_.all);
+      at.template unlink<&Group::with_room>(groups_.with_room);
+      gone = &at;
+    }
+  }
+  if (gone) kfree(gone);
+}
+
+// f(each created cache that this CPU may have sheaves of), the list's lock held for one at a time.
+template <Kernel K, LockPolicy L, class C>
+template <class F>
+void BasicSlabAllocator<K, L, C>::each_used_here(F f) noexcept
+  requires(!internal::kLeanOf<K>)
+{
+  const unsigned cpu = internal::claimed_cpu<typename K::Port>();
+  if (cpu >= K::Port::kMaxCpus) return;
+  Group* at;
+  {
+    Guard g(created_lock_);
+    at = groups_.all;
+    ++groups_.walks;  // from here on none of them goes
+  }
+  for (; at; at = at->all.next) {
+    auto todo = at->used[cpu].load(internal::kRelaxed);
+    for (; todo; todo &= todo - 1) {
+      Guard g(created_lock_);
+      if (Cache* const c = at->cache[std::countr_zero(todo)]) f(*c);
+    }
+  }
+  Guard g(created_lock_);
+  --groups_.walks;
 }
 
 template <Kernel K, LockPolicy L, class C>
@@ -43,6 +127,7 @@ void BasicSlabAllocator<K, L, C>::enlist(Cache& c) noexcept {
   c.next_ = created_;
   if (created_) created_->prev_ = &c;
   created_ = &c;
+  if constexpr (!kLean) c.place_.group->cache[c.place_.index] = &c;
 }
 
 template <Kernel K, LockPolicy L, class C>
@@ -52,6 +137,7 @@ void BasicSlabAllocator<K, L, C>::delist(Cache& c) noexcept {
   if (c.next_) c.next_->prev_ = c.prev_;
   for (Walk& w : walks_)
     if (w.next == &c) w.next = c.next_;
+  if constexpr (!kLean) c.place_.group->cache[c.place_.index] = nullptr;
 }
 
 // f(each), with the list's lock held for one at a time: it may take long, and there may be thousands. f returns
@@ -105,15 +191,19 @@ bool BasicSlabAllocator<K, L, C>::destroy(Cache* cache) noexcept {
   if constexpr (!kLean)
     for (unsigned i = 0; i < decltype(cache->cpu_)::size(); ++i) {
       auto& c = cache->cpu_.on(i);
+      cache->place_.is_unused_on(i);
       if (!c.main) continue;
-      const typename Cache::MainOut out(c);
-      for (internal::Sheaf* s : {c.main, c.spare}) {
-        if (!s || s == &internal::no_sheaf) continue;
-        if (s->size) cache->flush(*s);
-        cache->sheaf_source_->free_to_slab(s, true);
+      {
+        const typename Cache::MainOut out(c, cache->place_);
+        for (internal::Sheaf* s : {c.main, c.spare}) {
+          if (!s || s == &internal::no_sheaf) continue;
+          if (s->size) cache->flush(*s);
+          cache->sheaf_source_->free_to_slab(s, true);
+        }
+        c.main = &internal::no_sheaf;
+        c.spare = nullptr;
       }
-      c.main = &internal::no_sheaf;
-      c.spare = nullptr;
+      c.main = nullptr;
     }
   const std::uint32_t min_partial = cache->min_partial_;
   cache->min_partial_ = 0;
@@ -125,7 +215,10 @@ bool BasicSlabAllocator<K, L, C>::destroy(Cache* cache) noexcept {
     enlist(*cache);
     return false;
   }
-  if constexpr (!kLean) pages_->page_of(cache)->kind = Cache::kLarge;
+  if constexpr (!kLean) {
+    leave_group(*cache);
+    pages_->page_of(cache)->kind = Cache::kLarge;
+  }
   return kfree(cache);
 }
 

@@ -40,7 +40,7 @@ void BasicKmemCache<K, L>::abandon_if_held(unsigned cpu) noexcept
   CpuSheaves& c = cpu_.on(cpu);
   if (!c.lock.is_locked()) return;
   const std::uintptr_t frees = c.frees();
-  c.main = &internal::no_sheaf;
+  c.main = nullptr;
   c.spare = nullptr;
   c.top.store(nullptr, internal::kRelaxed);
   c.bottom.store(nullptr, internal::kRelaxed);
@@ -60,7 +60,7 @@ void BasicKmemCache<K, L>::take_back(unsigned cpu) noexcept
   if (!c.main) return;
   Sheaf* theirs[2] = {nullptr, nullptr};
   {
-    const MainOut out(c);
+    const MainOut out(c, place_);
     theirs[0] = c.main == &internal::no_sheaf ? nullptr : c.main;
     theirs[1] = std::exchange(c.spare, nullptr);
     c.main = &internal::no_sheaf;
@@ -116,6 +116,7 @@ void BasicSlabAllocator<K, L, C>::after_fork(bool child) noexcept NESTLOCK_NO_TS
         if (cpu != mine) each_cache(created, [&](Cache& c) { c.take_back(cpu); });
       for (Walk& w : walks_)
         w = {};  // whose thread is gone; one that a handler's fork interrupted ends
+      // (groups_.walks stays: then an empty group may, too.)
       held_created_.end_in_child(created_lock_, depth);
     } else {
       forks_.ends();
