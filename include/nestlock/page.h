@@ -134,7 +134,7 @@ class BasicPageAllocator {
   // For a floor above that keeps pages on lists of its own.
   Page* descriptors() noexcept { return all_; }
   std::uintptr_t pages() const noexcept { return pages_; }
-  // A node's that were ever usable: the number behind its last. The first is node * (pages() / nodes()).
+  // Of node < nodes() that were ever usable: the number behind its last. The first is node * (pages() / nodes()).
   std::uint32_t usable_end(unsigned node) const noexcept { return zone_[node].usable_end(); }
   std::uint32_t index_of(const Page* p) const noexcept { return index(p); }
   Page* page_at(std::uint32_t index) noexcept { return all_ + index; }
@@ -202,7 +202,7 @@ class BasicPageAllocator {
   // Pages of this block (2^kMaxOrder pages around p) are not allocated any more until undone.
   void isolate_block(Page* p, bool isolated) noexcept
     requires(!internal::kLeanOf<K>);
-  // No per-CPU caching on this node: each normal free goes to the buddy at once. Nests with enable.
+  // No per-CPU caching on this node (if there is one): each normal free goes to the buddy at once. Nests.
   void pcp_disable(unsigned node) noexcept
     requires(!internal::kLeanOf<K>);
   void pcp_enable(unsigned node) noexcept
@@ -221,11 +221,11 @@ class BasicPageAllocator {
   void before_fork(bool bounded = internal::may_have_interrupted_a_holder<K>()) noexcept;
   void after_fork(bool child) noexcept;
 
-  // ---- to look at: any context, a snapshot ----
+  // ---- to look at: any context, a snapshot; of a node or CPU that there is not, 0 ----
   unsigned nodes() const noexcept { return kLean ? 1u : static_cast<unsigned>(nodes_); }
   Stats stats(unsigned node) const noexcept;
   std::uint32_t cached(unsigned node, unsigned cpu) const noexcept {
-    return zone_[node].pcp.on(cpu).count();
+    return node < nodes() && cpu < K::Port::kMaxCpus ? zone_[node].pcp.on(cpu).count() : 0;
   }
   // In the manner of /proc/buddyinfo and /proc/zoneinfo; returns the length.
   std::size_t buddyinfo(char* out, std::size_t size) const noexcept
@@ -237,7 +237,7 @@ class BasicPageAllocator {
   bool consistent() noexcept;
   // Whether the code that this context interrupted is inside one of this node's locks (UP: truth;
   // elsewhere it may be another CPU's doing). Any context.
-  bool zone_locked(unsigned node) const noexcept { return zone_[node].lock.is_locked(); }
+  bool zone_locked(unsigned n) const noexcept { return n < nodes() && zone_[n].lock.is_locked(); }
   // The same of any of its locks. With several CPUs it errs to true, for a zone may be held, or this
   // CPU's lists drained, by another. At most two loads a node.
   bool interrupted() const noexcept;

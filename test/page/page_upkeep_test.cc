@@ -364,6 +364,30 @@ TEST_P(Upkeep, DisabledCachesStayEmptyUntilTheLastEnable) {
   expect_all_free(0);
 }
 
+TEST_P(Upkeep, WhatIsSaidOfANodeOrCpuThatIsNotThereIsNothing) {
+  set_up(1024, 2);
+  const unsigned cpu = allocator->cpu_id();
+  void* p = allocator->alloc(gfp::kernel, 0, 0);
+  EXPECT_TRUE(allocator->free(p, 0));
+  const std::uintptr_t cached = allocator->cached(0, cpu);
+  ASSERT_GT(cached, 0u);
+  for (const unsigned none : {2u, 3u, 4u, 9u, 100'000u, ~0u}) {
+    EXPECT_EQ(allocator->cached(none, cpu), 0u) << none;
+    EXPECT_EQ(allocator->stats(none).present, 0u) << none;
+    allocator->pcp_disable(none);
+    allocator->pcp_enable(none);
+    allocator->pcp_enable(none);
+  }
+  for (const unsigned none : {1024u, 100'000u, ~0u})
+    EXPECT_EQ(allocator->cached(0, none), 0u) << none;
+  EXPECT_EQ(allocator->cached(0, cpu), cached);
+  allocator->pcp_enable(0);  // undoes nothing
+  allocator->pcp_disable(0);
+  EXPECT_EQ(allocator->cached(0, cpu), 0u);
+  allocator->pcp_enable(0);
+  expect_all_free();
+}
+
 TEST_P(UpkeepOnCpus, DrainAllReachesEveryCpu) {
   set_up(2048);
   allocator->cpu_id();

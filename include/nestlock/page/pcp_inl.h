@@ -129,4 +129,27 @@ void BasicPageAllocator<K, L>::with_pcp(Pcp& pcp, F f) noexcept NESTLOCK_NO_TSA 
   if constexpr (K::kConfig.smp && !kLean) draining_.fetch_sub(1, internal::kRelaxed);
 }
 
+template <Kernel K, LockPolicy L>
+void BasicPageAllocator<K, L>::pcp_disable(unsigned node) noexcept
+  requires(!internal::kLeanOf<K>)
+{
+  if (node >= nodes()) return;
+  Zone& z = zone_[node];
+  z.pcp_off.fetch_add(1, internal::kRelaxed);
+  z.pcp_high.store(0, internal::kRelaxed);
+  drain_all_pages();
+}
+
+template <Kernel K, LockPolicy L>
+void BasicPageAllocator<K, L>::pcp_enable(unsigned node) noexcept
+  requires(!internal::kLeanOf<K>)
+{
+  if (node >= nodes()) return;
+  Zone& z = zone_[node];
+  auto off = z.pcp_off.load(internal::kRelaxed);
+  while (off && !z.pcp_off.compare_exchange_weak(off, off - 1, internal::kRelaxed)) {
+  }
+  if (off == 1) z.pcp_high.store(6 * z.pcp_batch.load(internal::kRelaxed), internal::kRelaxed);
+}
+
 }  // namespace nestlock

@@ -290,25 +290,6 @@ void BasicPageAllocator<K, L>::isolate_block(Page* p, bool isolated) noexcept
 }
 
 template <Kernel K, LockPolicy L>
-void BasicPageAllocator<K, L>::pcp_disable(unsigned node) noexcept
-  requires(!internal::kLeanOf<K>)
-{
-  Zone& z = zone_[node];
-  z.pcp_off.fetch_add(1, internal::kRelaxed);
-  z.pcp_high.store(0, internal::kRelaxed);
-  drain_all_pages();
-}
-
-template <Kernel K, LockPolicy L>
-void BasicPageAllocator<K, L>::pcp_enable(unsigned node) noexcept
-  requires(!internal::kLeanOf<K>)
-{
-  Zone& z = zone_[node];
-  if (z.pcp_off.fetch_sub(1, internal::kRelaxed) == 1)
-    z.pcp_high.store(6 * z.pcp_batch.load(internal::kRelaxed), internal::kRelaxed);
-}
-
-template <Kernel K, LockPolicy L>
 void BasicPageAllocator<K, L>::set_allowed(gfp mask) noexcept
   requires(!internal::kLeanOf<K>)
 {
