@@ -40,9 +40,11 @@ struct ThePages {
   }
 };
 
+// With the classes that system_slab() has.
 template <class K>
 struct TheSlabs {
-  using Slabs = nestlock::BasicSlabAllocator<K>;
+  using Slabs =
+      nestlock::BasicSlabAllocator<K, nestlock::policy::PerLockByte<K>, nestlock::FineClasses>;
   static inline constinit Slabs slabs;
   static Slabs& set_up() {
     static const bool done = slabs.set_up(ThePages<K>::set_up());

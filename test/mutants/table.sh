@@ -834,6 +834,14 @@ mutant pages_without_a_descriptor $growing 'All/Upkeep.DescriptorsAreMadeWritabl
   'memory is claimed before there is room for what describes it' \
   include/nestlock/page/setup_inl.h 's/      if (!describe(z, upto)) return false;\n//'
 
+mutant a_node_that_is_not_there $growing 'All/Upkeep.WhatIsSaidOf*' \
+  'a node number from outside is looked at first' \
+  include/nestlock/page/pcp_inl.h 's/  if (node >= nodes()) return;\n  Zone\& z = zone_\[node\];\n  z.pcp_off/  Zone\& z = zone_[node];\n  z.pcp_off/'
+
+mutant an_enable_too_many $growing 'All/Upkeep.WhatIsSaidOf*' \
+  'an enable without a disable undoes nothing' \
+  include/nestlock/page/pcp_inl.h 's/while (off \&\& !z.pcp_off/while (!z.pcp_off/'
+
 mutant page_beyond_the_descriptors $growing 'All/Upkeep.DescriptorsAreMadeWritable*' \
   'an address of the range whose descriptor cannot be read' \
   include/nestlock/page.h 's/return pfn < described_.load(internal::kRelaxed) ? /return pfn < pages_ ? /'
@@ -1038,6 +1046,10 @@ kernels $forking_rt 'HostedKernel<configs::smp_rt>'
 mutant a_walk_stands_on_what_is_gone slab_caches_test.smp_debug 'SlabCaches/*' \
   'who goes through the caches is moved on from one that is destroyed' \
   include/nestlock/slab/create_inl.h 's/if (w.next == \&c) w.next = c.next_;/(void)w;/'
+
+mutant a_debug_kernel_forgets_what_is_out slab_hardened_test.smp_debug '*InADebugKernel*' \
+  'a debug kernel looks whether an object is out before it takes it' \
+  include/nestlock/slab/cache_alloc_free_inl.h 's/ || !comes_back(object)) return false;/) return false;/'
 
 mutant a_flushed_cpu_is_not_noted_again slab_caches_test.smp_debug '*WhatEndsGivesBackWhatItUsed*' \
   'what a CPU frees after its sheaves were flushed is flushed, too' \

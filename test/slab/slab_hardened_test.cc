@@ -155,6 +155,37 @@ TYPED_TEST(SlabHardened, APrefilledSheafsObjectsAreOutWhenTheyAreGiven) {
   this->expect(Finding::double_free, p);
 }
 
+// Whatever lies between: this CPU's sheaves, the barn, the slabs' lists.
+TYPED_TEST(SlabHardened, InADebugKernelNoCacheTakesAnObjectTwice) {
+  if (!TypeParam::kConfig.debug) GTEST_SKIP() << "only what lies on top is seen";
+  for (const std::size_t size : {std::size_t{8}, std::size_t{64}, std::size_t{4096}}) {
+    auto* const plain = this->slabs->create("plain", size, size);
+    ASSERT_NE(plain, nullptr);
+    for (int round = 0; round < 2; ++round) {
+      std::set<void*> objects;
+      for (int i = 0; i < 200; ++i)
+        objects.insert(i % 2 ? plain->alloc(gfp::kernel) : plain->alloc_nolock(gfp::none));
+      ASSERT_EQ(objects.size(), 200u);
+      bool nolock = false;
+      const auto free = [&](void* p) {
+        return (nolock = !nolock) ? plain->free_nolock(p) : plain->free(p);
+      };
+      for (void* const p : objects) {
+        EXPECT_EQ(reinterpret_cast<std::uintptr_t>(p) % size, 0u);
+        EXPECT_TRUE(free(p));
+      }
+      const unsigned before = this->findings.size();
+      for (void* const p : objects) EXPECT_FALSE(free(p));
+      EXPECT_EQ(plain->stats().bad_frees, 200u * (round + 1));
+      EXPECT_EQ(this->findings.size(), before + 200);
+      this->seen = this->findings.size();
+    }
+    EXPECT_GT(plain->stats().fast_frees, 0u);
+    EXPECT_TRUE(plain->consistent());
+    EXPECT_TRUE(this->slabs->destroy(plain));
+  }
+}
+
 TYPED_TEST(SlabHardened, FlagsAreFlags) {
   for (const slab flags : {slab::hardened | slab::no_sheaves, slab::hardened | slab::debug,
                            slab::debug | slab::no_sheaves}) {

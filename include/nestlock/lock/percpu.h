@@ -90,7 +90,8 @@ class BasicPerCpu {
   // As try_here(), but null also until this task has claimed a CPU. For a fast path: it calls nothing.
   T* claimed_here() noexcept {
     const unsigned cpu = internal::claimed_cpu<Port>();
-    if constexpr (!ClaimingPort<Port>) return cpu < size() ? &slot_[cpu].value : nullptr;
+    if constexpr (!ClaimingPort<Port> || !K::kConfig.smp)
+      return cpu < size() ? &slot_[cpu].value : nullptr;
     // As the hosted port keeps it, the number counts from 1: so this is one test, and no subtraction.
     const std::size_t from_1 = cpu + 1;
     if (!from_1) return nullptr;

@@ -33,6 +33,28 @@ struct PageHistory {
   Context freed_in = Context::task;
 };
 struct NoPageHistory {};
+// In debug, for the slab floor: which of the objects that begin on this page are out, a bit for each address
+// at which one may. relaxed: of two that free an object at once one is told, and nothing is ordered by it.
+template <Kernel K>
+class PageOut {
+ public:
+  void clear() noexcept {
+    for (auto& w : words_) w.store(0, kRelaxed);
+  }
+  void set(std::size_t offset) noexcept { word(offset).fetch_or(bit(offset), kRelaxed); }
+  // Whether it was set.
+  bool take(std::size_t offset) noexcept {
+    return word(offset).fetch_and(~bit(offset), kRelaxed) & bit(offset);
+  }
+
+ private:
+  static constexpr std::size_t kBits = (std::size_t{1} << kPageShift) / alignof(void*);
+  auto& word(std::size_t offset) noexcept { return words_[offset / alignof(void*) / 32]; }
+  static std::uint32_t bit(std::size_t offset) noexcept {
+    return std::uint32_t{1} << offset / alignof(void*) % 32;
+  }
+  typename K::Port::template Atomic<std::uint32_t> words_[(kBits + 31) / 32]{};
+};
 
 // What a descriptor has: 64 bytes without debug (1.6 % of 4 KiB).
 template <Kernel K>
@@ -58,6 +80,7 @@ struct alignas(64) WholePage {
   void* owner_list = nullptr;
   std::uintptr_t owner_count = 0, owner_mark = 0;
   std::uint16_t owner_half[2]{};
+  [[no_unique_address]] std::conditional_t<K::kConfig.debug, PageOut<K>, NoPageHistory> out;
   [[no_unique_address]] std::conditional_t<K::kConfig.debug, PageHistory, NoPageHistory> history;
 };
 

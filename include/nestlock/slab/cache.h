@@ -225,6 +225,12 @@ class BasicKmemCache {
   bool is_local(Page& p) noexcept { return pages_->nodes() == 1 || &node_of(p) == &home(kAnyNode); }
   bool push_here(void* object) noexcept
     requires(!internal::kLeanOf<K>);
+  void* pop_from_spare() noexcept
+    requires(!internal::kLeanOf<K>);
+  bool push_to_spare(void* object) noexcept
+    requires(!internal::kLeanOf<K>);
+  void change_sheaves(CpuSheaves& c) noexcept
+    requires(!internal::kLeanOf<K>);
   bool free_to_sheaf(void* object, bool may_spin) noexcept
     requires(!internal::kLeanOf<K>);
   enum class Given : std::uint8_t { taken, busy, free_already };
@@ -235,8 +241,6 @@ class BasicKmemCache {
     requires(!internal::kLeanOf<K>);
   template <class F>
   bool each_slab(F f) noexcept;
-  bool holds(const CpuSheaves& c, const void* object) const noexcept
-    requires(!internal::kLeanOf<K>);
   bool refuse_free(Finding f, void* object, const char* call, Place where) noexcept;
   void flush(Sheaf& s, bool may_spin = true) noexcept
     requires(!internal::kLeanOf<K>);
@@ -297,6 +301,10 @@ class BasicKmemCache {
     if (internal::kWithAsan && object) internal::asan_unpoison(object, object_size_);
     return object;
   }
+  void* leaves(void* object) noexcept {  // by a fast path
+    if constexpr (K::kConfig.debug) goes_out(object);
+    return given(object);
+  }
   void taken(void* object) noexcept {
     if (!internal::kWithAsan || debugged()) return;
     (void)*static_cast<volatile char*>(object);
@@ -333,8 +341,12 @@ class BasicKmemCache {
   bool hardened() const noexcept {
     return !kLean && attention_.load(internal::kRelaxed) & kHardened;
   }
-  // Hardened caches: whether an object is out. relaxed: it orders nothing, and of two that free the same
+  // Whether it keeps which objects are out. relaxed: it orders nothing, and of two that free the same
   // object at once the exchange tells one.
+  bool knows_out() const noexcept {
+    if constexpr (K::kConfig.debug && !kLean) return !debugged();
+    return hardened();
+  }
   using Out = Atomic<std::uint32_t>;  // smaller ones have no exchange() everywhere
   Out& out_of(const void* object) noexcept;
   void* goes_out(void* object) noexcept;

@@ -37,8 +37,6 @@ template <Kernel K, LockPolicy L>
   // is its header, which no object equals.)
   if (top == c->limit || top[-1] == object) [[unlikely]]
     return false;
-  if constexpr (K::kConfig.debug)
-    if (holds(*c, object)) return false;
   *top = object;
   c->top.store(top + 1, internal::kRelaxed);
   return true;
@@ -54,7 +52,7 @@ template <Kernel K, LockPolicy L>
     if (attention_.load(internal::kRelaxed) || !L::may_try() || !pop_here(o)) [[unlikely]]
       return nullptr;
     if (!o) __builtin_unreachable();  // so that no caller tests it once more
-    return given(o);
+    return leaves(o);
   }
 }
 
@@ -78,9 +76,9 @@ template <Kernel K, LockPolicy L>
     return alloc_lean(flags, SlabAlloc::spinning, node, nullptr);
   } else {
     void* o;
-    if (node < 0 && !attention_.load(internal::kRelaxed) && pop_here(o)) [[likely]]
-      return has(flags, gfp::zero) ? finish(given(o), object_size_, flags) : given(o);
-    return alloc_spinning(size, flags, node, where);
+    if (node >= 0 || attention_.load(internal::kRelaxed) || !pop_here(o)) [[unlikely]]
+      return alloc_spinning(size, flags, node, where);
+    return has(flags, gfp::zero) ? finish(leaves(o), object_size_, flags) : leaves(o);
   }
 }
 
@@ -90,8 +88,10 @@ template <Kernel K, LockPolicy L>
                                                              Place where) noexcept
   requires(!internal::kLeanOf<K>)
 {
-  if ((attention_.load(internal::kRelaxed) & kDecaying) && has(flags, gfp::reclaim))
-    pages_->decay();
+  const std::uint32_t attention = attention_.load(internal::kRelaxed);
+  if (!attention && node < 0)
+    if (void* const o = pop_from_spare()) return finish(leaves(o), object_size_, flags);
+  if ((attention & kDecaying) && has(flags, gfp::reclaim)) pages_->decay();
   SlabRefusal why{};
   void* const o = given(alloc_slow({flags, SlabAlloc::spinning, node}, &why));
   if (!o && tag_ && has(flags, gfp::memalloc)) [[unlikely]]
@@ -127,7 +127,7 @@ template <Kernel K, LockPolicy L>
     if (node < 0 && !attention_.load(internal::kRelaxed) && L::may_try() && pop_here(o))
         [[likely]] {
       if (why) *why = SlabRefusal::none;
-      return has(flags, gfp::zero) ? finish(given(o), object_size_, flags) : given(o);
+      return has(flags, gfp::zero) ? finish(leaves(o), object_size_, flags) : leaves(o);
     }
     return alloc_trying(size, flags, node, why, where);
   }
@@ -285,14 +285,15 @@ template <Kernel K, LockPolicy L>
 {
   if (unfree_bits_ & reinterpret_cast<std::uintptr_t>(object)) [[unlikely]]
     return false;
-  if constexpr (K::kConfig.debug) {  // all that is known is looked at, here and in push_here()
+  if constexpr (K::kConfig.debug) {  // all that is known is looked at
     Page* const p = pages_ ? pages_->page_of(object) : nullptr;
-    if (!p || p->kind != kSlab || !is_object(*p, object)) return false;
+    if (!p || p->kind != kSlab || !is_object(*p, object) || !comes_back(object)) return false;
   }
   taken(object);
   if (push_here(object)) [[likely]]
     return true;
   given(object);
+  if constexpr (K::kConfig.debug) goes_out(object);
   return false;
 }
 
@@ -303,9 +304,14 @@ template <Kernel K, LockPolicy L>
   requires(!internal::kLeanOf<K>)
 {
   if (!is_object(p, object)) return refuse_free(Finding::foreign_pointer, object, call, where);
+  if (!attention_.load(internal::kRelaxed) && !knows_out()) {
+    taken(object);
+    if (push_to_spare(object)) return true;
+    given(object);
+  }
   if (debugged()) {
     if (!debug_free(object, call, where)) return internal::bump(counters_.bad_frees), false;
-  } else if (hardened() ? !comes_back(object) : is_in_sheaf(object)) {
+  } else if (knows_out() ? !comes_back(object) : is_in_sheaf(object)) {
     return refuse_free(Finding::double_free, object, call, where);
   }
   taken(object);
@@ -324,28 +330,18 @@ bool BasicKmemCache<K, L>::is_object(Page& p, const void* at) noexcept {
   return offset % stride_ == 0 && offset / stride_ < objects(slab);
 }
 
-// Whether the object lies in a CPU's two sheaves: in debug kernels anywhere, else on top. The CPU's lock
-// is held.
-template <Kernel K, LockPolicy L>
-bool BasicKmemCache<K, L>::holds(const CpuSheaves& c, const void* object) const noexcept
-  requires(!internal::kLeanOf<K>)
-{
-  const std::uintptr_t most = K::kConfig.debug ? ~std::uintptr_t{0} : 1;
-  auto has = [&](Sheaf& s, std::uintptr_t size) {
-    for (std::uintptr_t i = size; i > 0 && size - i < most; --i)
-      if (s.object()[i - 1] == object) return true;
-    return false;
-  };
-  return (c.main && has(*c.main, c.in_main())) || (c.spare && has(*c.spare, c.spare->size));
-}
-
-// False also where the sheaves are busy: a look that has to wait is not worth it.
+// Whether the object lies on top of one of this CPU's two sheaves. False also where they are busy: a look
+// that has to wait is not worth it.
 template <Kernel K, LockPolicy L>
 bool BasicKmemCache<K, L>::is_in_sheaf(const void* object) noexcept
   requires(!internal::kLeanOf<K>)
 {
   auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
-  return c && holds(*c, object);
+  if (!c) return false;
+  const auto on_top = [object](Sheaf* s, std::uintptr_t size) {
+    return s && size && s->object()[size - 1] == object;
+  };
+  return on_top(c->main, c->in_main()) || on_top(c->spare, c->spare ? c->spare->size : 0);
 }
 
 template <Kernel K, LockPolicy L>
@@ -366,7 +362,7 @@ template <Kernel K, LockPolicy L>
   if (!is_object(p, object)) return refuse_free(Finding::foreign_pointer, object, call, where);
   if (debugged()) {
     if (!debug_free(object, call, where)) return internal::bump(counters_.bad_frees), false;
-  } else if (hardened() ? !comes_back(object) : L::may_try() && is_in_sheaf(object)) {
+  } else if (knows_out() ? !comes_back(object) : L::may_try() && is_in_sheaf(object)) {
     return refuse_free(Finding::double_free, object, call, where);
   }
   taken(object);

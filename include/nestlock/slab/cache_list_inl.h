@@ -193,6 +193,8 @@ BasicPage<K>* BasicKmemCache<K, L>::new_slab(const Request& r) noexcept {
     if (hardened())
       for (unsigned i = 0; i < objects(*p); ++i)
         ::new (static_cast<char*>(pages_->address(p)) + i * sizeof(Out)) Out(0);
+    if constexpr (K::kConfig.debug)
+      for (unsigned i = 0; i < (1u << order); ++i) p[i].out.clear();
   }
   if (debugged() || ctor_ || internal::kWithAsan) {
     char* object = static_cast<char*>(pages_->address(p)) + lead_;

@@ -75,6 +75,50 @@ void BasicKmemCache<K, L>::install_full(Node& n, Sheaf* s) noexcept
     put_full(n, s);
 }
 
+// The two sheaves change places: what a call does that finds the first empty, or full, if the other is not. Few
+// instructions, for a load that goes up and down over a sheaf's end comes here each time.
+template <Kernel K, LockPolicy L>
+inline void* BasicKmemCache<K, L>::pop_from_spare() noexcept
+  requires(!internal::kLeanOf<K>)
+{
+  auto c = cpu_.template try_lock_claimed<&CpuSheaves::lock>(typename L::PcpTag{});
+  if (!c || c->in_main() || !c->spare || !c->spare->size) return nullptr;
+  change_sheaves(*c);
+  internal::bump_locked(c->allocs);
+  void** const top = c->top.load(internal::kRelaxed) - 1;
+  c->top.store(top, internal::kRelaxed);
+  return *top;
+}
+
+// False also where the object lies on top of one of them: it is free already.
+template <Kernel K, LockPolicy L>
+inline bool BasicKmemCache<K, L>::push_to_spare(void* object) noexcept
+  requires(!internal::kLeanOf<K>)
+{
+  auto c = cpu_.template try_lock_claimed<&CpuSheaves::lock>(typename L::PcpTag{});
+  if (!c || !c->spare || c->main == &internal::no_sheaf) return false;
+  void** const top = c->top.load(internal::kRelaxed);
+  const Sheaf& spare = *c->spare;
+  if (top != c->limit || top[-1] == object || spare.size == spare.capacity) return false;
+  if (spare.size && c->spare->object()[spare.size - 1] == object) return false;
+  change_sheaves(*c);
+  void** const free = c->top.load(internal::kRelaxed);
+  *free = object;
+  c->top.store(free + 1, internal::kRelaxed);
+  return true;
+}
+
+// What a sheaf of the whole has come and gone with it is `moved`, as in MainOut.
+template <Kernel K, LockPolicy L>
+inline void BasicKmemCache<K, L>::change_sheaves(CpuSheaves& c) noexcept
+  requires(!internal::kLeanOf<K>)
+{
+  const MainOut out(c, place_);
+  std::swap(c.main, c.spare);
+  if (c.spare == &internal::no_sheaf) c.spare = nullptr;
+  internal::bump(counters_.spare_swaps);
+}
+
 // Main is full, or was: spare, barn, an empty sheaf in its place. False: nothing of that worked.
 template <Kernel K, LockPolicy L>
 bool BasicKmemCache<K, L>::free_to_sheaf(void* object, bool may_spin) noexcept

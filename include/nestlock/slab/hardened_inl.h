@@ -1,4 +1,6 @@
-// Hardened caches: a word for each object, at the beginning of its slab, says whether it is out. Included by slab.h.
+// Which objects are out. Hardened caches have a word for each at the beginning of its slab; in debug kernels
+// the descriptors of pages have a bit for each. (Debug caches have it in the object's track.) Included by
+// slab.h.
 #pragma once
 
 #include <cstdint>
@@ -17,13 +19,21 @@ typename BasicKmemCache<K, L>::Out& BasicKmemCache<K, L>::out_of(const void* obj
 
 template <Kernel K, LockPolicy L>
 inline void* BasicKmemCache<K, L>::goes_out(void* object) noexcept {
-  if (hardened() && object) out_of(object).store(1, internal::kRelaxed);
+  if (!object || !knows_out()) return object;
+  if constexpr (K::kConfig.debug && !kLean)
+    pages_->page_of(object)->out.set(reinterpret_cast<std::uintptr_t>(object) % kPageSize);
+  else
+    out_of(object).store(1, internal::kRelaxed);
   return object;
 }
 
 template <Kernel K, LockPolicy L>
 inline bool BasicKmemCache<K, L>::comes_back(const void* object) noexcept {
-  return out_of(object).exchange(0, internal::kRelaxed) == 1;
+  if constexpr (K::kConfig.debug && !kLean)
+    return pages_->page_of(const_cast<void*>(object))
+        ->out.take(reinterpret_cast<std::uintptr_t>(object) % kPageSize);
+  else
+    return out_of(object).exchange(0, internal::kRelaxed) == 1;
 }
 
 }  // namespace nestlock
