@@ -263,7 +263,7 @@ mutant fork_gives_what_is_half_done $process 'PortProcessTest.ForkKeepsACpuOut*'
 
 mutant fork_waits_for_its_own_registration $process '*ForkInAHandlerAnywhereInARegistration' \
   'a fork in a handler does not wait for the registration that it interrupted' \
-  "$signals" 's/self().registering.load(kRelaxed) ?/self().context.load(kRelaxed) ?/'
+  "$signals" 's/      self().registering.load(kRelaxed) ||/      self().context.load(kRelaxed) ||/'
 
 mutant calls_always_go_on $process '*ASystemCallGoesOnOrEndsAsWasAsked' \
   'whether an interrupted system call goes on is the choice of who registers' \
@@ -1047,10 +1047,6 @@ mutant a_walk_stands_on_what_is_gone slab_caches_test.smp_debug 'SlabCaches/*' \
   'who goes through the caches is moved on from one that is destroyed' \
   include/nestlock/slab/create_inl.h 's/if (w.next == \&c) w.next = c.next_;/(void)w;/'
 
-mutant a_debug_kernel_forgets_what_is_out slab_hardened_test.smp_debug '*InADebugKernel*' \
-  'a debug kernel looks whether an object is out before it takes it' \
-  include/nestlock/slab/cache_alloc_free_inl.h 's/ || !comes_back(object)) return false;/) return false;/'
-
 mutant a_flushed_cpu_is_not_noted_again slab_caches_test.smp_debug '*WhatEndsGivesBackWhatItUsed*' \
   'what a CPU frees after its sheaves were flushed is flushed, too' \
   include/nestlock/slab/cache_setup_inl.h 's/    c->main = nullptr;\n    place_/    place_/'
@@ -1062,6 +1058,14 @@ mutant a_threads_end_meets_all_caches slab_caches_test.smp_debug 'SlabCachesUnus
 mutant empty_groups_stay slab_caches_test.smp_debug '*NothingOfThemStays*' \
   'what created caches are noted in goes with the last of them' \
   include/nestlock/slab/create_inl.h 's/if (!at.taken \&\& !groups_.walks)/if (false)/'
+
+mutant a_busy_process_is_taken_for_alone $forking 'SlabFork/*.AChildOfBusyThreads*' \
+  'a fork beside other threads takes the locks' \
+  $cpu 's/return NESTLOCK_INTERNAL_ALONE;/return true;/'
+
+mutant a_cpu_is_used_unseen $forking '*WhatOtherCpusCached*' \
+  'a fork goes over the CPUs that were ever taken' \
+  $cpu 's/process().cpus_seen.compare_exchange_weak(seen, cpu + 1, kRelaxed)/true/'
 
 mutant fork_strands_sheaves $forking '*WhatOtherCpusCached*' \
   'what lies in the sheaves of threads that a child lacks comes back there' \
@@ -1172,11 +1176,15 @@ mutant realloc_forgets_the_contents malloc_test.smp_debug 'Malloc.ReallocKeeps*'
 
 hardened=slab_hardened_test.smp_debug
 sources $hardened lib/page/page.cc lib/slab/slab.cc
-kernels $hardened 'HostedKernel<configs::smp>'
+kernels $hardened 'HostedKernel<configs::smp>, HostedKernel<configs::smp_debug>'
+
+mutant a_debug_kernel_forgets_what_is_out $hardened '*InADebugKernel*' \
+  'a debug kernel looks whether an object is out before it takes it' \
+  include/nestlock/slab/cache_alloc_free_inl.h 's/ || !comes_back(object)) return false;/) return false;/'
 
 mutant hardened_sees_no_second_free $hardened 'SlabHardened/*.ASecondFree*' \
   'an object that is in no sheaf of this CPU is freed twice' \
-  include/nestlock/slab/cache_alloc_free_inl.h 's/hardened() ? !comes_back(object) : is_in_sheaf(object)/is_in_sheaf(object)/'
+  include/nestlock/slab/cache_alloc_free_inl.h 's/knows_out() ? !comes_back(object) : is_in_sheaf(object)/is_in_sheaf(object)/'
 
 mutant hardened_frees_are_fast $hardened 'SlabHardened/*.APointerInto*' \
   'the fast path of a free looks at nothing' \

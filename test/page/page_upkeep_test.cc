@@ -385,6 +385,9 @@ TEST_P(Upkeep, WhatIsSaidOfANodeOrCpuThatIsNotThereIsNothing) {
   allocator->pcp_disable(0);
   EXPECT_EQ(allocator->cached(0, cpu), 0u);
   allocator->pcp_enable(0);
+  p = allocator->alloc(gfp::kernel, 0, 0);
+  EXPECT_TRUE(allocator->free(p, 0));
+  EXPECT_GT(allocator->cached(0, cpu), 0u) << "and does all of it";
   expect_all_free();
 }
 

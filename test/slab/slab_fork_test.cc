@@ -31,6 +31,52 @@ using test_support::KernelName;
 
 constexpr std::size_t kSizes[] = {16, 64, 200, 1024, 4000, 9000, 40000};
 
+struct Counting : NullObserver {
+  static inline std::atomic<unsigned> taken{0};
+  static void acquired(const LockRef&, bool) noexcept { taken.fetch_add(1); }
+};
+
+// Before all others, which are not alone any more. Nobody else is in the middle of a call, and what a handler's
+// fork interrupted goes on in the child: so each lock that is taken touches a page in vain, here and there.
+TEST(SlabForkOfALoneThread, TakesNoLock) {
+  static test_support::Floors<KernelOf<configs::smp, HostedPort<configs::smp>, Counting>> floors;
+  floors.reset();
+  auto& s = *floors.slabs;
+  if (!hosted::is_alone()) GTEST_SKIP() << "the C library does not tell, or a tool has a thread";
+  void* const object = s.kmalloc(64, gfp::kernel);
+  ASSERT_NE(object, nullptr);
+  const unsigned before = Counting::taken.load();
+  s.before_fork();
+  s.before_fork();  // of a handler in the middle
+  EXPECT_EQ(Counting::taken.load(), before);
+  const pid_t pid = ::fork();
+  if (pid == 0) alarm(60);
+  s.after_fork(pid == 0);
+  s.after_fork(pid == 0);
+  if (pid == 0) {
+    void* const other = s.kmalloc(64, gfp::kernel);
+    _exit(other && other != object && s.kfree(object) && s.kfree(other) && floors.live() == 0 ? 0
+                                                                                              : 1);
+  }
+  int status = 0;
+  ASSERT_EQ(waitpid(pid, &status, 0), pid);
+  EXPECT_EQ(status, 0);
+  EXPECT_EQ(Counting::taken.load(), before);
+  EXPECT_TRUE(s.kfree(object));
+
+  std::atomic<bool> over{false};
+  std::thread company([&] {
+    while (!over) sched_yield();
+  });
+  const unsigned alone = Counting::taken.load();
+  s.before_fork();
+  EXPECT_GT(Counting::taken.load(), alone) << "another thread may be in the middle of a call";
+  s.after_fork(false);
+  over = true;
+  company.join();
+  EXPECT_EQ(floors.live(), 0u);
+}
+
 template <class K>
 struct SlabFork : ::testing::Test {
   using Pages = BasicPageAllocator<K>;
@@ -38,6 +84,9 @@ struct SlabFork : ::testing::Test {
   static inline Pages* pages;
   static inline Slabs* slabs;
   void SetUp() override {
+    // The forks are those of a process that is not alone.
+    [[maybe_unused]] static const bool company = (std::thread([] { pause(); }).detach(), true);
+    ASSERT_FALSE(hosted::is_alone());
     pages = new Pages;
     slabs = new Slabs;
     ASSERT_EQ(pages->set_up({.start = test_support::memory(), .size = test_support::kMemory}),

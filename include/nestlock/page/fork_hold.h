@@ -5,8 +5,12 @@
 // first drop what they share and then wait for those, so two of them never wait for each other. A handler
 // that forks in the middle of its own thread's fork shares like any other.
 //
-// Premise: before_fork() and after_fork() come in pairs, on one thread, properly nested. An after_fork() alone
-// gives nothing back (SlabFork AnAfterForkAloneGivesNothingBack).
+// Where the process has no other task nobody is in the middle of anything but what a forking handler interrupted,
+// which goes on in the child: then no lock is taken, and no page touched for one in parent and child.
+//
+// Premises: before_fork() and after_fork() come in pairs, on one thread, properly nested. An after_fork() alone
+// gives nothing back (SlabFork AnAfterForkAloneGivesNothingBack). A process that has no other task at
+// before_fork() has none at the fork.
 #pragma once
 
 #include <cstdint>
@@ -143,6 +147,7 @@ class Forks {
     typename P::template Atomic<std::uintptr_t> who{0};
     std::uint32_t depth = 0;   // how many forks of this thread it is in the middle of
     bool has_created = false;  // whether it went over the caches of create()'s, too
+    bool alone = false;        // of a process with no other task: it took no lock
     [[no_unique_address]] typename Irq::template State<P> state{};
   };
 
@@ -158,6 +163,7 @@ class Forks {
       // relaxed: only who has it looks at the rest.
       if (forks_[i].who.compare_exchange_strong(nobody, self_of<P>(), kRelaxed, kRelaxed)) {
         forks_[i].depth = depth;
+        forks_[i].alone = is_alone<P>();
         forks_[i].state = Irq::template enter<P>();
         return forks_[i];
       }
@@ -182,9 +188,11 @@ class Forks {
     } else {
       ending_.fetch_sub(1, kRelaxed);
     }
-    if (!f) return;
-    const auto state = f->state;
-    f->who.store(0, kRelaxed);
+    if (f) end_alone(*f);
+  }
+  void end_alone(Fork& f) noexcept {
+    const auto state = f.state;
+    f.who.store(0, kRelaxed);
     Irq::template leave<P>(state);
   }
 

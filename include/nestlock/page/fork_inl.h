@@ -15,7 +15,9 @@ namespace nestlock {
 template <Kernel K, LockPolicy L>
 void BasicPageAllocator<K, L>::before_fork(bool bounded) noexcept NESTLOCK_NO_TSA {
   if constexpr (K::kConfig.smp && !kLean) {
-    const std::uint32_t depth = forks_.begin().depth;
+    const auto& fork = forks_.begin();
+    if (fork.alone) return;
+    const std::uint32_t depth = fork.depth;
     const unsigned mine = internal::claimed_cpu<typename K::Port>();
     const bool drains = draining_.load(internal::kRelaxed) != 0;
     for (unsigned n = 0; n < nodes(); ++n) {
@@ -33,6 +35,7 @@ void BasicPageAllocator<K, L>::after_fork(bool child) noexcept NESTLOCK_NO_TSA {
   if constexpr (K::kConfig.smp && !kLean) {
     auto* const fork = forks_.innermost();
     if (!fork && !child) return;
+    if (fork && fork->alone) return forks_.end_alone(*fork);
     const std::uint32_t depth = fork ? fork->depth : 0;
     const auto each_lock = [this](auto f) {
       for (unsigned n = nodes(); n-- > 0;) {

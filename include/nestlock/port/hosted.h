@@ -317,6 +317,8 @@ struct HostedPort : hosted::Parks, hosted::Slices {
   // Debug: see StaticStoragePort and OneThreadPort.
   static bool is_static(const void* p) noexcept { return hosted::is_static_here(p); }
   static bool is_the_one_thread() noexcept { return hosted::is_the_one_thread(); }
+  static bool is_alone() noexcept { return hosted::is_alone(); }
+  static unsigned cpus_seen() noexcept { return hosted::cpus_seen(); }
 
   // Debug: whether a handler was left by a jump, so that the context word is stale; repairs it.
   // Each trampoline records its frame and the stack it runs on; a call that comes from outside
@@ -389,7 +391,7 @@ static_assert(SelfPort<HostedPort<configs::smp>> && ClaimingPort<HostedPort<conf
               StaticStoragePort<HostedPort<configs::smp>> &&
               OneThreadPort<HostedPort<configs::smp>> &&
               PreemptCountPort<HostedPort<configs::smp>> && ClockPort<HostedPort<configs::smp>> &&
-              OwnerPort<HostedPort<configs::smp>>);
+              OwnerPort<HostedPort<configs::smp>> && ForkPort<HostedPort<configs::smp>>);
 
 template <Config kC>
 using DefaultPort = HostedPort<kC>;

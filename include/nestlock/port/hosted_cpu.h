@@ -14,6 +14,13 @@
 #include <cerrno>
 #include <cstdint>
 
+#if __has_include(<sys/single_threaded.h>)
+#include <sys/single_threaded.h>
+#define NESTLOCK_INTERNAL_ALONE __libc_single_threaded
+#else
+#define NESTLOCK_INTERNAL_ALONE false
+#endif
+
 #include "nestlock/port/hosted_process.h"
 #include "nestlock/port/hosted_thread.h"
 
@@ -164,6 +171,9 @@ inline unsigned take_lost_cpu() noexcept {
   unsigned cpu = internal::take_free_cpu();
   if (cpu == kHostedMaxCpus) cpu = internal::take_lost_cpu();
   if (cpu == kHostedMaxCpus) return cpu;
+  // Before it is used. relaxed: a fork reads it that copies this thread's memory with it.
+  for (std::uint32_t seen = process().cpus_seen.load(kRelaxed); seen <= cpu;)
+    if (process().cpus_seen.compare_exchange_weak(seen, cpu + 1, kRelaxed)) break;
   std::uint32_t none = 0;
   if (!self().cpu.compare_exchange_strong(none, cpu + 1, kRelaxed)) {
     internal::free_cpu(cpu);  // a handler was faster
@@ -182,6 +192,11 @@ inline unsigned cpu_id() noexcept {
 }
 
 // ---- fork() --------------------------------------------------------------------------------------
+
+inline unsigned cpus_seen() noexcept { return process().cpus_seen.load(kRelaxed); }
+// Whether the process has no other thread, as far as the C library knows: threads by clone() are none of its.
+inline bool is_alone() noexcept { return NESTLOCK_INTERNAL_ALONE; }
+#undef NESTLOCK_INTERNAL_ALONE
 
 namespace internal {
 

@@ -135,6 +135,14 @@ template <class P>
 concept OneThreadPort = Port<P> && requires {
   { P::is_the_one_thread() } noexcept -> std::same_as<bool>;
 };
+// What a fork() of the port's process need not go over. Else: it takes every lock, and goes over all CPUs.
+template <class P>
+concept ForkPort = Port<P> && requires {
+  // Whether no other task is in the process.
+  { P::is_alone() } noexcept -> std::same_as<bool>;
+  // No CPU from this number on was ever a task's.
+  { P::cpus_seen() } noexcept -> std::same_as<unsigned>;
+};
 // How often preemption is off, for the debug check that RT code may sleep. Else: it is not checked.
 template <class P>
 concept PreemptCountPort = Port<P> && requires {
@@ -162,7 +170,7 @@ struct Parking {
   unsigned looks = 200;                       // before a waiter registers, and between two naps
   unsigned passes = 2000;                     // so often lock() may pass the first waiter; 1..65535
   std::uint64_t first_nap_ns = 10'000;        // of the first waiter; each twice the last,
-  std::uint64_t longest_nap_ns = 1000000;   // up to this; after one of these nobody passes it
+  std::uint64_t longest_nap_ns = 1000000;     // up to this; after one of these nobody passes it
   std::uint64_t park_limit_ns = 250'000'000;  // of a sleep that nobody ends
 };
 
@@ -204,6 +212,17 @@ std::uintptr_t self_of() noexcept {
 }
 
 inline constexpr unsigned kNoCpu = ~0u;
+
+template <Port P>
+bool is_alone() noexcept {
+  if constexpr (ForkPort<P>) return P::is_alone();
+  return false;
+}
+template <Port P>
+unsigned cpus_seen() noexcept {
+  if constexpr (ForkPort<P>) return P::cpus_seen();
+  return P::kMaxCpus;
+}
 
 // cpu_id() for a fast path with a slow one behind it: kNoCpu for a task without a CPU.
 template <Port P>

@@ -385,10 +385,11 @@ class BasicKmemCache {
   Object* backlog_ = nullptr;
   std::conditional_t<kLean, internal::LeanSlabCounters<K>, internal::SlabCounters<K>> counters_;
   struct NoSheaves {};
-  [[no_unique_address]] std::conditional_t<kLean, NoSheaves, BasicPerCpu<K, CpuSheaves>> cpu_;
   Node node_[kMaxNodes];
   BasicKmemCache *next_ = nullptr, *prev_ = nullptr;  // of the allocator's list
   [[no_unique_address]] NotLean<internal::CachePlace<K, BasicKmemCache>, 7> place_{};
+  // Last, for a fork writes to all locks before it: they are on one page.
+  [[no_unique_address]] std::conditional_t<kLean, NoSheaves, BasicPerCpu<K, CpuSheaves>> cpu_;
 };
 
 }  // namespace nestlock

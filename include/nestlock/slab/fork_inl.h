@@ -87,6 +87,7 @@ void BasicSlabAllocator<K, L, C>::before_fork() noexcept NESTLOCK_NO_TSA {
     if (!pages_) return;
     const bool bounded = internal::may_have_interrupted_a_holder<K>();
     auto& fork = forks_.begin();
+    if (fork.alone) return;
     const std::uint32_t depth = fork.depth;
     // Held with irqs on: who holds it may be what we interrupted, wherever we are.
     held_created_.take(created_lock_, true, depth);
@@ -102,8 +103,9 @@ template <Kernel K, LockPolicy L, class C>
 void BasicSlabAllocator<K, L, C>::after_fork(bool child) noexcept NESTLOCK_NO_TSA {
   if constexpr (K::kConfig.smp && !kLean) {
     if (!pages_) return;
-    pages_->after_fork(child);
     auto* const fork = forks_.innermost();
+    if (fork && fork->alone) return forks_.end_alone(*fork);
+    pages_->after_fork(child);
     if (!fork && !child) return;
     const std::uint32_t depth = fork ? fork->depth : 0;
     const bool created = fork && fork->has_created;
@@ -112,7 +114,8 @@ void BasicSlabAllocator<K, L, C>::after_fork(bool child) noexcept NESTLOCK_NO_TS
       each_lock([depth](auto& lock, auto& held) { held.end_in_child(lock, depth); });
       each_cache(created, [](Cache& c) { c.settle_in_child(); });
       const unsigned mine = internal::claimed_cpu<typename K::Port>();
-      for (unsigned cpu = 0; cpu < K::Port::kMaxCpus; ++cpu)
+      const unsigned seen = internal::cpus_seen<typename K::Port>();
+      for (unsigned cpu = 0; cpu < seen; ++cpu)
         if (cpu != mine) each_cache(created, [&](Cache& c) { c.take_back(cpu); });
       for (Walk& w : walks_)
         w = {};  // whose thread is gone; one that a handler's fork interrupted ends
