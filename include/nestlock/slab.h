@@ -91,9 +91,7 @@ class BasicSlabAllocator {
         i = Table::kIndices.large[(size - 1) / 256];
       else
         return size ? alloc_large(size, flags, where) : kZeroSize;
-      // Where the compiler knows the class it knows its address; else a load instead of a product.
-      Cache& c = __builtin_constant_p(i) ? classes_[i] : *cache_of_tag_[i + 1];
-      return c.alloc_sized(size, flags, kAnyNode, where);
+      return class_of_index(i).alloc_sized(size, flags, kAnyNode, where);
     }
   }
   // The fast path of kmalloc() alone, of class `i` < kClasses, for a front end with slow paths of its own: an
@@ -109,7 +107,15 @@ class BasicSlabAllocator {
   // Any context. Tries the size's class, then the next larger one once (for a power of two the next
   // that is one), then null; never spins.
   void* kmalloc_nolock(std::size_t size, gfp flags, int node = kAnyNode, SlabRefusal* why = nullptr,
-                       Place where = Place::here()) noexcept;
+                       Place where = Place::here()) noexcept {
+    if constexpr (!kLean)
+      if (size - 1 < Table::kSmall && node < 0 && !has(flags, gfp::zero)) [[likely]]
+        if (void* const p = class_of_index(Table::kIndices.small[(size - 1) / 8]).alloc_at_hand()) {
+          if (why) *why = SlabRefusal::none;
+          return p;
+        }
+    return kmalloc_trying(size, flags, node, why, where);
+  }
   // Of kmalloc() and kmalloc_nolock() alike; null and kZeroSize do nothing. False: not ours.
   bool kfree(void* p, Place where = Place::here()) noexcept {
     if (p) internal::check_may_spin<K>("SlabAllocator", "kfree", gfp::none, where);
@@ -250,6 +256,14 @@ class BasicSlabAllocator {
                : static_cast<std::uint32_t>((size + kPageSize - 1) >> kPageShift);
   }
   static unsigned next_index(std::size_t size) noexcept;
+  // Where the compiler knows the class it knows its address; else a load instead of a product.
+  [[gnu::always_inline]] Cache& class_of_index(std::size_t i) noexcept
+    requires(!internal::kLeanOf<K>)
+  {
+    return __builtin_constant_p(i) ? classes_[i] : *cache_of_tag_[i + 1];
+  }
+  void* kmalloc_trying(std::size_t size, gfp flags, int node, SlabRefusal* why,
+                       Place where) noexcept;
   // The order of the block that holds so many bytes, at least a page.
   static constexpr unsigned order_for(std::size_t size) noexcept {
     unsigned order = 0;

@@ -64,7 +64,7 @@ unsigned BasicSlabAllocator<K, L, C>::next_index(std::size_t size) noexcept {
 }
 
 template <Kernel K, LockPolicy L, class C>
-void* BasicSlabAllocator<K, L, C>::kmalloc_nolock(std::size_t size, gfp flags, int node,
+void* BasicSlabAllocator<K, L, C>::kmalloc_trying(std::size_t size, gfp flags, int node,
                                                   SlabRefusal* why, Place where) noexcept {
   if constexpr (kLean) return kmalloc_lean(size, flags, SlabAlloc::nolock, node, why);
   if (size == 0) return kZeroSize;
