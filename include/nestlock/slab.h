@@ -299,6 +299,8 @@ class BasicSlabAllocator {
     requires(!internal::kLeanOf<K>);
   void leave_group(Cache& c) noexcept
     requires(!internal::kLeanOf<K>);
+  void free_groups(Group* gone) noexcept
+    requires(!internal::kLeanOf<K>);
   template <class F>
   void each_used_here(F f) noexcept
     requires(!internal::kLeanOf<K>);
@@ -348,13 +350,8 @@ class BasicSlabAllocator {
   };
   [[no_unique_address]] std::conditional_t<kLean, NoWalks, Walk[4]> walks_
       NESTLOCK_GUARDED_BY(created_lock_);
-  struct Groups {
-    Group *all = nullptr, *with_room = nullptr;
-    unsigned walks = 0;  // who is on his way through them
-  };
-  template <Kernel>
-  struct NoGroups {};
-  [[no_unique_address]] std::conditional_t<kLean, NoGroups<K>, Groups> groups_
+  [[no_unique_address]] std::conditional_t<kLean, internal::NoCacheGroups<K>,
+                                           internal::CacheGroups<K, Cache>> groups_
       NESTLOCK_GUARDED_BY(created_lock_);
   [[no_unique_address]] internal::ForkHoldOf<K> held_created_;  // see before_fork()
   [[no_unique_address]] internal::ForksOf<K, ListIrq> forks_;

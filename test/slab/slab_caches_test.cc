@@ -162,6 +162,8 @@ TEST(SlabCachesUnused, CostAThreadsEndNothing) {
   ASSERT_GT(with_few, 0u);
   for (int i = 0; i < 900; ++i) ASSERT_NE(s.create("unused", 64), nullptr);
   EXPECT_EQ(locks_of_a_flush(), with_few);
+  s.shrink_all();
+  EXPECT_EQ(locks_of_a_flush(), with_few) << "who looks through all uses none";
   ASSERT_TRUE(used->free(used->alloc(gfp::kernel)));
   EXPECT_GT(locks_of_a_flush(), with_few);
   EXPECT_EQ(locks_of_a_flush(), with_few);

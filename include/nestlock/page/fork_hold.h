@@ -142,12 +142,14 @@ class ForkHold {
 // at once waits for one to end.
 template <class P, class Irq>
 class Forks {
+  static constexpr std::uint32_t kNoDepth = ~std::uint32_t{0};
+
  public:
   struct Fork {
     typename P::template Atomic<std::uintptr_t> who{0};
-    std::uint32_t depth = 0;   // how many forks of this thread it is in the middle of
-    bool has_created = false;  // whether it went over the caches of create()'s, too
-    bool alone = false;        // of a process with no other task: it took no lock
+    std::uint32_t depth = kNoDepth;  // how many forks of this thread it is in the middle of
+    bool has_created = false;        // whether it went over the caches of create()'s, too
+    bool alone = false;              // of a process with no other task: it took no lock
     [[no_unique_address]] typename Irq::template State<P> state{};
   };
 
@@ -192,6 +194,8 @@ class Forks {
   }
   void end_alone(Fork& f) noexcept {
     const auto state = f.state;
+    f.depth =
+        kNoDepth;  // so that it is not found for another's while `who` is there and `depth` is not yet
     f.who.store(0, kRelaxed);
     Irq::template leave<P>(state);
   }

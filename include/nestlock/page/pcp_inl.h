@@ -147,7 +147,8 @@ void BasicPageAllocator<K, L>::pcp_enable(unsigned node) noexcept
   if (node >= nodes()) return;
   Zone& z = zone_[node];
   auto off = z.pcp_off.load(internal::kRelaxed);
-  while (off && !z.pcp_off.compare_exchange_weak(off, off - 1, internal::kRelaxed)) {
+  while (off &&
+         !z.pcp_off.compare_exchange_weak(off, off - 1, internal::kRelaxed, internal::kRelaxed)) {
   }
   if (off == 1) z.pcp_high.store(6 * z.pcp_batch.load(internal::kRelaxed), internal::kRelaxed);
 }

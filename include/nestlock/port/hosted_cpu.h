@@ -172,8 +172,7 @@ inline unsigned take_lost_cpu() noexcept {
   if (cpu == kHostedMaxCpus) cpu = internal::take_lost_cpu();
   if (cpu == kHostedMaxCpus) return cpu;
   // Before it is used. relaxed: a fork reads it that copies this thread's memory with it.
-  for (std::uint32_t seen = process().cpus_seen.load(kRelaxed); seen <= cpu;)
-    if (process().cpus_seen.compare_exchange_weak(seen, cpu + 1, kRelaxed)) break;
+  process().cpus_seen[cpu / 64].fetch_or(1ull << (cpu % 64), kRelaxed);
   std::uint32_t none = 0;
   if (!self().cpu.compare_exchange_strong(none, cpu + 1, kRelaxed)) {
     internal::free_cpu(cpu);  // a handler was faster
@@ -193,8 +192,15 @@ inline unsigned cpu_id() noexcept {
 
 // ---- fork() --------------------------------------------------------------------------------------
 
-inline unsigned cpus_seen() noexcept { return process().cpus_seen.load(kRelaxed); }
-// Whether the process has no other thread, as far as the C library knows: threads by clone() are none of its.
+// The highest CPU that was ever a thread's, + 1.
+inline unsigned cpus_seen() noexcept {
+  for (unsigned w = kCpuWords; w-- > 0;)
+    if (const std::uint64_t seen = process().cpus_seen[w].load(kRelaxed))
+      return w * 64 + static_cast<unsigned>(std::bit_width(seen));
+  return 0;
+}
+// Whether the process never had another thread, as far as the C library tells (glibc does): threads by clone()
+// are none of its.
 inline bool is_alone() noexcept { return NESTLOCK_INTERNAL_ALONE; }
 #undef NESTLOCK_INTERNAL_ALONE
 

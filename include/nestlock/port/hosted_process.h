@@ -56,7 +56,7 @@ inline constexpr unsigned kPiQueues = 64;
 
 struct Process {
   std::atomic<std::uint64_t> cpus_taken[kCpuWords]{};
-  Word cpus_seen{0};  // the highest CPU that was ever taken, + 1
+  std::atomic<std::uint64_t> cpus_seen[kCpuWords]{};  // that were ever taken
   CpuOwner cpu_owner[kHostedMaxCpus]{};
   std::atomic<OfflineHook*> offline_hooks{nullptr};
   // Set by lib/port when it is used. At a thread's end: block the library's signals and run what was

@@ -170,7 +170,7 @@ struct Parking {
   unsigned looks = 200;                       // before a waiter registers, and between two naps
   unsigned passes = 2000;                     // so often lock() may pass the first waiter; 1..65535
   std::uint64_t first_nap_ns = 10'000;        // of the first waiter; each twice the last,
-  std::uint64_t longest_nap_ns = 1000000;     // up to this; after one of these nobody passes it
+  std::uint64_t longest_nap_ns = 1'000'000;   // up to this; after one of these nobody passes it
   std::uint64_t park_limit_ns = 250'000'000;  // of a sleep that nobody ends
 };
 

@@ -388,7 +388,7 @@ class BasicKmemCache {
   Node node_[kMaxNodes];
   BasicKmemCache *next_ = nullptr, *prev_ = nullptr;  // of the allocator's list
   [[no_unique_address]] NotLean<internal::CachePlace<K, BasicKmemCache>, 7> place_{};
-  // Last, for a fork writes to all locks before it: they are on one page.
+  // Last, for a fork writes to all locks before it: few pages.
   [[no_unique_address]] std::conditional_t<kLean, NoSheaves, BasicPerCpu<K, CpuSheaves>> cpu_;
 };
 

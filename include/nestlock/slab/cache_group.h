@@ -21,7 +21,8 @@ struct CacheGroup {
   Links all, with_room;
   Bits taken = 0;           // places that are a cache's
   Cache* cache[kCaches]{};  // null also while its cache is about to be destroyed
-  // Set by its CPU, under its lock of the cache's sheaves, before it has one; cleared when it has none.
+  // Set by its CPU, under its lock of the cache's sheaves, before it has one; cleared when it is flushed.
+  // So it may be set where there is none, never the other way.
   // relaxed, and single steps: of a word the CPU's own contexts set bits, and destroy() clears them.
   typename K::Port::template Atomic<Bits> used[K::Port::kMaxCpus]{};
 
@@ -36,6 +37,34 @@ struct CacheGroup {
     const Links l = this->*kLinks;
     (l.prev ? (l.prev->*kLinks).next : first) = l.next;
     if (l.next) (l.next->*kLinks).prev = l.prev;
+  }
+};
+
+// An allocator's, guarded by its lock. The lean form has none.
+template <Kernel K>
+struct NoCacheGroups {};
+template <Kernel K, class Cache>
+struct CacheGroups {
+  using Group = CacheGroup<K, Cache>;
+  Group *all = nullptr, *with_room = nullptr;
+  unsigned walks = 0;  // who is on his way through them
+  bool some_empty = false;
+
+  // Those that are nobody's any more, off the lists and linked by with_room; none while somebody may stand on
+  // one.
+  Group* take_empty() noexcept {
+    Group* gone = nullptr;
+    if (walks || !some_empty) return gone;
+    for (Group *at = with_room, *next; at; at = next) {
+      next = at->with_room.next;
+      if (at->taken) continue;
+      at->template unlink<&Group::all>(all);
+      at->template unlink<&Group::with_room>(with_room);
+      at->with_room.next = gone;
+      gone = at;
+    }
+    some_empty = false;
+    return gone;
   }
 };
 

@@ -106,7 +106,7 @@ void BasicKmemCache<K, L>::shrink() noexcept {
     };
     {
       auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
-      if (c) {
+      if (c && c->main) {
         const MainOut out(*c, place_);
         add(c->spare), add(c->main);
         c->spare = nullptr;

@@ -22,7 +22,7 @@ struct CpuSheaves {
   // statistics without it.
   Atomic<void**> top{nullptr}, bottom{nullptr};
   void** limit = nullptr;
-  // Its `size` is out of date but in MainOut. Null: nobody is here, and the CPU is not noted with the cache
+  // Its `size` is out of date but in MainOut. Null: nobody is here, and the CPU may not be noted with the cache
   // (CachePlace). (Not the address of a sheaf from the beginning: in a library each would be a relocation,
   // and touch its page when a program starts.)
   Sheaf* main = nullptr;

@@ -86,13 +86,23 @@ void BasicSlabAllocator<K, L, C>::leave_group(Cache& c) noexcept
     Group& at = *c.place_.group;
     if (!~at.taken) at.template link<&Group::with_room>(groups_.with_room);
     at.taken &= ~c.place_.bit();
-    if (!at.taken && !groups_.walks) {
-      at.template unlink<&Group::all>(groups_.all);
-      at.template unlink<&Group::with_room>(groups_.with_room);
-      gone = &at;
+    if (!at.taken) {
+      groups_.some_empty = true;
+      gone = groups_.take_empty();
     }
   }
-  if (gone) kfree(gone);
+  free_groups(gone);
+}
+
+template <Kernel K, LockPolicy L, class C>
+void BasicSlabAllocator<K, L, C>::free_groups(Group* gone) noexcept
+  requires(!internal::kLeanOf<K>)
+{
+  while (gone) {
+    Group* const next = gone->with_room.next;
+    kfree(gone);
+    gone = next;
+  }
 }
 
 // f(each created cache that this CPU may have sheaves of), the list's lock held for one at a time.
@@ -116,8 +126,13 @@ void BasicSlabAllocator<K, L, C>::each_used_here(F f) noexcept
       if (Cache* const c = at->cache[std::countr_zero(todo)]) f(*c);
     }
   }
-  Guard g(created_lock_);
-  --groups_.walks;
+  Group* gone;
+  {
+    Guard g(created_lock_);
+    --groups_.walks;
+    gone = groups_.take_empty();
+  }
+  free_groups(gone);
 }
 
 template <Kernel K, LockPolicy L, class C>
