@@ -42,8 +42,10 @@ class BasicSlabAllocator {
   using Place = internal::PlaceOf<K>;
 
   constexpr BasicSlabAllocator() noexcept {
-    if constexpr (!kLean)
-      for (Cache*& c : cache_of_tag_) c = sheaf_caches_;
+    if constexpr (!kLean) {
+      cache_of_tag_[0] = sheaf_caches_;
+      for (unsigned i = 0; i < kClasses; ++i) cache_of_tag_[i + 1] = &classes_[i];
+    }
   }
   BasicSlabAllocator(const BasicSlabAllocator&) = delete;
   BasicSlabAllocator& operator=(const BasicSlabAllocator&) = delete;

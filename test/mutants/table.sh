@@ -836,11 +836,11 @@ mutant pages_without_a_descriptor $growing 'All/Upkeep.DescriptorsAreMadeWritabl
 
 mutant a_node_that_is_not_there $growing 'All/Upkeep.WhatIsSaidOf*' \
   'a node number from outside is looked at first' \
-  include/nestlock/page/pcp_inl.h 's/  if (node >= nodes()) return;\n  Zone\& z = zone_\[node\];\n  z.pcp_off/  Zone\& z = zone_[node];\n  z.pcp_off/'
+  include/nestlock/page/pcp_inl.h 's/  if (node >= nodes()) return;\n  Zone\& z = zone_\[node\];\n  {/  Zone\& z = zone_[node];\n  {/'
 
 mutant an_enable_too_many $growing 'All/Upkeep.WhatIsSaidOf*' \
   'an enable without a disable undoes nothing' \
-  include/nestlock/page/pcp_inl.h 's/while (off \&\&/while (/'
+  include/nestlock/page/pcp_inl.h 's/  if (off == 0) return;\n//'
 
 mutant page_beyond_the_descriptors $growing 'All/Upkeep.DescriptorsAreMadeWritable*' \
   'an address of the range whose descriptor cannot be read' \

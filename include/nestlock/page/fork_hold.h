@@ -194,8 +194,8 @@ class Forks {
   }
   void end_alone(Fork& f) noexcept {
     const auto state = f.state;
-    f.depth =
-        kNoDepth;  // so that it is not found for another's while `who` is there and `depth` is not yet
+    // Not found for another's, whose `who` is there already and whose depth is not yet.
+    f.depth = kNoDepth;
     f.who.store(0, kRelaxed);
     Irq::template leave<P>(state);
   }

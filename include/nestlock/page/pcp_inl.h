@@ -135,8 +135,12 @@ void BasicPageAllocator<K, L>::pcp_disable(unsigned node) noexcept
 {
   if (node >= nodes()) return;
   Zone& z = zone_[node];
-  z.pcp_off.fetch_add(1, internal::kRelaxed);
-  z.pcp_high.store(0, internal::kRelaxed);
+  {
+    // Count and limit change together, or another CPU's pcp_enable() could undo the limit of the last.
+    Guard g(z.lock, irq_save);
+    z.pcp_off.store(z.pcp_off.load(internal::kRelaxed) + 1, internal::kRelaxed);
+    z.pcp_high.store(0, internal::kRelaxed);
+  }
   drain_all_pages();
 }
 
@@ -146,10 +150,10 @@ void BasicPageAllocator<K, L>::pcp_enable(unsigned node) noexcept
 {
   if (node >= nodes()) return;
   Zone& z = zone_[node];
-  auto off = z.pcp_off.load(internal::kRelaxed);
-  while (off &&
-         !z.pcp_off.compare_exchange_weak(off, off - 1, internal::kRelaxed, internal::kRelaxed)) {
-  }
+  Guard g(z.lock, irq_save);
+  const auto off = z.pcp_off.load(internal::kRelaxed);
+  if (off == 0) return;
+  z.pcp_off.store(off - 1, internal::kRelaxed);
   if (off == 1) z.pcp_high.store(6 * z.pcp_batch.load(internal::kRelaxed), internal::kRelaxed);
 }
 

@@ -33,7 +33,6 @@ bool BasicSlabAllocator<K, L, C>::set_up(Pages& pages, slab flags) noexcept {
       classes_[i].set_up(pages, sheaf_caches_, Table::kNames.of[i], size,
                          power ? size : size & -size, flags, nullptr, 0);
       classes_[i].tag_ = static_cast<std::uint8_t>(i + 1);
-      cache_of_tag_[i + 1] = &classes_[i];
     }
   }
   reclaim_.slabs = this;
