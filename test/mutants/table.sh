@@ -971,6 +971,10 @@ mutant slab_takes_twice $limits '*AnObjectIsFreedOnce' \
   'the object on top of the sheaf is not freed again' \
   "$inside" 's/top == c->limit || [^\n]*== object)/top == c->limit)/'
 
+mutant slab_takes_twice_at_a_full_sheaf $limits '*AnObjectIsFreedOnceAtEachFill*' \
+  'nor where that sheaf is full and the other has room' \
+  include/nestlock/slab/cache_sheaves_inl.h 's/top\[-1\] == object || spare/spare/'
+
 classes=slab_classes_test.up
 sources $classes lib/page/page.cc lib/slab/slab.cc
 kernels $classes 'HostedKernel<configs::up>'

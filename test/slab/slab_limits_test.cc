@@ -1,5 +1,6 @@
 // The slab and page floors at their limits, in all eight kernels: memory that runs out, what nolock
 // calls leave behind, bad frees, krealloc()'s promises, nodes, calls that come too early.
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <cstring>
@@ -291,6 +292,30 @@ TYPED_TEST(SlabLimits, AnObjectIsFreedOnce) {
   EXPECT_EQ(by_list->stats().bad_frees, 2u);
   EXPECT_EQ(this->bad_frees(), 2u);
   EXPECT_TRUE(s.destroy(by_list));
+  EXPECT_EQ(this->floors_.live(), 0u);
+}
+
+// Whichever the sheaf is that it lies on top of, and however full: one more object is out each time, and then one less.
+TYPED_TEST(SlabLimits, AnObjectIsFreedOnceAtEachFillOfASheaf) {
+  auto& s = this->slabs();
+  std::vector<void*> out;
+  std::uintptr_t refused = 0;
+  for (unsigned i = 0; i < 300; ++i) {
+    void *const p = s.kmalloc(64, gfp::kernel), *const q = s.kmalloc(64, gfp::kernel);
+    ASSERT_TRUE(s.kfree(q));
+    ASSERT_TRUE(s.kfree(p));
+    EXPECT_FALSE(i % 2 ? s.kfree(p) : s.kfree_nolock(p)) << i;
+    EXPECT_EQ(this->bad_frees(), ++refused);
+    out.push_back(s.kmalloc(64, gfp::kernel));
+    ASSERT_NE(out.back(), nullptr);
+  }
+  std::sort(out.begin(), out.end());
+  EXPECT_EQ(std::unique(out.begin(), out.end()), out.end());
+  for (void* const p : out) {
+    EXPECT_TRUE(s.kfree(p));
+    EXPECT_FALSE(s.kfree(p));
+    EXPECT_EQ(this->bad_frees(), ++refused);
+  }
   EXPECT_EQ(this->floors_.live(), 0u);
 }
 
