@@ -12,6 +12,8 @@
 #include <vector>
 
 #include "gtest/gtest.h"
+#include "nestlock/lock/guard.h"
+#include "nestlock/lock/raw_spinlock.h"
 #include "test/support/findings.h"
 #include "test/support/interrupts.h"
 #include "test/support/kernels.h"
@@ -51,6 +53,32 @@ TYPED_TEST(EventTest, WaitingInAHandlerIsReportedInDebug) {
     interrupt(Where::hardirq, [&] { event.wait(); });
     ASSERT_EQ(findings.all(), std::vector{Finding::wrong_context}) << findings.text();
     EXPECT_STREQ(findings[0].call, "wait");
+  }
+}
+
+// The handler that would signal it could not come.
+TYPED_TEST(EventTest, WaitingWithIrqsOffOrInARawSectionIsReportedInDebug) {
+  if constexpr (TypeParam::kConfig.debug) {
+    Patient<TypeParam> event;
+    BasicRawSpinLock<TypeParam> lock;
+    Findings findings;
+    event.signal();
+    {
+      Guard g(lock, irq_save);
+      event.wait();
+    }
+    ASSERT_EQ(findings.size(), 1u) << findings.text();
+    event.signal();
+    {
+      Guard g(lock);
+      event.wait();
+    }
+    ASSERT_EQ(findings.all(), (std::vector{Finding::wrong_context, Finding::wrong_context}))
+        << findings.text();
+    EXPECT_NE(findings.text().find("irqs off"), std::string::npos) << findings.text();
+    event.signal();
+    event.wait();
+    EXPECT_EQ(findings.size(), 2u) << findings.text();
   }
 }
 

@@ -69,6 +69,24 @@ TYPED_TEST(SeqLockTest, EachContextReadsOnTopOfTheLocksHolder) {
   EXPECT_EQ(seq.read().a, 5u);
 }
 
+// Also where it would not have had to wait: the next one would.
+TYPED_TEST(SeqLockTest, DebugReportsAReadWhereItsLockMayNotBeWaitedFor) {
+  if constexpr (TypeParam::kConfig.debug) {
+    BasicSeqLock<TypeParam, Pair> seq;
+    BasicSeqLatch<TypeParam, Pair> latch;
+    seq.write(Pair::of(3));
+    latch.write(Pair::of(3));
+    Findings findings;
+    EXPECT_EQ(seq.read().a + latch.read().a, 6u);
+    EXPECT_EQ(findings.size(), 0u) << findings.text();
+    interrupt(Where::nmi, [&] { EXPECT_EQ(seq.read().a + latch.read().a, 6u); });
+    ASSERT_EQ(findings.all(), (std::vector{Finding::wrong_context, Finding::wrong_context}))
+        << findings.text();
+    EXPECT_STREQ(findings[0].type, "SeqLock");
+    EXPECT_STREQ(findings[0].call, "read");
+  }
+}
+
 // By hand: between the two halves of a write the counter refuses, before and behind it does not.
 TYPED_TEST(SeqLockTest, TheCounterTellsWhoCameBetween) {
   BasicSeqCount<TypeParam> count;

@@ -25,6 +25,16 @@ constexpr Report report_of(Finding f, LockType type, const char* call, const voi
   return r;
 }
 
+// Why the caller, in task context, may not sleep; null: it may.
+template <Port P>
+const char* why_not_sleep() noexcept {
+  if constexpr (IrqSwitchPort<P>)
+    if (P::irqs_disabled()) return "with irqs off, where nothing may sleep";
+  if constexpr (PreemptCountPort<P>)
+    if (P::preempt_count()) return "with preemption off (a raw spinlock's section?)";
+  return nullptr;
+}
+
 template <Kernel K, LockType kType>
 struct NoChecks {
   constexpr explicit NoChecks(NoPlace) noexcept {}
@@ -164,12 +174,8 @@ class DebugChecks {
 
   // PREEMPT_RT: in a raw spinlock's section, and with irqs off, nothing may sleep.
   void may_sleep(const void* lock, contexts::Call call, Place where) const noexcept {
-    const char* why = nullptr;
-    if constexpr (PreemptCountPort<typename K::Port>)
-      if (K::Port::preempt_count()) why = "with preemption off (a raw spinlock's section?)";
-    if constexpr (IrqSwitchPort<typename K::Port>)
-      if (K::Port::irqs_disabled()) why = "with irqs off, where nothing may sleep";
-    if (why) tell(Finding::wrong_context, lock, name_of(call), where, false, why);
+    if (const char* const why = why_not_sleep<typename K::Port>())
+      tell(Finding::wrong_context, lock, name_of(call), where, false, why);
   }
 
   // (Who gives back what another thread took is told so already.)

@@ -107,10 +107,15 @@ class BasicEvent {
     std::uint32_t now = 0;
     return word_.take(now, false);
   }
-  // Task, with irqs on and no lock held; debug reports wrong_context elsewhere. Returns when it has
-  // taken a signal (acquire order). Handlers run meanwhile.
+  // Task, with irqs and preemption on and no lock held; debug reports wrong_context in another context, with
+  // irqs off, and in the section of a lock that switches preemption off. Returns when it has taken a
+  // signal (acquire order). Handlers run meanwhile.
   void wait(Place where = Place::here()) noexcept {
-    if (K::kConfig.debug && Port::context() != Context::task) report(where);
+    if constexpr (K::kConfig.debug) {
+      const bool task = Port::context() == Context::task;
+      const char* const why = task ? internal::why_not_sleep<Port>() : nullptr;
+      if (!task || why) report(where, why);
+    }
     if (try_wait()) return;
     word_.comes();
     for (std::uint32_t now = 0; !word_.take(now, true);) {
@@ -122,13 +127,13 @@ class BasicEvent {
   }
 
  private:
-  [[gnu::cold]] void report([[maybe_unused]] Place where) const noexcept {
+  [[gnu::cold]] void report([[maybe_unused]] Place where, const char* why) const noexcept {
     Report r;
     r.finding = Finding::wrong_context;
     r.config = K::kConfig;
     r.context = Port::context();
     r.cpu = Port::cpu_id();
-    r.type = "Event", r.call = "wait", r.lock = this;
+    r.type = "Event", r.call = "wait", r.lock = this, r.detail = why;
     if constexpr (K::kConfig.debug) r.here = where;
     Port::report(r);
   }

@@ -54,6 +54,10 @@ class BasicSeqValue {
   // Contexts as the lock's lock(). Looks so many times, then reads under the lock: so a writer that
   // was preempted gets on, and inherits a priority where the lock lends one.
   T read(Place where = Place::here()) noexcept {
+    if constexpr (K::kConfig.debug)
+      if (!contexts::cell(Lock::kLockType, contexts::Call::lock, K::kConfig, K::Port::context())
+               .allowed)
+        report(where);
     Bytes bytes{};
     for (unsigned looks = 0; looks < kLooks; ++looks, K::Port::pause())
       if (copy_to(&bytes)) return std::bit_cast<T>(bytes);
@@ -85,6 +89,14 @@ class BasicSeqValue {
   }
 
  private:
+  // A read() that need not wait for the lock is as wrong as one that must.
+  [[gnu::cold]] void report([[maybe_unused]] Place where) const noexcept {
+    Report r = internal::report_of<K>(Finding::wrong_context, Lock::kLockType, "read", &lock_);
+    r.type = kCopies == 1 ? "SeqLock" : "SeqLatch";
+    if constexpr (K::kConfig.debug) r.here = where;
+    K::Port::report(r);
+  }
+
   struct Bytes {
     unsigned char byte[sizeof(T)];
   };
