@@ -338,7 +338,7 @@ class BasicSlabAllocator {
     constexpr Cache* begin() const noexcept { return nullptr; }
     constexpr Cache* end() const noexcept { return nullptr; }
   };
-  [[no_unique_address]] std::conditional_t<kLean, NoCaches, Cache[3]> sheaf_caches_;
+  [[no_unique_address]] std::conditional_t<kLean, NoCaches, Cache[4]> sheaf_caches_;
   BasicSpinLock<K> created_lock_;  // outermost; task context only, never tried
   Cache* created_ NESTLOCK_GUARDED_BY(created_lock_) = nullptr;
   // Where each_created() is on its ways through them; destroy() moves on who stands at what it takes out.

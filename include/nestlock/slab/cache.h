@@ -129,7 +129,7 @@ class BasicKmemCache {
     }
   };
 
-  // `sheaf_caches`: of 14, 30 and 62 objects.
+  // `sheaf_caches`: of 14, 30, 62 and 126 objects.
   bool set_up(Pages& pages, BasicKmemCache* sheaf_caches, const char* name, std::size_t size,
               std::size_t align, slab flags, Constructor ctor, unsigned capacity) noexcept;
 

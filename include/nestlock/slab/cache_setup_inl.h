@@ -52,10 +52,11 @@ bool BasicKmemCache<K, L>::set_up(Pages& pages, BasicKmemCache* sheaf_caches, co
       attention_.fetch_or(kHardened, internal::kRelaxed);
     }
     if (!has(flags, slab::debug) && !has(flags, slab::no_sheaves)) {
-      if (!capacity) capacity = size >= 1024 ? 14 : size >= 256 ? 30 : 62;
-      const unsigned which = capacity <= 14 ? 0 : capacity <= 30 ? 1 : 2;
+      if (!capacity) capacity = size >= 1024 ? 14 : size >= 256 ? 30 : size > 128 ? 62 : 126;
+      unsigned which = 0;
+      while (which < 3 && capacity > (16u << which) - 2) ++which;
       sheaf_source_ = &sheaf_caches[which];
-      capacity_ = which == 0 ? 14 : which == 1 ? 30 : kMostObjects;
+      capacity_ = (16u << which) - 2;
       const std::uint32_t align_of_all = stride_ & -stride_;
       if (pages_->nodes() == 1 && !hardened())
         unfree_bits_ = (align_of_all < kPageSize ? align_of_all : std::uint32_t{kPageSize}) - 1;

@@ -14,7 +14,7 @@ template <Kernel K, LockPolicy L>
 struct CpuSheaves {
   template <class T>
   using Atomic = typename K::Port::template Atomic<T>;
-  static constexpr std::ptrdiff_t kMostObjects = 62;  // of a sheaf
+  static constexpr std::ptrdiff_t kMostObjects = 126;  // of a sheaf
 
   typename L::Local lock;
   // Of main its objects are in [bottom, top), its room is [top, limit): beside the lock, so that the
