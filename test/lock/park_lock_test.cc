@@ -116,7 +116,8 @@ TEST(ParkLock, AWaiterIsPassedOnlySoOften) {
 // each of them would be taken.
 TEST(ParkLock, AHeadThatHasWaitedLongIsPassedNoMore) {
   constexpr unsigned kPasses = 30'000, kFew = 10'000, kWaiters = 3;
-  using Port = CountedPort<Parking{.passes = kPasses, .park_limit_ns = kMinute}>;
+  using Port =
+      CountedPort<Parking{.passes = kPasses, .park_limit_ns = kMinute, .turn_us = 3'600'000'000}>;
   WordOn<Port> word;
   std::atomic<unsigned> turns{0}, through{0};
   unsigned passed[kWaiters];
@@ -135,6 +136,31 @@ TEST(ParkLock, AHeadThatHasWaitedLongIsPassedNoMore) {
     word.release();
   }
   for (unsigned i = 0; i < kWaiters; ++i) EXPECT_LE(passed[i], (i + 1) * kFew) << "waiter " << i;
+  EXPECT_FALSE(word.held() || word.contended());
+}
+
+// Turns of no length: while others sleep, a head is passed until somebody looks at the clock, which the first of
+// 32 passes does.
+TEST(ParkLock, WhoHasHadItsTurnPassesNoMore) {
+  constexpr unsigned kWaiters = 5;
+  using Port = CountedPort<Parking{.passes = 30'000, .park_limit_ns = kMinute, .turn_us = 0}>;
+  WordOn<Port> word;
+  std::atomic<unsigned> turns{0}, through{0};
+  unsigned passed[kWaiters];
+  word.acquire();
+  {
+    const Waiters<Port> all(word, kWaiters, [&](unsigned i) {
+      passed[i] = turns.load();
+      through.fetch_add(1);
+    });
+    while (through.load() < kWaiters - 1) {
+      word.release();
+      word.acquire();
+      turns.fetch_add(1);
+    }
+    word.release();
+  }
+  for (unsigned i = 0; i + 1 < kWaiters; ++i) EXPECT_LE(passed[i], (i + 1) * 32) << "waiter " << i;
   EXPECT_FALSE(word.held() || word.contended());
 }
 

@@ -632,7 +632,11 @@ mutant park_hurry_stays $parks ParkLeft.AHeadThatWasInAHurry* \
 
 mutant park_passes_uncounted $parks ParkLock.AWaiterIsPassedOnlySoOften \
   'a pass that nobody counts' \
-  $park 's/    passes_.store(static_cast<std::uint16_t>(passes + 1), kRelaxed);\n//'
+  $park 's/    passes_.store(static_cast<std::uint16_t>(last ? kPasses : passes + 1), kRelaxed);\n//'
+
+mutant park_turns_do_not_end $parks ParkLock.WhoHasHadItsTurnPassesNoMore \
+  'where others sleep who runs passes for its turn only' \
+  $park 's/ || (passes % kPassesALook == 0 \&\& has_had_its_turn())//'
 
 mutant park_wakes_two $parks ParkLock.AReleaseWakesOneSleeper \
   'one is woken for each head that is through' \

@@ -40,9 +40,19 @@ inline const std::uint32_t* nap_word(const void* word) noexcept {
   return &process().nap_words[(a >> 2 ^ a >> 8 ^ a >> 14) % 64];
 }
 
-// The operations of ParkingPort.
+// Starts anew every 71 minutes: a turn is then too long or too short once.
+inline std::uint32_t now_us() noexcept {
+  timespec t{};
+  clock_gettime(CLOCK_MONOTONIC, &t);
+  return static_cast<std::uint32_t>(t.tv_sec * 1'000'000 + t.tv_nsec / 1000);
+}
+
+// The operations of ParkingPort and TurnPort.
 struct Parks {
   static constexpr Parking kParking{};
+
+  static void turn_begins() noexcept { self().turn_us.store(now_us(), kRelaxed); }
+  static std::uint32_t turn_us() noexcept { return now_us() - self().turn_us.load(kRelaxed); }
 
   // A signal (EINTR), also one that is held back in an irq-off section, ends the sleep like a
   // wake-up: who was to be woken next is awake either way.

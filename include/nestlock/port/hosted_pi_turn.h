@@ -20,6 +20,7 @@
 #include <cerrno>
 #include <cstdint>
 
+#include "nestlock/port/hosted_park.h"
 #include "nestlock/port/hosted_process.h"
 
 namespace nestlock::hosted {
@@ -46,12 +47,12 @@ class PiTurn {
 
   // Whether others wait and the caller, who finds the lock held, has had it long enough.
   bool is_over() const noexcept {
-    const bool wait = queue_->sleepers.load(kRelaxed) || (queue_->leads.load(kRelaxed) & bit_);
-    return wait && now_us() - self().pi_turn_us.load(kRelaxed) >=
-                       process().pi_waiting.turn_us.load(kRelaxed);
+    const std::uint32_t sleepers = queue_->sleepers.load(kRelaxed);
+    const bool wait = sleepers || (queue_->leads.load(kRelaxed) & bit_);
+    return wait && Parks::turn_us() >= turn_us(sleepers);
   }
   // The caller's wait for one is over: it has the lock, or goes on to wait in the kernel.
-  static void begins() noexcept { self().pi_turn_us.store(now_us(), kRelaxed); }
+  static void begins() noexcept { Parks::turn_begins(); }
 
   static std::uint64_t longest_ns() noexcept {
     return std::uint64_t{1000} * process().pi_waiting.longest_us.load(kRelaxed);
@@ -81,11 +82,13 @@ class PiTurn {
   }
 
  private:
-  // Starts anew every 71 minutes: a turn is then too long or too short once.
-  static std::uint32_t now_us() noexcept {
-    timespec t{};
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return static_cast<std::uint32_t>(t.tv_sec * 1'000'000 + t.tv_nsec / 1000);
+  // Shorter where many sleep: the last of them should be woken before its time is up, or several lead at once, and
+  // who gets the lock is luck again.
+  static std::uint32_t turn_us(std::uint32_t sleepers) noexcept {
+    const PiWaiting& waiting = process().pi_waiting;
+    const std::uint32_t turn = waiting.turn_us.load(kRelaxed);
+    const std::uint32_t share = waiting.longest_us.load(kRelaxed) / 4 * 3 / (sleepers + 1);
+    return share < turn ? share : turn;
   }
 
   // The bit stays for the one who is woken, or a third would lead before him. Who has seen it and falls

@@ -67,9 +67,9 @@ struct ThreadState {
   std::atomic<const void*> chained_frame;  // ... and its frame
   Level level[kMaxLevels];
   Change change[kMaxChanges];
-  Word changes;     // entries in use
-  Word pi_turn_us;  // when its last turn at a contended lock began (hosted_pi_turn.h)
-  Word slice;       // whether the kernel lets it ask for more time (hosted_slice.h)
+  Word changes;  // entries in use
+  Word turn_us;  // when its last turn at a contended lock began (hosted_park.h)
+  Word slice;    // whether the kernel lets it ask for more time (hosted_slice.h)
 };
 
 // Code that may become part of a shared library. What is compiled for a program (-fPIE, or neither) can

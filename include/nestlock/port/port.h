@@ -172,6 +172,7 @@ struct Parking {
   std::uint64_t first_nap_ns = 10'000;        // of the first waiter; each twice the last,
   std::uint64_t longest_nap_ns = 1'000'000;   // up to this; after one of these nobody passes it
   std::uint64_t park_limit_ns = 250'000'000;  // of a sleep that nobody ends
+  std::uint32_t turn_us = 1000;  // who has slept may pass others for so long (TurnPort)
 };
 
 // Lets waiters sleep, in every context that may wait for a lock. `word` is a lock's 4 bytes, which
@@ -198,6 +199,14 @@ template <class P>
 concept SlicePort = ParkingPort<P> && requires {
   { P::slice_begins() } noexcept -> std::same_as<bool>;  // false: not to be had, and nothing to end
   { P::slice_ends() } noexcept -> std::same_as<void>;    // behind the release
+};
+
+// Counts how long the caller has had its turn at contended locks, of whichever lock. Advice: an interrupt's turn
+// takes the place of what it interrupts.
+template <class P>
+concept TurnPort = ParkingPort<P> && requires {
+  { P::turn_begins() } noexcept -> std::same_as<void>;
+  { P::turn_us() } noexcept -> std::same_as<std::uint32_t>;  // since then
 };
 
 namespace internal {
