@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "nestlock_allocators.h"
+#include "rows.h"
 
 namespace bench {
 namespace {
@@ -23,12 +24,13 @@ void kfree(void* p) {
 struct Peer {
   const char* name;
   const char* files[3];
+  const char* why_absent = kNotHere;
 };
 constexpr Peer kPeers[] = {
     {"jemalloc", {"libjemalloc.so.2"}},
     {"mimalloc", {"libmimalloc.so.3", "libmimalloc.so.2"}},
     {"tcmalloc (gperftools)", {"libtcmalloc_minimal.so.4", "libtcmalloc.so.4"}},
-    {"snmalloc", {"libsnmallocshim.so"}},
+    {"snmalloc", {"libsnmallocshim.so"}, kNotPackaged},
 };
 
 constexpr const char* kTunables = "GLIBC_TUNABLES";
@@ -47,7 +49,7 @@ Allocator load(const Peer& peer) {
                       symbol<void(void*)>(library, "free")};
     if (a.alloc && a.free) return a;
   }
-  return {peer.name, nullptr, nullptr};
+  return {peer.name, nullptr, nullptr, false, peer.why_absent};
 }
 
 }  // namespace

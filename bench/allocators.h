@@ -12,6 +12,7 @@ struct Allocator {
   void* (*alloc)(std::size_t size);  // null: not installed here
   void (*free)(void* p);
   bool one_cpu = false;  // one thread only
+  const char* why_absent = nullptr;
 };
 
 // Ours in `up` and `smp`, glibc, then the others: loaded beside it, so that nobody's malloc() is

@@ -261,6 +261,9 @@ void add_contended(const RunOptions& options) {
     add<AbslMutex>("absl::Mutex", load, options);
     add<AbslSpin>("absl SpinLock", load, options);
     add_concurrency_kit(load, options);
+#if NESTLOCK_BENCH_USERS_PEER
+    add<UsersPeer<ComparedLock>>(users_peer_name().c_str(), load, options);
+#endif
     add<BasicSpinLock<K<configs::smp>>>("SpinLock smp", load, options);
     add<BasicTrySpinLock<K<configs::smp>>>("TrySpinLock smp", load, options);
     add<Resilient<K<configs::smp>>>("ResilientSpinLock smp", load, options);

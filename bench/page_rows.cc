@@ -70,7 +70,8 @@ void add(const Allocator& a, const RunOptions& options) {
   const auto name = [&](const char* load) { return std::string("4 KiB/") + a.name + "/" + load; };
   const char* const loads[] = {"pair", "two threads, a pair", "to another CPU"};
   if (!a.alloc) {
-    for (int i = 0; i < (options.parked_thread ? 3 : 1); ++i) add_absent(name(loads[i]));
+    for (int i = 0; i < (options.parked_thread ? 3 : 1); ++i)
+      add_absent(name(loads[i]), a.why_absent);
     return;
   }
   add_row(name(loads[0]), [a](benchmark::State& s) {

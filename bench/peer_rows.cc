@@ -34,6 +34,9 @@ void add_peers() {
   add_peer<PiMutex>("pthread_mutex PRIO_INHERIT", " lock", " trylock");
   add_peer<PthreadSpin>("pthread_spin", " lock", " trylock");
   add_peer<AbslMutex>("absl::Mutex", " Lock", " TryLock");
+#if NESTLOCK_BENCH_USERS_PEER
+  add_peer<UsersPeer<ComparedLock>>(users_peer_name(), " lock", " try_lock");
+#endif
   add_pair(name("pthread_sigmask pair"), [] {
     sigset_t old;
     pthread_sigmask(SIG_BLOCK, &all_signals, &old);

@@ -8,6 +8,7 @@
 #include "absl/base/internal/spinlock.h"
 #include "absl/synchronization/mutex.h"
 #include "ck_locks.h"
+#include "users_peer.h"
 
 namespace bench {
 

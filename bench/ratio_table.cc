@@ -221,17 +221,17 @@ void RatioTable::print_goals() {
 }
 
 void RatioTable::print_errors() {
-  std::vector<std::string> absent;
+  std::map<std::string, std::string> absent;  // and why
   for (const auto& [full, s] : samples_) {
-    if (s.error == kNotHere)
-      add_once(absent, Name(full).row);
+    if (s.error == kNotHere || s.error == kNotPackaged)
+      absent[Name(full).row] = s.error;
     else if (!s.error.empty())
       out() << "\n" << full << ": ERROR: " << s.error << "\n";
   }
   for (const auto& [full, s] : samples_)
     if (s.thrown)
       out() << "\n" << full << ": " << s.thrown << " repetitions thrown away: other programs ran\n";
-  for (const std::string& name : absent) out() << "\n" << name << ": " << kNotHere << "\n";
+  for (const auto& [name, why] : absent) out() << "\n" << name << ": " << why << "\n";
 }
 
 std::ostream& RatioTable::out() const { return GetOutputStream(); }

@@ -11,6 +11,8 @@
 
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
+#include <cstdio>
 #include <cstdlib>
 #include <string>
 #include <vector>
@@ -23,7 +25,9 @@ inline constexpr const char* kLimit = "limit";
 inline constexpr const char* kNestlock = "nestlock";
 inline constexpr const char* kPeer = "peer";
 inline constexpr const char* kContended = "contended";
-inline constexpr const char* kNotHere = "not here";  // a row whose peer is not installed
+// A row whose peer is not installed, and the same of one that no package has.
+inline constexpr const char* kNotHere = "not here; ./nest setup --peers installs it";
+inline constexpr const char* kNotPackaged = "not here, and no package of Debian has it";
 inline constexpr const char* kBusyMachine = "other programs were running: thrown away";
 inline constexpr const char* kReference = "limit/xchg+store";  // every ratio's denominator
 
@@ -32,6 +36,10 @@ inline std::vector<std::string> rows;
 
 template <class Body>
 benchmark::internal::Benchmark* add_row(const std::string& name, Body body) {
+  if (std::find(rows.begin(), rows.end(), name) != rows.end()) {
+    std::fprintf(stderr, "two rows are called '%s': give your peer another kName\n", name.c_str());
+    std::exit(2);
+  }
   rows.push_back(name);
   return benchmark::RegisterBenchmark(name.c_str(), body);
 }
@@ -53,9 +61,9 @@ void add_pair(const std::string& name, Pair pair) {
 }
 
 // A row of a peer that is not installed: shown, and no failure.
-inline void add_absent(const std::string& name) {
-  add_row(name, [](benchmark::State& state) {
-    state.SkipWithError(kNotHere);
+inline void add_absent(const std::string& name, const char* why = kNotHere) {
+  add_row(name, [why](benchmark::State& state) {
+    state.SkipWithError(why);
     for (auto _ : state) {
     }
   });

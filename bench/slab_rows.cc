@@ -19,8 +19,8 @@ void add_loads(const Allocator& a, const RunOptions& options) {
   const char* const loads[] = {"pair 64",         "64 x 64 in order", "64 x 64 against",
                                "random 16..1024", "pair 4096",        "random, class sizes"};
   if (!a.alloc) {
-    for (const char* load : loads) add_absent(name(load));
-    if (options.parked_thread) add_absent(name("to another CPU"));
+    for (const char* load : loads) add_absent(name(load), a.why_absent);
+    if (options.parked_thread) add_absent(name("to another CPU"), a.why_absent);
     return;
   }
   add_row(name(loads[0]), [a](benchmark::State& s) {

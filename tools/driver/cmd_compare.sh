@@ -19,24 +19,12 @@ Exit status 1: something is not as known, or your lock does not keep the promise
 END
 }
 
-# compare_lock FILE: prints its full name, or dies.
-compare_lock() {
-  [ -n "$1" ] || die "--lock wants a file: a header that defines struct ComparedLock"
-  [ -f "$1" ] || die "there is no file '$1'"
-  case "$1" in
-    *[\"\\]*) die "the file's name may hold no quote and no backslash" ;;
-  esac
-  grep -q ComparedLock -- "$1" ||
-    die "'$1' does not define struct ComparedLock; see tools/compare/example_lock.h"
-  printf '%s/%s\n' "$(cd "$(dirname -- "$1")" && pwd -P)" "${1##*/}"
-}
-
 run_compare() {
   local cxx out="$state/compare" lock='' arguments=() options line object newer source errors
   while [ $# -gt 0 ]; do
     case "$1" in
-      --lock=*) lock=$(compare_lock "${1#--lock=}") || exit 2 ;;
-      --lock) lock=$(compare_lock "${2:-}") || exit 2; shift ;;
+      --lock=*) lock=$(compared_lock --lock "${1#--lock=}") || exit 2 ;;
+      --lock) lock=$(compared_lock --lock "${2:-}") || exit 2; shift ;;
       --json=/* | --json= | --json | --only=*) arguments+=("$1") ;;
       --json=*) arguments+=("--json=$PWD/${1#--json=}") ;; # it is left below for $top
       *) die "compare: unknown argument '$1'; ./nest compare --help says more" ;;
@@ -67,7 +55,7 @@ run_compare() {
     object="$out/with_lock"
     errors=$($cxx $options "-DNESTLOCK_TOOLS_USERS_LOCK=\"$lock\"" -c tools/compare/users_policy.cc \
       -o "$object" 2>&1) ||
-      die "$lock is no lock to compare: $(sed -n 's/.*error: //p' <<<"$errors" | head -n 1)"
+      die "$lock is no lock to compare: $(first_error <<<"$errors")"
   fi
   cp -f "$object" "$out/users.o" &&
     $cxx "$out"/*.o -pthread -o "$out/compare" || exit 1

@@ -56,6 +56,20 @@ find_cxx() {
   first_of g++ || die "g++ is installed, and not on the path: set CXX"
 }
 
+# compared_lock OPTION FILE: for --lock=FILE and --peer=FILE. Prints the file's full name, or dies.
+compared_lock() {
+  [ -n "$2" ] || die "$1 wants a file: a header that defines struct ComparedLock"
+  [ -f "$2" ] || die "there is no file '$2'"
+  case "$2" in
+    *[\"\\]*) die "the file's name may hold no quote and no backslash" ;;
+  esac
+  grep -q ComparedLock -- "$2" ||
+    die "'$2' does not define struct ComparedLock; see tools/compare/example_lock.h"
+  printf '%s/%s\n' "$(cd "$(dirname -- "$2")" && pwd -P)" "${2##*/}"
+}
+# The first error of what a compiler said.
+first_error() { sed -n 's/.*error: //p' | head -n 1; }
+
 # step NAME COMMAND: runs it and prints one line, and its output if it failed or printed any.
 steps_failed=0
 step() {
