@@ -44,6 +44,7 @@ run_bench_malloc() {
     mallocs
     for name in ${peers[@]+"${peers[@]}"}; do printf '%s %s\n' "${name%%=*}" "${name#*=}"; done
   } >"$out/mallocs"
+  missing_mallocs ${peers[@]+"${peers[@]%%=*}"} | tee "$out/missing"
   printf 'round,malloc,workload,cpu_ns,wall_ns,peak_kib\n' >"$out/bench.csv"
   for ((round = 1; round <= rounds; ++round)); do
     for workload in pair-64 pair-4096 batch-64 random larson xmalloc cache-scratch threads; do
@@ -106,6 +107,7 @@ malloc_page() {
   {
     machine_notes
     while read -r name library; do say "$name: $([ "$library" = - ] && ldd --version 2>&1 | head -n 1 || readlink -f "$library")"; done <"$out/mallocs"
+    cat "$out/missing"
     say "A figure in red is a failure: what became of the program in that row."
   } >"$out/notes"
   awk -v title="malloc(), beside its peers" -v notes="$out/notes" -v ours='^nestlock' \

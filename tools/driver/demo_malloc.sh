@@ -2,16 +2,28 @@
 
 # Prints NAME and the library to preload, a line each; nothing to preload: the C library's own.
 mallocs() {
-  local file name
   printf 'glibc -\n'
-  for name in jemalloc.so.2 mimalloc.so.2 tcmalloc_minimal.so.4; do
-    for file in /usr/lib/*/lib$name /usr/lib/lib$name /usr/local/lib/lib$name; do
-      [ -e "$file" ] || continue
-      printf '%s %s\n' "${name%%[._]*}" "$file"
-      break
-    done
-  done
+  others | grep -v ' $'
   printf 'nestlock %s\n' "$out/libnestlock_malloc.so"
+}
+# The same of the others, with no library behind the name of one that is not here.
+others() {
+  local file name library
+  for name in jemalloc.so.2 mimalloc.so.2 tcmalloc_minimal.so.4; do
+    library=
+    for file in /usr/lib/*/lib$name /usr/lib/lib$name /usr/local/lib/lib$name; do
+      [ ! -e "$file" ] || { library=$file && break; }
+    done
+    printf '%s %s\n' "${name%%[._]*}" "$library"
+  done
+}
+# A line for each that is not here; but NAME..., which are named otherwise.
+missing_mallocs() { # missing_mallocs NAME...
+  local name library
+  while read -r name library; do
+    case " $* " in *" $name "*) continue ;; esac
+    [ -n "$library" ] || say "$name: not here; ./nest setup --peers installs it"
+  done < <(others)
 }
 
 build_the_demo_of_malloc() {
@@ -54,6 +66,7 @@ run_demo_malloc() {
   build_the_demo_of_malloc
   say "A handler, 5000 times a second, does what the row says, on a thread that allocates and frees. 1.5 s each; no"
   say "progress to the end after 4 s is a hang. corrupt: blocks overlap."
+  missing_mallocs
   say
   printf '%-44s' ''
   while read -r name library; do printf '%-10s' "$name"; done < <(mallocs)
