@@ -1,6 +1,7 @@
 #include "ratio_table.h"
 
 #include <algorithm>
+#include <cstdio>
 #include <fstream>
 #include <iomanip>
 #include <ostream>
@@ -36,6 +37,16 @@ struct Name {
     std::getline(in, table, '/'), std::getline(in, row, '/'), std::getline(in, column, '/');
   }
 };
+
+// What the name of a contended table says, as contended.cc made it, for a reader.
+std::string title_of(const std::string& table) {
+  unsigned threads = 0, ns = 0;
+  int end = 0;
+  if (std::sscanf(table.c_str(), "contended %uT %uns%n", &threads, &ns, &end) != 2) return table;
+  return "contended: " + std::to_string(threads) + (threads == 1 ? " thread" : " threads") +
+         table.substr(static_cast<std::size_t>(end)) + "; " + std::to_string(ns) +
+         " ns under the lock";
+}
 
 void add_once(std::vector<std::string>& list, const std::string& what) {
   if (std::find(list.begin(), list.end(), what) == list.end()) list.push_back(what);
@@ -130,9 +141,10 @@ void RatioTable::print_contended() {
       table = name.table;
       reference = median_of(table + "/pthread_mutex");
       out() << "\n"
-            << table << " under the lock, 100 ns outside; waits in ns:\n\n"
+            << title_of(table) << ", 100 ns outside; waits in ns:\n\n"
             << "| lock | acquisitions/s | p10..p90 | x pthread_mutex | fairness max/min, median "
-               "(worst) | passed at most | wait p50 | p99 | p99.9 | max | CPU ns | sleeps | "
+               "(worst) | passed at most | wait p50 | p99 | p99.9 | max, median (worst) | CPU ns | "
+               "sleeps | "
                "other load, worst |\n|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n";
     }
     const auto millions = [&](double q) { return fixed(1e3 / quantile(s->ns, q)); };
@@ -142,9 +154,10 @@ void RatioTable::print_contended() {
           << " | " << fixed(median(s->of("fairness"))) << " ("
           << fixed(quantile(s->of("fairness"), 1)) << ") | "
           << fixed(quantile(s->of("passed"), 1), 0) << " | " << whole("wait_p50") << " | "
-          << whole("wait_p99") << " | " << whole("wait_p99.9") << " | " << whole("wait_max")
-          << " | " << whole("cpu_ns") << " | " << fixed(median(s->of("sleeps")), 4) << " | "
-          << fixed(quantile(s->of("other"), 1)) << " |\n";
+          << whole("wait_p99") << " | " << whole("wait_p99.9") << " | " << whole("wait_max") << " ("
+          << fixed(quantile(s->of("wait_max"), 1), 0) << ") | " << whole("cpu_ns") << " | "
+          << fixed(median(s->of("sleeps")), 4) << " | " << fixed(quantile(s->of("other"), 1))
+          << " |\n";
   }
 }
 
@@ -158,12 +171,14 @@ void RatioTable::write_figures() const {
   if (figures_.empty()) return;
   std::ofstream file(figures_);
   file << "group,name,round,kind,value\n";
-  const auto write = [&file](const std::string& group, const std::string& name, const char* kind,
-                             const std::vector<double>& figures, double scale = 1) {
-    std::string cell = name;
-    std::replace(cell.begin(), cell.end(), ',', ';');
+  const auto cell = [](std::string text) {
+    std::replace(text.begin(), text.end(), ',', ';');
+    return text;
+  };
+  const auto write = [&](const std::string& group, const std::string& name, const char* kind,
+                         const std::vector<double>& figures) {
     for (std::size_t i = 0; i < figures.size(); ++i)
-      file << group << ',' << cell << ',' << i + 1 << ',' << kind << ',' << figures[i] * scale
+      file << group << ',' << cell(name) << ',' << i + 1 << ',' << kind << ',' << figures[i]
            << '\n';
   };
   for (const std::string& full : rows) {
@@ -172,13 +187,13 @@ void RatioTable::write_figures() const {
     const Samples& s = found->second;
     const Name name(full);
     const bool contended = name.table.rfind(kContended, 0) == 0;
-    const std::string group = contended ? name.table + " under the lock"
+    const std::string group = contended ? title_of(name.table)
                               : name.column.empty()
                                   ? "uncontended: " + name.table
                                   : "uncontended: " + name.table + " " + name.column;
     const char* const first = contended ? "million acquisitions a second" : "a pair (ns)";
     if (!s.error.empty() || s.ns.empty()) {
-      file << group << ',' << name.row << ",0," << first << ','
+      file << group << ',' << cell(name.row) << ",0," << first << ','
            << (s.error.empty() ? "thrown away for other load" : s.error) << '\n';
       continue;
     }
@@ -192,12 +207,12 @@ void RatioTable::write_figures() const {
     write(group, name.row, "fairness (max/min)", s.of("fairness"));
     write(group, name.row, "passed by at most", s.of("passed"));
     write(group, name.row, "wait p50 (ns)", s.of("wait_p50"));
-    write(group, name.row, "p99", s.of("wait_p99"));
-    write(group, name.row, "p99.9", s.of("wait_p99.9"));
-    write(group, name.row, "max", s.of("wait_max"));
+    write(group, name.row, "wait p99 (ns)", s.of("wait_p99"));
+    write(group, name.row, "wait p99.9 (ns)", s.of("wait_p99.9"));
+    write(group, name.row, "wait max (ns)", s.of("wait_max"));
     write(group, name.row, "processor time (ns)", s.of("cpu_ns"));
     write(group, name.row, "sleeps an acquisition", s.of("sleeps"));
-    write(group, name.row, "preemptions", s.of("preemptions"));
+    write(group, name.row, "preemptions an acquisition", s.of("preemptions"));
   }
   file.close();
   if (!file) out() << "\nERROR: " << figures_ << " could not be written\n";

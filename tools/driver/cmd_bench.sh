@@ -89,8 +89,8 @@ run_bench() {
   # The lines before the first table: compiler, versions.
   sed '/^$/q' "$state/bench.text" >>"$state/bench.notes"
   awk -v title="Nestlock: the ${name%_bench} benchmark" -v notes="$state/bench.notes" \
-    -v ours='^((Raw|Try|SharedTry|Resilient)?Spin|Local|PiMutex|nestlock)' -f "$driver/report_page.awk" \
-    "$top/$report.csv" >"$top/$report.html" || exit 1
+    -v ours='^((Raw|Try|SharedTry|Resilient)?Spin|Local|PiMutex|nestlock|irq_save|preempt_disable)' \
+    -v greatest='^(passed by at most|wait max)' -f "$driver/report_page.awk" "$top/$report.csv" >"$top/$report.html" || exit 1
   say
   say "$report.html, and every figure in $report.csv"
 }

@@ -1,18 +1,22 @@
 # One HTML page, with SVG pictures and nothing from elsewhere, of a benchmark's figures.
 #
-#   awk -v title=TEXT -v notes=FILE -v ours=REGEX -f report_page.awk FIGURES.csv
+#   awk -v title=TEXT -v notes=FILE -v ours=REGEX [-v greatest=REGEX] -f report_page.awk FIGURES.csv
 #
 # FIGURES.csv: group,name,round,kind,value with a line of heads; a figure a line. A group becomes a table (a
-# row for each name, a column for each kind: the median of the rounds) and a picture of its first kind: bars
-# to the median, lines from the 10th to the 90th percentile. A value that is no number is a failure, and is
-# shown as it stands. NOTES are lines of text for the top (the machine, the versions). Names
-# that match `ours` are drawn in another colour.
+# row for each name, a column for each kind: the median of the rounds, or, where the kind matches `greatest`, the
+# greatest of them) and a picture of its first kind: bars to the median, lines from the 10th to the 90th
+# percentile. A value that is no number is a failure, and is shown as it stands. NOTES are lines of text for the
+# top (the machine, the versions). Names that match `ours` are drawn in another colour.
 BEGIN { FS = "," }
 NR == 1 { next }
 {
   if (!($1 in seen_group)) { seen_group[$1] = 1; group[++groups] = $1 }
   if (!(($1, $2) in seen_name)) { seen_name[$1, $2] = 1; name[$1, ++names[$1]] = $2 }
   if (!(($1, $4) in seen_kind)) { seen_kind[$1, $4] = 1; kind[$1, ++kinds[$1]] = $4 }
+  if (greatest != "" && $4 ~ greatest && !($4 in extreme)) {
+    extreme[$4] = 1
+    extremes = extremes (extremes == "" ? "" : ", ") "\"" $4 "\""
+  }
   key = $1 SUBSEP $2 SUBSEP $4
   if ($5 !~ /^-?[0-9.]+(e[-+]?[0-9]+)?$/) { failed[key] = $5 == "" ? "failed" : $5; next }
   figure[key, ++count[key]] = $5 + 0
@@ -33,7 +37,15 @@ function quantile(key, q, n, at) { # sorts
   at = q * (n - 1) + 1
   return at >= n ? sorted[n] : sorted[int(at)] + (sorted[int(at) + 1] - sorted[int(at)]) * (at - int(at))
 }
-function shown(x) { return x == 0 ? "0" : x >= 1000 || x <= -1000 ? sprintf("%.0f", x) : x >= 10 ? sprintf("%.1f", x) : sprintf("%.3g", x) }
+# Three digits, and never a power of ten: what is below 0.0001 has six places.
+function shown(x) {
+  if (x == 0) return "0"
+  if (x >= 1000 || x <= -1000) return sprintf("%.0f", x)
+  if (x >= 10 || x <= -10) return sprintf("%.1f", x)
+  if (x >= 0.0001 || x <= -0.0001) return sprintf("%.3g", x)
+  return x > -0.0000005 && x < 0.0000005 ? "&lt;0.000001" : sprintf("%.6f", x)
+}
+function cell(key, k) { return shown(quantile(key, k in extreme ? 1 : 0.5)) }
 function picture(g, k, i, key, most, y, w, width) {
   most = 0
   for (i = 1; i <= names[g]; ++i) {
@@ -65,10 +77,14 @@ END {
   print "<style>\nbody { font: 15px/1.4 system-ui, sans-serif; max-width: 60rem; margin: 2rem auto; padding: 0 1rem; color: #222; background: #fff }"
   print "table { border-collapse: collapse; font-size: 13px } th, td { padding: 2px 8px; text-align: right; border-bottom: 1px solid #ddd } th:first-child, td:first-child { text-align: left }"
   print "svg { max-width: 100%; height: auto } svg text { font-size: 12px } .head { font-weight: bold } .ours { fill: #1f77b4 } .peer { fill: #b8b8b8 } .failed { fill: #b00020; color: #b00020 } line { stroke: #222; stroke-width: 1.5 }"
+  print ".legend span { display: inline-block; width: 1em; height: 0.8em } span.ours { background: #1f77b4 } span.peer { background: #b8b8b8; margin-left: 1em }"
   print "pre { font-size: 12px; white-space: pre-wrap }\n</style></head><body>"
   printf "<h1>%s</h1>\n<pre>", text(title)
   while ((getline line < notes) > 0) print text(line)
-  print "</pre>\n<p>Bars and cells are medians of the rounds; a line goes from the 10th to the 90th percentile. Compare figures of one run only. Every single figure is in the CSV file beside this page.</p>"
+  print "</pre>\n<p>Bars and cells are medians of the rounds; a line goes from the 10th to the 90th percentile."
+  if (extremes != "") printf "Columns that show the greatest figure of all rounds instead: %s.\n", text(extremes)
+  print "Compare figures of one run only. Every single figure is in the CSV file beside this page.</p>"
+  print "<p class=\"legend\"><span class=\"ours\"></span> Nestlock <span class=\"peer\"></span> the others, and limits</p>"
   for (h = 1; h <= groups; ++h) {
     g = group[h]
     printf "<h2>%s</h2>\n", text(g)
@@ -81,7 +97,7 @@ END {
       for (k = 1; k <= kinds[g]; ++k) {
         key = g SUBSEP name[g, i] SUBSEP kind[g, k]
         if (key in failed) printf "<td class=\"failed\">%s</td>", text(failed[key])
-        else printf "<td>%s</td>", count[key] ? shown(quantile(key, 0.5)) : ""
+        else printf "<td>%s</td>", count[key] ? cell(key, kind[g, k]) : ""
       }
       print "</tr>"
     }
