@@ -96,17 +96,21 @@ std::vector<std::string> meaning(const std::vector<Measured>& all) {
   for (const Measured* m : good) names += (names.empty() ? "" : ", ") + std::string(m->name);
   lines.push_back("True both ways, nothing handed out twice, nearly all served in every context:");
   lines.push_back("  " + names);
-  const auto least = [&](auto figure) {
-    return **std::min_element(good.begin(), good.end(), [&](const Measured* a, const Measured* b) {
+  // Those whose figure is the least, all of them, and the figure.
+  const auto least = [&](auto figure, const char* unit) {
+    const auto smaller = [&](const Measured* a, const Measured* b) {
       return figure(*a) < figure(*b);
-    });
+    };
+    const auto n = figure(**std::min_element(good.begin(), good.end(), smaller));
+    std::string who;
+    for (const Measured* m : good)
+      if (figure(*m) == n) who += (who.empty() ? "" : ", ") + std::string(m->name);
+    return who + " (" + std::to_string(n) + unit + ")";
   };
-  const Measured state = least([](const Measured& m) { return m.lock_bytes; });
-  const Measured work = least([](const Measured& m) { return m.pair_instructions; });
-  lines.push_back("Of these the least lock state: " + std::string(state.name) + " (" +
-                  std::to_string(state.lock_bytes) + " bytes);");
-  lines.push_back("the fewest instructions: " + std::string(work.name) + " (" +
-                  std::to_string(work.pair_instructions) + ").");
+  lines.push_back("Of these the least lock state: " +
+                  least([](const Measured& m) { return m.lock_bytes; }, " bytes") + ";");
+  lines.push_back("the fewest instructions: " +
+                  least([](const Measured& m) { return m.pair_instructions; }, "") + ".");
   for (const Measured& m : all) {
     if (m.keeps_the_promise() || m.users) continue;
     std::string where, refuses;
