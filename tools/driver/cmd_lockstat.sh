@@ -5,7 +5,7 @@ runs a program with one hot lock under the statistics observer, and shows what i
 usage: ./nest lockstat [--svg=FILE] [--sections=N]
 
   --svg=FILE     the hottest lock's waits and sections as histograms
-  --sections=N   of each of two threads; 5000
+  --sections=N   of each of two threads, 1 or more; 5000
 
 A line for each class of locks, which is where they were initialised, and the program's own count
 beside. For a program of your own: nestlock/testing/lockstat.h. Needs a C++20 compiler and nothing

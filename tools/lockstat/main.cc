@@ -3,11 +3,15 @@
 // hot one.
 #include <algorithm>
 #include <atomic>
+#include <charconv>
 #include <cinttypes>
 #include <cstdint>
 #include <cstdio>
+#include <cstdlib>
 #include <cstring>
 #include <string>
+#include <string_view>
+#include <system_error>
 #include <thread>
 #include <vector>
 
@@ -86,26 +90,60 @@ void print(const testing::LockClass& c) {
               quantile(c.hold, 0.99), us(c.hold.most));
 }
 
-void bars(std::FILE* out, const testing::Durations& d, const char* title, int top) {
-  std::uint64_t most = 1;
-  for (const auto& b : d.bucket) most = std::max(most, b.load());
-  std::fprintf(out, "<text x='10' y='%d' font-weight='bold'>%s</text>\n", top, title);
-  for (unsigned b = 0; b < 32; ++b) {
-    const double height = 120.0 * static_cast<double>(d.bucket[b]) / static_cast<double>(most);
-    std::fprintf(out, "<rect x='%u' y='%.1f' width='18' height='%.1f' fill='#4477aa'/>\n",
-                 10 + b * 22, top + 140 - height, height);
-    if (b % 4 == 0)
-      std::fprintf(out, "<text x='%u' y='%d'>2^%u ns</text>\n", 10 + b * 22, top + 156, b);
+// A histogram. Bucket b has what took 2^(b-1) ns or more, and less than 2^b; the last bar has all that is longer.
+void bars(std::FILE* out, const testing::Durations& d, const std::string& title, int top) {
+  constexpr unsigned kBars = 33;
+  constexpr int kLeft = 10, kStep = 22, kBar = 18;
+  std::uint64_t count[kBars] = {}, most = 1;
+  for (unsigned b = 0; b < d.kBuckets; ++b) count[std::min(b, kBars - 1)] += d.bucket[b];
+  for (const std::uint64_t n : count) most = std::max(most, n);
+  std::fprintf(out, "<text x='%d' y='%d' font-weight='bold'>%s: %" PRIu64 "</text>\n", kLeft, top,
+               title.c_str(), d.count.load());
+  const int base = top + 140;
+  for (unsigned b = 0; b < kBars; ++b) {
+    const int x = kLeft + static_cast<int>(b) * kStep;
+    const bool last = b == kBars - 1;
+    if (count[b]) {
+      // What is rare is seen, too.
+      const double height =
+          std::max(1.0, 115.0 * static_cast<double>(count[b]) / static_cast<double>(most));
+      const std::uint64_t from = b ? std::uint64_t{1} << (b - 1) : 0;
+      char range[64];
+      if (last)
+        std::snprintf(range, sizeof range, "%" PRIu64 " ns and more", from);
+      else
+        std::snprintf(range, sizeof range, "%" PRIu64 " to %" PRIu64 " ns", from,
+                      (std::uint64_t{1} << b) - 1);
+      std::fprintf(out,
+                   "<rect x='%d' y='%.1f' width='%d' height='%.1f' fill='#4477aa'>"
+                   "<title>%" PRIu64 ": %s</title></rect>\n",
+                   x, base - height, kBar, height, count[b], range);
+      std::fprintf(out,
+                   "<text x='%d' y='%.1f' font-size='7' text-anchor='middle'>%" PRIu64 "</text>\n",
+                   x + kBar / 2, base - height - 2, count[b]);
+    }
+    // Between this bar and the next, where 2^b ns is.
+    if ((b % 4 == 0 && b < kBars - 8) || b == kBars - 2)
+      std::fprintf(out,
+                   "<line x1='%d' x2='%d' y1='%d' y2='%d' stroke='#222'/>"
+                   "<text x='%d' y='%d' text-anchor='middle'>2^%u ns%s</text>\n",
+                   x + kStep - 2, x + kStep - 2, base, base + 5, x + kStep - 2, base + 16, b,
+                   b == kBars - 2 ? " and more" : "");
   }
+}
+
+[[noreturn]] void refuse(const std::string& why) {
+  std::fprintf(stderr, "lockstat: %s\n", why.c_str());
+  std::exit(2);
 }
 
 bool draw(const char* path, const testing::LockClass& c) {
   std::FILE* const out = std::fopen(path, "we");
   if (!out) return false;
   std::fprintf(out,
-               "<svg xmlns='http://www.w3.org/2000/svg' width='730' height='380' "
+               "<svg xmlns='http://www.w3.org/2000/svg' width='770' height='380' "
                "font-family='sans-serif' font-size='11'>\n");
-  bars(out, c.wait, ("waits for " + name_of_class(c)).c_str(), 20);
+  bars(out, c.wait, "waits for " + name_of_class(c), 20);
   bars(out, c.hold, "sections", 205);
   std::fprintf(out, "</svg>\n");
   return std::fclose(out) == 0;
@@ -117,11 +155,18 @@ int main(int argc, char** argv) {
   const char* svg = nullptr;
   unsigned sections = 5'000;
   for (int i = 1; i < argc; ++i) {
-    if (std::strncmp(argv[i], "--svg=", 6) == 0) {
-      svg = argv[i] + 6;
-    } else if (std::sscanf(argv[i], "--sections=%u", &sections) != 1) {
-      std::fprintf(stderr, "lockstat: unknown argument '%s'\n", argv[i]);
-      return 2;
+    constexpr std::string_view kSvg = "--svg=", kSections = "--sections=";
+    const std::string_view a = argv[i];
+    if (a.substr(0, kSvg.size()) == kSvg) {
+      svg = argv[i] + kSvg.size();
+      if (*svg == '\0') refuse("--svg= wants the name of a file");
+    } else if (a.substr(0, kSections.size()) == kSections) {
+      const std::string_view n = a.substr(kSections.size());
+      const auto [end, error] = std::from_chars(n.data(), n.data() + n.size(), sections);
+      if (error != std::errc() || end != n.data() + n.size() || sections == 0)
+        refuse("--sections= wants a number, 1 or more, not '" + std::string(n) + "'");
+    } else {
+      refuse("unknown argument '" + std::string(a) + "'");
     }
   }
   std::thread other(run, sections);
