@@ -10,6 +10,9 @@
 // additions; a kernel without it has none of this, for NullObserver's functions are empty. May be called
 // in any context: a handler gives its levels of the stack back before it returns. What is more than
 // kClasses or than kDepth locks held at once is counted in lost().
+//
+// It does not see how long try_lock_for() and ResilientSpinLock's lock(timeout) wait, which are tries to an
+// observer, and it does not see a PiMutex, which has none.
 #pragma once
 
 #include <time.h>
