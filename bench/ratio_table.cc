@@ -59,7 +59,7 @@ void RatioTable::ReportRuns(const std::vector<Run>& runs) {
     if (run.run_type != Run::RT_Iteration) continue;
     const std::string& row = run.run_name.function_name;
     Samples& s = samples_[row];
-    if (run.error_occurred && run.error_message == kBusyMachine) {
+    if (run.counters.find(kBusyMachine) != run.counters.end()) {
       ++s.thrown;
       continue;
     }
