@@ -16,7 +16,8 @@ bool BasicSlabAllocator<K, L, C>::set_up(Pages& pages, slab flags) noexcept {
   pages_ = &pages;
   if constexpr (!kLean) {
     tags_ = pages.tags();
-    static constexpr const char* kSheafNames[4] = {"sheaf-128", "sheaf-256", "sheaf-512", "sheaf-1k"};
+    static constexpr const char* kSheafNames[4] = {"sheaf-128", "sheaf-256", "sheaf-512",
+                                                   "sheaf-1k"};
     for (unsigned i = 0; i < 4; ++i)
       sheaf_caches_[i].set_up(pages, nullptr, kSheafNames[i], 128u << i, 8, slab::no_sheaves,
                               nullptr, 0);
