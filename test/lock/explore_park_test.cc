@@ -125,6 +125,30 @@ TEST(ParkWord, AHeadInAHurry) {
   expect_met(hurried(4, 2, 2, {.random = 5'000}), {"slept", "woke one", "granted"});
 }
 
+// The same where each has had its turn, whenever it is asked: who finds the lock held sleeps at once, and the first
+// who passes while another sleeps closes the lock.
+struct Turned : Counting {
+  static constexpr Parking kParking{.looks = 1, .passes = 1000, .turn_us = 1};
+  static void turn_begins() noexcept { sim->count("began a turn"); }
+  static std::uint32_t turn_us() noexcept { return sim->count("had its turn"), ~0u; }
+};
+using TurnedLock = BasicTrySpinLock<KernelOf<configs::smp, Turned>>;
+static_assert(TurnPort<Turned>);
+
+ExploreResult turned(unsigned cpus, unsigned turns, unsigned nmis, const ExploreOptions& options) {
+  return search<TurnedLock>(cpus, turns, nmis, options, "each has had its turn, ");
+}
+
+TEST(ParkWord, WhoHasHadItsTurn) {
+  EXPECT_TRUE(turned(2, 2, 0, {.interruptions = 4}).complete);
+  const auto three = turned(3, 1, 0, {.interruptions = 3});
+  EXPECT_TRUE(three.complete);
+  expect_met(three, {"slept", "woke one", "had its turn", "began a turn"});
+  expect_met(turned(3, 2, 3, {.random = 5'000}),
+             {"slept", "woke one", "closed", "had its turn", "granted", "refused"});
+  expect_met(turned(4, 2, 2, {.random = 5'000}), {"slept", "woke one", "closed", "granted"});
+}
+
 TEST(ParkWord, FourCpusWhereTwoSleep) {
   expect_met(search(4, 2, 2, {.random = 5'000}), {"slept", "woke one", "closed", "granted"});
 }
