@@ -636,7 +636,7 @@ mutant park_passes_uncounted $parks ParkLock.AWaiterIsPassedOnlySoOften \
 
 mutant park_turns_do_not_end $parks ParkLock.WhoHasHadItsTurnPassesNoMore \
   'where others sleep who runs passes for its turn only' \
-  $park 's/ || (passes % kPassesALook == 0 \&\& has_had_its_turn())//'
+  $park 's/ || (passes % kPassesALook == 0 \&\& ends_its_turn())//'
 
 mutant park_wakes_two $parks ParkLock.AReleaseWakesOneSleeper \
   'one is woken for each head that is through' \

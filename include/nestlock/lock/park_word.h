@@ -30,8 +30,8 @@
 // Only lock_ is the lock. The rest says who waits how; what is stale there (a waiter that left by a
 // jump, a child of fork() with none of the waiters) costs time: at most Parking::park_limit_ns, once,
 // for then a sleeper wakes by itself, leads, and as a holder makes the notes anew. It never blocks
-// anyone, for a try does not care, nor do the first `passes` lock() calls unless a head was in a hurry, and it
-// never lets two in.
+// anyone, for a try does not care, nor do the first `passes` lock() calls unless a head was in a hurry or somebody
+// sleeps, and it never lets two in.
 //
 // No wake-up is lost. (1) The port lets a waiter fall asleep only on a word that still has kHead and
 // kParked. (2) Who leaves his sleep, woken, by a signal or by the limit, leads; who leads looks again
@@ -134,7 +134,7 @@ class alignas(4) ParkWord {
       if (notes & kHurry) Port::end_nap(this);  // who held it last did not know
       return false;
     }
-    const bool last = passes + 1 == kPasses || (passes % kPassesALook == 0 && has_had_its_turn());
+    const bool last = passes + 1 == kPasses || (passes % kPassesALook == 0 && ends_its_turn());
     passes_.store(static_cast<std::uint16_t>(last ? kPasses : passes + 1), kRelaxed);
     if (last) lock_.store(kLocked | kCall, kRelaxed);
     return true;
@@ -168,6 +168,9 @@ class alignas(4) ParkWord {
     else
       return false;
   }
+
+  // The note of sleepers may be stale: then the lock stays open, or a forked child would close it at once.
+  bool ends_its_turn() noexcept { return has_had_its_turn() && Port::any_parked(this); }
 
   bool pass() noexcept {
     for (unsigned looks = 0; looks < kParking.looks;) {
