@@ -52,7 +52,8 @@ bool BasicKmemCache<K, L>::set_up(Pages& pages, BasicKmemCache* sheaf_caches, co
       attention_.fetch_or(kHardened, internal::kRelaxed);
     }
     if (!has(flags, slab::debug) && !has(flags, slab::no_sheaves)) {
-      if (!capacity) capacity = size >= 1024 ? 14 : size >= 256 ? 30 : size > 128 ? 62 : 126;
+      if (!capacity)
+        capacity = size >= 1024 ? 14 : size >= 256 ? 30 : size > 128 || kPageSize < 4096 ? 62 : 126;
       unsigned which = 0;
       while (which < 3 && capacity > (16u << which) - 2) ++which;
       sheaf_source_ = &sheaf_caches[which];
