@@ -9,7 +9,8 @@
 // address: 64 queues of the kernel's, and a bit in each for 32 locks. All of it is advice, so relaxed but for the
 // wake-ups; who is in the lock the word alone says. Two locks may share a bit, and a leader may be gone by a
 // jump, or with its process's other threads by a fork. Then a waiter sleeps for PiWaiting::longest_us, and leads
-// whatever the bit says; it is right again when that one leaves.
+// whatever the bit says; it is right again when that one leaves. Sleepers who are gone by either stay counted: turns
+// of that queue's locks are shorter from then on, and each leader asks the kernel whether there is one to be woken.
 #pragma once
 
 #include <linux/futex.h>

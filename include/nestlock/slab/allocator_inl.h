@@ -177,8 +177,10 @@ void BasicSlabAllocator<K, L, C>::each_debug_object_out(F f) noexcept {
     if (c.debugged()) c.each_object_out(f);
 }
 
+// Out of line, so that kmalloc() saves no registers for it.
 template <Kernel K, LockPolicy L, class C>
-void* BasicSlabAllocator<K, L, C>::alloc_large(std::size_t size, gfp flags, Place where) noexcept {
+[[gnu::noinline]] void* BasicSlabAllocator<K, L, C>::alloc_large(std::size_t size, gfp flags,
+                                                                 Place where) noexcept {
   if (is_larger(size)) return alloc_larger(size, kPageSize, flags);
   Page* p = nullptr;
   if constexpr (kLean)
