@@ -156,28 +156,36 @@ class PageList {
   using Page = BasicPage<K>;
   using Index = typename Page::Index;
 
-  bool empty() const noexcept { return first_ == Page::kNil; }
-  Index first() const noexcept { return first_; }
+  bool empty() const noexcept { return first() == Page::kNil; }
+  Index first() const noexcept { return static_cast<Index>(~turned_); }
 
   void push(Page* all, Index p) noexcept {
+    const Index second = first();
     all[p].prev = Page::kNil;
-    all[p].next = first_;
-    if (first_ != Page::kNil) all[first_].prev = p;
-    first_ = p;
+    all[p].next = second;
+    if (second != Page::kNil) all[second].prev = p;
+    begin_with(p);
   }
   void remove(Page* all, Index p) noexcept {
     const Page& page = all[p];
-    (page.prev == Page::kNil ? first_ : all[page.prev].next) = page.next;
+    if (page.prev == Page::kNil)
+      begin_with(page.next);
+    else
+      all[page.prev].next = page.next;
     if (page.next != Page::kNil) all[page.next].prev = page.prev;
   }
   Index pop(Page* all) noexcept {
-    const Index p = first_;
+    const Index p = first();
     if (p != Page::kNil) remove(all, p);
     return p;
   }
 
  private:
-  Index first_ = Page::kNil;
+  void begin_with(Index p) noexcept { turned_ = static_cast<Index>(~p); }
+
+  // The first with its bits turned: an empty list is zero, and what holds lists takes no room in a program's file.
+  Index turned_ = 0;
+  static_assert(static_cast<Index>(~Page::kNil) == 0);
 };
 
 // The same, with an end that can be put to.
@@ -208,7 +216,7 @@ class PageQueue {
 
  private:
   PageList<K> list_;
-  Index last_ = Page::kNil;
+  Index last_ = 0;  // unless it is empty
 };
 
 }  // namespace internal

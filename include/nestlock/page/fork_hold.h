@@ -142,15 +142,15 @@ class ForkHold {
 // at once waits for one to end.
 template <class P, class Irq>
 class Forks {
-  static constexpr std::uint32_t kNoDepth = ~std::uint32_t{0};
-
  public:
   struct Fork {
     typename P::template Atomic<std::uintptr_t> who{0};
-    std::uint32_t depth = kNoDepth;  // how many forks of this thread it is in the middle of
-    bool has_created = false;        // whether it went over the caches of create()'s, too
-    bool alone = false;              // of a process with no other task: it took no lock
+    std::uint32_t level = 0;   // depth() + 1; 0: not there yet
+    bool has_created = false;  // whether it went over the caches of create()'s, too
+    bool alone = false;        // of a process with no other task: it took no lock
     [[no_unique_address]] typename Irq::template State<P> state{};
+    // How many forks of this thread it is in the middle of.
+    std::uint32_t depth() const noexcept { return level - 1; }
   };
 
   // Lets one that ends do so first, or forks that follow one another would share their locks for ever; but not
@@ -164,7 +164,7 @@ class Forks {
       std::uintptr_t nobody = 0;
       // relaxed: only who has it looks at the rest.
       if (forks_[i].who.compare_exchange_strong(nobody, self_of<P>(), kRelaxed, kRelaxed)) {
-        forks_[i].depth = depth;
+        forks_[i].level = depth + 1;
         forks_[i].alone = is_alone<P>();
         forks_[i].state = Irq::template enter<P>();
         return forks_[i];
@@ -174,10 +174,10 @@ class Forks {
   }
   // This thread's, which began last; null: it began none.
   Fork* innermost() noexcept {
-    const std::uint32_t depth = mine() - 1;
+    const std::uint32_t level = mine();
     Fork* found = nullptr;
     for (Fork& f : forks_)
-      if (f.who.load(kRelaxed) == self_of<P>() && f.depth == depth) found = &f;
+      if (f.who.load(kRelaxed) == self_of<P>() && f.level == level) found = &f;
     return found;
   }
   // From here to end() the parent may wait for others. relaxed: a hint.
@@ -194,8 +194,8 @@ class Forks {
   }
   void end_alone(Fork& f) noexcept {
     const auto state = f.state;
-    // Not found for another's, whose `who` is there already and whose depth is not yet.
-    f.depth = kNoDepth;
+    // Not found for another's, whose `who` is there already and whose level is not yet.
+    f.level = 0;
     f.who.store(0, kRelaxed);
     Irq::template leave<P>(state);
   }

@@ -17,7 +17,7 @@ void BasicPageAllocator<K, L>::before_fork(bool bounded) noexcept NESTLOCK_NO_TS
   if constexpr (K::kConfig.smp && !kLean) {
     const auto& fork = forks_.begin();
     if (fork.alone) return;
-    const std::uint32_t depth = fork.depth;
+    const std::uint32_t depth = fork.depth();
     const unsigned mine = internal::claimed_cpu<typename K::Port>();
     const bool drains = draining_.load(internal::kRelaxed) != 0;
     for (unsigned n = 0; n < nodes(); ++n) {
@@ -36,7 +36,7 @@ void BasicPageAllocator<K, L>::after_fork(bool child) noexcept NESTLOCK_NO_TSA {
     auto* const fork = forks_.innermost();
     if (!fork && !child) return;
     if (fork && fork->alone) return forks_.end_alone(*fork);
-    const std::uint32_t depth = fork ? fork->depth : 0;
+    const std::uint32_t depth = fork ? fork->depth() : 0;
     const auto each_lock = [this](auto f) {
       for (unsigned n = nodes(); n-- > 0;) {
         f(zone_[n].lock, zone_[n].held);

@@ -34,6 +34,9 @@ bool BasicSlabAllocator<K, L, C>::set_up(Pages& pages, slab flags) noexcept {
       classes_[i].set_up(pages, sheaf_caches_, Table::kNames.of[i], size,
                          power ? size : size & -size, flags, nullptr, 0);
       classes_[i].tag_ = static_cast<std::uint8_t>(i + 1);
+      place_of_tag_[i + 1] =
+          static_cast<std::uint32_t>(reinterpret_cast<unsigned char*>(&classes_[i]) -
+                                     reinterpret_cast<unsigned char*>(sheaf_caches_));
     }
   }
   reclaim_.slabs = this;

@@ -369,11 +369,11 @@ class BasicKmemCache {
   // aligned than the objects are. All bits where no free is fast: no sheaves, or objects that are kept
   // apart by node. (32 bits are one instruction less, and let one object of 4 GiB through: in a cache
   // without sheaves that is no harm, nor is one object of another node.)
-  [[no_unique_address]] NotLean<std::uint32_t, 2> unfree_bits_{~std::uint32_t{0}};
+  [[no_unique_address]] NotLean<std::uint32_t, 2> unfree_bits_{};
   std::uint8_t order_ = 0, min_order_ = 0;
   // Of its pages: 1 + its index among the classes; 0 if it is none of them.
   [[no_unique_address]] NotLean<std::uint8_t, 3> tag_{};
-  std::uint32_t min_partial_ = kLean ? 2 : 5;  // slabs that stay, though empty
+  std::uint32_t min_partial_ = 0;  // slabs that stay, though empty
   Constructor ctor_ = nullptr;
   // Where its sheaves come from; null: it has none.
   [[no_unique_address]] NotLean<BasicKmemCache*, 4> sheaf_source_{};

@@ -16,6 +16,8 @@ bool BasicKmemCache<K, L>::set_up(Pages& pages, BasicKmemCache* sheaf_caches, co
   if (kLean && (has(flags, slab::debug) || has(flags, slab::hardened))) return false;
   if (align < alignof(void*)) align = alignof(void*);
   pages_ = &pages;
+  min_partial_ = kLean ? 2 : 5;
+  if constexpr (!kLean) unfree_bits_ = ~std::uint32_t{0};
   if (!kLean && pages_->nodes() > 1) attention_.fetch_or(kManyNodes, internal::kRelaxed);
   name_ = name;
   ctor_ = ctor;

@@ -88,7 +88,7 @@ void BasicSlabAllocator<K, L, C>::before_fork() noexcept NESTLOCK_NO_TSA {
     const bool bounded = internal::may_have_interrupted_a_holder<K>();
     auto& fork = forks_.begin();
     if (fork.alone) return;
-    const std::uint32_t depth = fork.depth;
+    const std::uint32_t depth = fork.depth();
     // Held with irqs on: who holds it may be what we interrupted, wherever we are.
     held_created_.take(created_lock_, true, depth);
     fork.has_created = held_created_.is_held();
@@ -107,7 +107,7 @@ void BasicSlabAllocator<K, L, C>::after_fork(bool child) noexcept NESTLOCK_NO_TS
     if (fork && fork->alone) return forks_.end_alone(*fork);
     pages_->after_fork(child);
     if (!fork && !child) return;
-    const std::uint32_t depth = fork ? fork->depth : 0;
+    const std::uint32_t depth = fork ? fork->depth() : 0;
     const bool created = fork && fork->has_created;
     const auto each_lock = [&](auto f) { each_cache(created, [&](Cache& c) { c.each_held(f); }); };
     if (child) {
