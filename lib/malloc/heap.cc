@@ -63,11 +63,14 @@ void* from_slabs(std::size_t size, bool nolock) noexcept {
   return nolock ? slabs.kmalloc_nolock(size, gfp::nowarn) : slabs.kmalloc(size, kFlags);
 }
 
-// With a look whether free memory is to go back to the system. (The slab floor's own is for gfp::reclaim.)
-void* from_slabs_in_time(std::size_t size) noexcept {
+// A look whether free memory is to go back to the system. (The slab floor's own is for gfp::reclaim.)
+void decay() noexcept {
   const int saved = errno;
   slabs.pages().decay();
   errno = saved;
+}
+void* from_slabs_in_time(std::size_t size) noexcept {
+  decay();
   return from_slabs(size, false);
 }
 
@@ -99,6 +102,8 @@ void* allocate_slow(std::size_t size, const void* caller) noexcept {
       p = in_emergency(size, kAlign, ready);
     else
       p = from_slabs_in_time(size);
+  } else if (ready && !must_not_wait()) {
+    decay();
   }
   if (!p) p = mapped_blocks::allocate(size, kAlign);
   return p ? allocated(p, caller) : no_memory();
@@ -119,6 +124,7 @@ void free_slow(void* block, const char* call, const void* caller) noexcept {
     what = "it lies nowhere in this allocator's memory";
   }
   if (!ours) bad_pointer(call, block, what, caller);
+  if (set_up() && !must_not_wait()) slabs.pages().decay();
   errno = saved;
 }
 

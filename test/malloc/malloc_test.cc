@@ -2,6 +2,7 @@
 #include "nestlock/malloc.h"
 
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstdint>
@@ -250,6 +251,32 @@ TEST(Malloc, TheReserveServesWhereNothingElseMay) {
     EXPECT_EQ(beyond, 1u);
     EXPECT_EQ(nestlock_malloc_counts().mapped_blocks, mapped);
   }
+}
+
+// Whatever a program still calls: what it freed before goes back to the system. It waits for that, for ever if
+// nobody looks.
+TEST(Malloc, CallsForLargeBlocksAndFreesLetMemoryGoBack) {
+  constexpr std::size_t kBlock = 64 * 1024, kBlocks = 1024;
+  system_pages().set_decay(50);
+  const auto released = [] { return system_pages().stats(0).released; };
+  for (const bool large : {true, false}) {
+    std::vector<void*> blocks(kBlocks), others(2'000);
+    for (void*& p : blocks) std::memset(p = nestlock_malloc(kBlock), 1, kBlock);
+    for (void*& p : others) p = large ? nullptr : nestlock_malloc(kBlock);
+    const std::uintptr_t before = released();
+    for (void* const p : blocks) nestlock_free(p);  // in less time than that
+    std::size_t i = 0;
+    for (; released() == before && i < others.size(); ++i) {
+      if (large)
+        nestlock_free(nestlock_malloc(2 * kMiB));
+      else
+        nestlock_free(others[i]);
+      usleep(1000);
+    }
+    EXPECT_GT(released(), before) << (large ? "large blocks" : "frees");
+    for (; i < others.size(); ++i) nestlock_free(others[i]);
+  }
+  system_pages().set_decay(kDecayMs);
 }
 
 // docs/malloc.md has the number. Blocks of a page each, as emergencies make them: the same table.

@@ -77,7 +77,7 @@ inline constexpr bool kOwnState = true;
 struct Search {
   const void* mine;             // an address in the object to be found
   const void* other = nullptr;  // whether this is in the same
-  bool both = false, in_program = false, program_seen = false;
+  bool both = false, in_program = false, program_seen = false, headers_seen = false;
   const char *name = "", *leader_name = "";
   Record *first = nullptr, *leader = nullptr, *program = nullptr;
 };
@@ -109,6 +109,7 @@ NESTLOCK_INTERNAL_HIDDEN inline int look(dl_phdr_info* object, std::size_t, void
   auto& s = *static_cast<Search*>(search);
   const bool program = reinterpret_cast<unsigned long>(object->dlpi_phdr) == getauxval(AT_PHDR);
   s.program_seen |= program;
+  s.headers_seen |= object->dlpi_phnum != 0;
   bool mine = false, other = false;
   for (unsigned i = 0; i < object->dlpi_phnum; ++i) {
     const ElfW(Phdr)& header = object->dlpi_phdr[i];
@@ -218,6 +219,8 @@ NESTLOCK_INTERNAL_HIDDEN inline void follow(const Search& s, const Record& leade
   if constexpr (!kMayBeInALibrary || kOwnState) return lead();
   for (;;) {  // musl runs constructors without its lock
     const Search s = search();
+    // A static program, so early in its start that the C library has not noted its headers yet.
+    if (!s.headers_seen) return lead();
     if (!s.program_seen)
       refuse_to_load(s.name,
                      "is loaded into a namespace of its own, where it cannot join the program");

@@ -8,6 +8,7 @@ embed_pkgconfig() {
   step "pkg-config, smp" pkgconfig_program smp
   step "pkg-config, two configurations are refused" refuses 'two configurations on one compiler line' \
     pkgconfig_compiles up_rt smp
+  step "pkg-config, malloc in a static program" malloc_in_a_static_program
   step "pkg-config says the version" \
     prints "$(sed -n 's/^#define NESTLOCK_VERSION_[A-Z]* //p' include/nestlock/version.h | sed '/[^0-9]/d' |
       paste -sd .)" pkgconfig --modversion nestlock-smp
@@ -16,6 +17,13 @@ pkgconfig_compiles() { # CONFIG...
   local flags
   read -ra flags < <(pkgconfig --cflags "${@/#/nestlock-}")
   g++ -std=c++20 -fsyntax-only "${flags[@]}" test/embed/plain.cc
+}
+# The C library allocates there before it knows the program's own headers.
+malloc_in_a_static_program() {
+  local libs
+  read -ra libs < <(pkgconfig --static --libs nestlock-malloc)
+  printf '#include <stdlib.h>\nint main(void) { free(malloc(1)); return 0; }\n' >"$work/static.c" &&
+    g++ -x c -static -o "$work/static" "$work/static.c" -x none "${libs[@]}" && "$work/static"
 }
 pkgconfig() { PKG_CONFIG_PATH="$common/installed/lib/pkgconfig" pkg-config "$@"; }
 pkgconfig_program() {
