@@ -1,7 +1,6 @@
 // PiMutex: what the standard's locks and condition variables ask of it, its times, and inheritance.
 #include "nestlock/pi_mutex.h"
 
-#include <pthread.h>
 #include <sched.h>
 
 #include <atomic>
@@ -14,6 +13,7 @@
 
 #include "gtest/gtest.h"
 #include "test/support/findings.h"
+#include "test/support/real_time.h"
 
 namespace nestlock::test_support {
 namespace {
@@ -149,8 +149,7 @@ TEST(PiMutex, AWaiterLendsItsPriority) {
     m.lock();
     const pid_t owner = static_cast<pid_t>(hosted::thread_id());
     std::thread waiter([&]() NESTLOCK_NO_TSA {
-      const sched_param p{20};
-      refused = pthread_setschedparam(pthread_self(), SCHED_FIFO, &p) ? 1 : -1;
+      refused = test_support::become_realtime(20) ? -1 : 1;
       if (refused == 1) return;
       if (timed)
         EXPECT_TRUE(m.try_lock_for(1h));
