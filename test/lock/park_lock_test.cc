@@ -81,34 +81,44 @@ class Waiters {
 
 // ---- who is passed, and who is woken ------------------------------------------------------------
 
-// The caller takes the lock by lock() again and again while four wait. A head that naps leaves it
-// the time for thousands of turns.
+// The caller takes the lock by lock() again and again while others wait, until `enough` of them are through. A
+// head that naps leaves it the time for thousands of turns.
+struct Passed {
+  std::vector<unsigned> turns, order;  // of each waiter: how many there had been; who came when
+};
+template <class Port>
+Passed pass_by(unsigned waiters, unsigned enough, auto section) {
+  WordOn<Port> word;
+  std::atomic<unsigned> turns{0}, through{0};
+  Passed passed{std::vector<unsigned>(waiters), std::vector<unsigned>(waiters)};
+  word.acquire();
+  {
+    const Waiters<Port> all(word, waiters, [&](unsigned i) {
+      passed.turns[i] = turns.load();
+      passed.order[through.load()] = i;
+      through.fetch_add(1);
+    });
+    while (through.load() < enough) {
+      section();
+      word.release();
+      word.acquire();
+      turns.fetch_add(1);
+    }
+    word.release();
+  }
+  EXPECT_FALSE(word.held() || word.contended());
+  return passed;
+}
+
 TEST(ParkLock, AWaiterIsPassedOnlySoOften) {
   constexpr unsigned kPasses = 10, kWaiters = 4;
   using Port = CountedPort<Parking{.passes = kPasses, .park_limit_ns = kMinute}>;
   for (unsigned round = 0; round < 20 / kLess; ++round) {
-    WordOn<Port> word;
-    std::atomic<unsigned> turns{0}, through{0};
-    unsigned passed[kWaiters], order[kWaiters];
-    word.acquire();
-    {
-      const Waiters<Port> all(word, kWaiters, [&](unsigned i) {
-        passed[i] = turns.load();
-        order[through.load()] = i;
-        through.fetch_add(1);
-      });
-      while (through.load() != kWaiters) {
-        word.release();
-        word.acquire();
-        turns.fetch_add(1);
-      }
-      word.release();
-    }
+    const Passed passed = pass_by<Port>(kWaiters, kWaiters, [] {});
     for (unsigned i = 0; i < kWaiters; ++i) {
-      EXPECT_LE(passed[i], (i + 1) * kPasses) << "waiter " << i;
-      EXPECT_EQ(order[i], i);
+      EXPECT_LE(passed.turns[i], (i + 1) * kPasses) << "waiter " << i;
+      EXPECT_EQ(passed.order[i], i);
     }
-    EXPECT_FALSE(word.held() || word.contended());
   }
 }
 
@@ -118,25 +128,9 @@ TEST(ParkLock, AHeadThatHasWaitedLongIsPassedNoMore) {
   constexpr unsigned kPasses = 30'000, kFew = 10'000, kWaiters = 3;
   using Port =
       CountedPort<Parking{.passes = kPasses, .park_limit_ns = kMinute, .turn_us = 3'600'000'000}>;
-  WordOn<Port> word;
-  std::atomic<unsigned> turns{0}, through{0};
-  unsigned passed[kWaiters];
-  word.acquire();
-  {
-    const Waiters<Port> all(word, kWaiters, [&](unsigned i) {
-      passed[i] = turns.load();
-      through.fetch_add(1);
-    });
-    while (through.load() != kWaiters) {
-      usleep(100);  // the section
-      word.release();
-      word.acquire();
-      turns.fetch_add(1);
-    }
-    word.release();
-  }
-  for (unsigned i = 0; i < kWaiters; ++i) EXPECT_LE(passed[i], (i + 1) * kFew) << "waiter " << i;
-  EXPECT_FALSE(word.held() || word.contended());
+  const Passed passed = pass_by<Port>(kWaiters, kWaiters, [] { usleep(100); });
+  for (unsigned i = 0; i < kWaiters; ++i)
+    EXPECT_LE(passed.turns[i], (i + 1) * kFew) << "waiter " << i;
 }
 
 // Turns of no length: while others sleep, a head is passed until somebody looks at the clock, which the first of
@@ -144,24 +138,9 @@ TEST(ParkLock, AHeadThatHasWaitedLongIsPassedNoMore) {
 TEST(ParkLock, WhoHasHadItsTurnPassesNoMore) {
   constexpr unsigned kWaiters = 5;
   using Port = CountedPort<Parking{.passes = 30'000, .park_limit_ns = kMinute, .turn_us = 0}>;
-  WordOn<Port> word;
-  std::atomic<unsigned> turns{0}, through{0};
-  unsigned passed[kWaiters];
-  word.acquire();
-  {
-    const Waiters<Port> all(word, kWaiters, [&](unsigned i) {
-      passed[i] = turns.load();
-      through.fetch_add(1);
-    });
-    while (through.load() < kWaiters - 1) {
-      word.release();
-      word.acquire();
-      turns.fetch_add(1);
-    }
-    word.release();
-  }
-  for (unsigned i = 0; i + 1 < kWaiters; ++i) EXPECT_LE(passed[i], (i + 1) * 32) << "waiter " << i;
-  EXPECT_FALSE(word.held() || word.contended());
+  const Passed passed = pass_by<Port>(kWaiters, kWaiters - 1, [] {});
+  for (unsigned i = 0; i + 1 < kWaiters; ++i)
+    EXPECT_LE(passed.turns[i], (i + 1) * 32) << "waiter " << i;
 }
 
 TEST(ParkLock, UncontendedNobodyCallsTheKernel) {
@@ -413,23 +392,41 @@ TEST(ParkLeft, AJumpOfAHeadInAHurryBlocksNobody) {
   EXPECT_TRUE(goes_on(word));
 }
 
-TEST(ParkLeft, AForkedChildGoesOnWithoutTheWaiters) {
+// `in_child` in a child that has the lock, three waiters of which are the parent's alone.
+template <class Port>
+void fork_beside_waiters(bool (*in_child)(WordOn<Port>&)) {
   if (nestlock::internal::kWithTsan) GTEST_SKIP() << "the tool does not follow a fork()";
-  WordOn<Short> word;
+  WordOn<Port> word;
   word.acquire();
   int status = 0;
   {
-    const Waiters<Short> all(word, 3, [](unsigned) {});
+    const Waiters<Port> all(word, 3, [](unsigned) {});
     const pid_t child = fork();
     if (child == 0) {
       word.release();
-      _exit(goes_on(word) ? 0 : 1);
+      _exit(in_child(word) ? 0 : 1);
     }
     waitpid(child, &status, 0);
     word.release();
   }
   EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
   EXPECT_TRUE(goes_on(word));
+}
+
+TEST(ParkLeft, AForkedChildGoesOnWithoutTheWaiters) { fork_beside_waiters<Short>(goes_on); }
+
+// Its note of sleepers is no longer true, and who has had its turn asks: nothing is left to sleepers that are not
+// there, and it takes the lock as often as any other.
+TEST(ParkLeft, AForkedChildLeavesNoTurnToWaitersThatAreNotThere) {
+  using Port = CountedPort<Parking{.passes = 1000, .park_limit_ns = 20'000'000, .turn_us = 0}>;
+  fork_beside_waiters<Port>([](WordOn<Port>& word) {
+    Port::forget();
+    for (unsigned i = 0; i < 500; ++i) {
+      word.acquire();
+      word.release();
+    }
+    return Port::slept == 0 && Port::asked > 0;
+  });
 }
 
 }  // namespace

@@ -638,6 +638,10 @@ mutant park_turns_do_not_end $parks ParkLock.WhoHasHadItsTurnPassesNoMore \
   'where others sleep who runs passes for its turn only' \
   $park 's/ || (passes % kPassesALook == 0 \&\& ends_its_turn())//'
 
+mutant park_turns_for_nobody $parks 'ParkLeft.AForkedChildLeavesNoTurn*' \
+  'a note of sleepers that are not there' \
+  $park 's/has_had_its_turn() \&\& Port::any_parked(this);/has_had_its_turn();/'
+
 mutant park_wakes_two $parks ParkLock.AReleaseWakesOneSleeper \
   'one is woken for each head that is through' \
   $park 's/    if (noted \& kWake) Port::unpark_one(this);/    if (noted \& kWake) Port::unpark_one(this), Port::unpark_one(this);/'
@@ -752,6 +756,20 @@ kernels event_test.smp+tsan 'HostedKernel<configs::smp>'
 mutant event_signal_relaxed event_test.smp+tsan 'EventThreads.NoSignalIsLost' \
   'what was done before the signal is seen behind the wait' \
   $event 's/fetch_or(kSet, std::memory_order_release)/fetch_or(kSet, kRelaxed)/'
+
+kernels event_test.smp_debug 'HostedKernel<configs::smp_debug>'
+mutant event_waits_where_no_handler_can_come event_test.smp_debug '*WaitingWithIrqsOff*' \
+  'a wait with irqs off, or in a raw section' \
+  $event 's/task ? internal::why_not_sleep<Port>() : nullptr/nullptr/'
+
+mutant event_waits_in_a_handler event_test.smp_debug '*WaitingInAHandler*' \
+  'a handler that waits for what another handler would signal' \
+  $event 's/if (!task || why) report/if (why) report/'
+
+kernels seqlock_test.smp_debug 'HostedKernel<configs::smp_debug>'
+mutant seqlock_read_anywhere seqlock_test.smp_debug '*DebugReportsARead*' \
+  'a read() that has not had to wait yet' \
+  include/nestlock/lock/seqlock.h 's/               .allowed)\n        report(where);/               .allowed) {}/'
 
 # ---- RecursiveLock (lock/recursive_lock.h) --------------------------------------------------------
 
@@ -1122,6 +1140,10 @@ for test in $few $deferring; do
     test/support/page_allocators_observed.cc lib/page/page.cc lib/slab/slab.cc
   kernels $test "HostedKernel<configs::${test#*.}>"
 done
+
+mutant a_barn_that_gets_no_new_sheaf $deferring 'All/SlabFreeRow.ALoadOfSixSheaves*' \
+  'what is freed beyond two sheaves has its slabs made and given back each time' \
+  include/nestlock/slab/cache_sheaves_inl.h 's/to_flush \&\& !grows(n) ? nullptr/to_flush ? nullptr/'
 
 mutant nolock_tries_every_class $few 'All/SlabRow.K4_*' \
   'K4: the next class, once' \
