@@ -4,10 +4,11 @@
 //   RecursiveLock<SpinLock> lock;      for interfaces that demand one: an RTOS's, a database's
 //   Guard outer(lock); ... Guard inner(lock);
 //
-// A handler that interrupted the owner is the same task, but not the owner: its try is refused, and
-// its lock() is what it would be on the lock below. Not so a probe, or a handler that nobody
-// registered: it is taken for what it interrupted, and gets into the section that it interrupted.
-// So this promises nothing to it (no AnyContextTryLockable); new code should know what it holds.
+// A handler that interrupted the owner is the same task, but not the owner: its try and its lock() are what they
+// would be on the lock below. So the try is refused, unless that lock has no state (raw and spin on UP): then it is
+// granted as there, and what the handler gives back is not the owner's. With such handlers take a TrySpinLock.
+// Not so a probe, or a handler that nobody registered: it is taken for what it interrupted, and gets into the section
+// that it interrupted. So this promises nothing to it (no AnyContextTryLockable); new code should know what it holds.
 //
 // Size: Lock's, and a word and 8 bytes, in every configuration. An inner lock() or unlock() makes no
 // atomic read-modify-write. Contexts, order and errors are Lock's.
@@ -21,7 +22,7 @@
 
 namespace nestlock {
 
-// `Lock` is any of the locks but a per-CPU one.
+// `Lock` is any of the locks with lock() and unlock() for a scope, but not a per-CPU one.
 template <BasicLockable Lock>
 class NESTLOCK_CAPABILITY("RecursiveLock") BasicRecursiveLock {
   using Place = internal::PlaceOf<typename Lock::Kernel>;
