@@ -1141,7 +1141,7 @@ for test in $few $deferring; do
   kernels $test "HostedKernel<configs::${test#*.}>"
 done
 
-mutant a_barn_that_gets_no_new_sheaf $deferring 'All/SlabFreeRow.ALoadOfSixSheaves*' \
+mutant a_barn_that_gets_no_new_sheaf $deferring 'All/SlabFreeRow.ALoadOfFiveSheaves*' \
   'what is freed beyond two sheaves has its slabs made and given back each time' \
   include/nestlock/slab/cache_sheaves_inl.h 's/to_flush \&\& !grows(n) ? nullptr/to_flush ? nullptr/'
 

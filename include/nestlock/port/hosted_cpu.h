@@ -6,8 +6,8 @@
 
 #include <limits.h>
 #include <pthread.h>
-#include <sched.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <bit>
@@ -102,16 +102,17 @@ inline bool watch_exit() noexcept {
 // Other libraries' exit hooks may use a lock or allocate after this. So it asks to be called again
 // in each of the passes that POSIX guarantees, and gives back what was claimed since the last.
 inline void on_thread_exit(void*) noexcept {
-  process().exiting.fetch_add(1, kRelaxed);
+  // seq_cst, and so are the looks at the hooks: see wait_for_exit_hooks().
+  process().exiting.fetch_add(1);
   const std::uint32_t passes = self().exits.load(kRelaxed) + 1;
   self().exits.store(passes, kRelaxed);
   if (passes < kExitPasses) watch_exit();
-  if (auto hook = process().left_open_hook.load(std::memory_order_acquire)) hook();
+  if (auto hook = process().left_open_hook.load()) hook();
   std::uint64_t blocked = 0;
-  if (auto hook = process().thread_exit_hook.load(std::memory_order_acquire)) blocked = hook();
+  if (auto hook = process().thread_exit_hook.load()) blocked = hook();
   give_back_cpu();
-  if (auto hook = process().thread_over_hook.load(std::memory_order_acquire)) hook(blocked);
-  process().exiting.fetch_sub(1, kRelaxed);
+  if (auto hook = process().thread_over_hook.load()) hook(blocked);
+  process().exiting.fetch_sub(1, std::memory_order_release);  // what a hook did is done
 }
 
 }  // namespace internal
@@ -251,14 +252,20 @@ inline void set_up_process() noexcept {
   pthread_atfork(nullptr, nullptr, after_fork_in_child);  // ends with the library that registers it
 }
 
-// When it goes: the key before the code that it would call. A thread that is in there is waited for (so
-// long as that can take; one that ends the program from in there would wait for itself).
+// Code that a thread's exit hook calls goes away with its library, and the pointer to it is gone already. A thread
+// that is in there, of whichever library, may have read it before, and is waited for: a second at most, for one that
+// ends the program from in there would wait for itself. seq_cst: either it is counted here, or it finds the
+// pointer gone.
+inline void wait_for_exit_hooks() noexcept {
+  for (unsigned turn = 0; kMayBeInALibrary && turn < 10'000 && process().exiting.load(); ++turn)
+    usleep(100);
+}
+
+// When it goes: the key before the code that it would call.
 inline void end_process() noexcept {
   const std::uint32_t key = process().exit_key.exchange(kNoKey, kRelaxed);
   if (key && key != kNoKey) pthread_key_delete(key - 1);
-  for (unsigned turn = 0; kMayBeInALibrary && turn < 10'000 && process().exiting.load(kRelaxed);
-       ++turn)
-    sched_yield();
+  wait_for_exit_hooks();
 }
 
 }  // namespace internal

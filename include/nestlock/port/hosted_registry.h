@@ -247,7 +247,10 @@ NESTLOCK_INTERNAL_HIDDEN inline void stay_loaded() noexcept {
     process().report_sink.store(nullptr, kRelaxed);
   if (auto hook = process().left_open_hook.load(kRelaxed);
       hook && in_this_object(reinterpret_cast<const void*>(hook)))
-    process().left_open_hook.compare_exchange_strong(hook, nullptr, kRelaxed);
+    process().left_open_hook.compare_exchange_strong(hook,
+                                                     nullptr);  // seq_cst: wait_for_exit_hooks()
+  // Also where another copy's has taken the place of ours meanwhile.
+  internal::wait_for_exit_hooks();
 }
 
 }  // namespace nestlock::hosted

@@ -1,5 +1,6 @@
 // Bare port: the program's own allocators, which hosted stand in lib/page/system_pages.cc and
-// lib/slab/system_slab.cc, over memory that the program gives by nestlock_memory_init().
+// lib/slab/system_slab.cc, over memory that the program gives by nestlock_memory_init(). Weak: who compiles every
+// file of lib/ for the hosted port has the hosted ones.
 #include "nestlock/c/pages.h"
 #include "nestlock/system_slab.h"
 
@@ -11,12 +12,14 @@ constinit SystemSlabAllocator slabs;
 
 }  // namespace
 
-PageAllocator& system_pages() noexcept { return pages; }
-SystemSlabAllocator& system_slab() noexcept { return slabs; }
+[[gnu::weak]] PageAllocator& system_pages() noexcept { return pages; }
+[[gnu::weak]] SystemSlabAllocator& system_slab() noexcept { return slabs; }
 
 }  // namespace nestlock
 
-nestlock::Floor nestlock_interrupted() noexcept { return nestlock::slabs.interrupted(); }
+[[gnu::weak]] nestlock::Floor nestlock_interrupted() noexcept {
+  return nestlock::slabs.interrupted();
+}
 
 bool nestlock_memory_init(void* start, std::size_t size) noexcept {
   return nestlock::pages.set_up({.start = start, .size = size}) == nestlock::PageSetup::ok &&

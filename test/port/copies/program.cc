@@ -119,12 +119,22 @@ int main(int, char** arguments) {
   std::thread storm([main = pthread_self(), other = counting.native_handle()] {
     for (; !over; usleep(50)) pthread_kill(main, SIGUSR1), pthread_kill(other, SIGUSR1);
   });
+  // Threads that end while a library goes, and never were in it.
+  std::thread come_and_go([&] {
+    while (!over) {
+      std::thread one([] { entered += count_in(all, 20); }),
+          other([] { entered += count_in(all, 20); });
+      one.join();
+      other.join();
+    }
+  });
   while (!counts) std::this_thread::yield();
   const int times = std::atoi(arguments[3]);
   for (int i = 0; i < times; ++i) use(arguments[1], arguments[2], i == times / 2);
   over = true;
   storm.join();
   counting.join();
+  come_and_go.join();
   check(cpus_taken() == 1, "CPUs were not given back");
   long counted = 0;
   for (unsigned cpu = 0; cpu < all.size(); ++cpu) counted += all.on(cpu).n;
