@@ -89,7 +89,7 @@ class BasicSlabAllocator {
         i = Table::kIndices.large[(size - 1) / 256];
       else
         return size ? alloc_large(size, flags, where) : kZeroSize;
-      return class_of_index(i).alloc_sized(size, flags, kAnyNode, where);
+      return classes_[i].alloc_sized(size, flags, kAnyNode, where);
     }
   }
   // The fast path of kmalloc() alone, of class `i` < kClasses, for a front end with slow paths of its own: an
@@ -97,7 +97,7 @@ class BasicSlabAllocator {
   [[gnu::always_inline]] void* kmalloc_at_hand(std::size_t i) noexcept
     requires(!internal::kLeanOf<K>)
   {
-    return of_tag(i + 1).alloc_at_hand();
+    return classes_[i].alloc_at_hand();
   }
   void* kzalloc(std::size_t size, gfp flags, Place where = Place::here()) noexcept {
     return kmalloc(size, flags | gfp::zero, where);
@@ -108,7 +108,7 @@ class BasicSlabAllocator {
                        Place where = Place::here()) noexcept {
     if constexpr (!kLean)
       if (size - 1 < Table::kSmall && node < 0 && !has(flags, gfp::zero)) [[likely]]
-        if (void* const p = class_of_index(Table::kIndices.small[(size - 1) / 8]).alloc_at_hand()) {
+        if (void* const p = classes_[Table::kIndices.small[(size - 1) / 8]].alloc_at_hand()) {
           if (why) *why = SlabRefusal::none;
           return p;
         }
@@ -121,7 +121,7 @@ class BasicSlabAllocator {
       return kfree_lean(p, true, where);
     } else {
       if (const std::uintptr_t page = tags_.index(p);
-          page < tags_.pages && of_tag(tags_.tag[page]).free_fast(p)) [[likely]]
+          page < tags_.pages && cache_of_tag_[tags_.tag[page]]->free_fast(p)) [[likely]]
         return true;
       return free_spinning(p, *this, where);
     }
@@ -132,7 +132,7 @@ class BasicSlabAllocator {
     requires(!internal::kLeanOf<K>)
   {
     const std::uintptr_t page = tags_.index(p);
-    return page < tags_.pages && L::may_try() && of_tag(tags_.tag[page]).free_fast(p);
+    return page < tags_.pages && L::may_try() && cache_of_tag_[tags_.tag[page]]->free_fast(p);
   }
   // kfree(), in its contexts and at its cost, of what was asked for with `size`. Debug kernels and
   // caches report another size (wrong_size) and free p all the same, as what it is.
@@ -148,7 +148,8 @@ class BasicSlabAllocator {
       return kfree_lean(p, false, where);
     } else {
       if (const std::uintptr_t page = tags_.index(p);
-          page < tags_.pages && L::may_try() && of_tag(tags_.tag[page]).free_fast(p)) [[likely]]
+          page < tags_.pages && L::may_try() && cache_of_tag_[tags_.tag[page]]->free_fast(p))
+          [[likely]]
         return true;
       return free_trying(p, *this, where);
     }
@@ -253,18 +254,6 @@ class BasicSlabAllocator {
                : static_cast<std::uint32_t>((size + kPageSize - 1) >> kPageShift);
   }
   static unsigned next_index(std::size_t size) noexcept;
-  // Where the compiler knows the class it knows its address; else a load instead of a product.
-  [[gnu::always_inline]] Cache& of_tag(std::size_t tag) noexcept
-    requires(!internal::kLeanOf<K>)
-  {
-    auto* const first = reinterpret_cast<unsigned char*>(sheaf_caches_);
-    return *reinterpret_cast<Cache*>(first + place_of_tag_[tag]);
-  }
-  [[gnu::always_inline]] Cache& class_of_index(std::size_t i) noexcept
-    requires(!internal::kLeanOf<K>)
-  {
-    return __builtin_constant_p(i) ? classes_[i] : of_tag(i + 1);
-  }
   void* kmalloc_trying(std::size_t size, gfp flags, int node, SlabRefusal* why,
                        Place where) noexcept;
   // The order of the block that holds so many bytes, at least a page.
@@ -335,13 +324,11 @@ class BasicSlabAllocator {
   };
   [[no_unique_address]] std::conditional_t<kLean, NoCaches, Cache[4]> sheaf_caches_;
   Cache classes_[kClasses];
-  // How many bytes behind the first of the sheaves' caches the class lies that a page's tag names: a load where
-  // its address takes two products. 0, for a page that is none of theirs, and before set_up(), is that cache
-  // itself, which has no sheaves, so that the fast path is left without a test. (The lean form asks the page's
-  // descriptor.)
+  // The class that a page's tag names, a load where its address takes two products. A page that is none of
+  // theirs: a cache that has no sheaves, so that the fast path is left without a test. Made before tags_, without
+  // which nobody looks here. (The lean form asks the page's descriptor.)
   struct NoTags {};
-  [[no_unique_address]] std::conditional_t<kLean, NoTags, std::uint32_t[kClasses + 1]>
-      place_of_tag_{};
+  [[no_unique_address]] std::conditional_t<kLean, NoTags, Cache* [kClasses + 1]> cache_of_tag_ {};
   BasicSpinLock<K> created_lock_;  // outermost; task context only, never tried
   Cache* created_ NESTLOCK_GUARDED_BY(created_lock_) = nullptr;
   // Where each_created() is on its ways through them; destroy() moves on who stands at what it takes out.

@@ -15,7 +15,7 @@ bool BasicSlabAllocator<K, L, C>::set_up(Pages& pages, slab flags) noexcept {
   if (pages_ || !internal::known(flags)) return false;
   pages_ = &pages;
   if constexpr (!kLean) {
-    tags_ = pages.tags();
+    cache_of_tag_[0] = sheaf_caches_;
     static constexpr const char* kSheafNames[4] = {"sheaf-128", "sheaf-256", "sheaf-512",
                                                    "sheaf-1k"};
     for (unsigned i = 0; i < 4; ++i)
@@ -34,9 +34,7 @@ bool BasicSlabAllocator<K, L, C>::set_up(Pages& pages, slab flags) noexcept {
       classes_[i].set_up(pages, sheaf_caches_, Table::kNames.of[i], size,
                          power ? size : size & -size, flags, nullptr, 0);
       classes_[i].tag_ = static_cast<std::uint8_t>(i + 1);
-      place_of_tag_[i + 1] =
-          static_cast<std::uint32_t>(reinterpret_cast<unsigned char*>(&classes_[i]) -
-                                     reinterpret_cast<unsigned char*>(sheaf_caches_));
+      cache_of_tag_[i + 1] = &classes_[i];
     }
   }
   reclaim_.slabs = this;
@@ -45,6 +43,7 @@ bool BasicSlabAllocator<K, L, C>::set_up(Pages& pages, slab flags) noexcept {
   };
   pages.add_shrinker(reclaim_);
   if constexpr (!kLean) {
+    tags_ = pages.tags();  // behind that call no compiler has it before the classes
     decay_.slabs = this;
     decay_.change = [](DecayHook& h, bool waits) noexcept {
       for (Cache& c : static_cast<Decay&>(h).slabs->classes_)
