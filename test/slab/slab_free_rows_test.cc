@@ -261,20 +261,6 @@ TEST_P(SlabFreeRowOnCpus, K16_TwoCachesAreDestroyedAtOnce) {
   other.join();
 }
 
-// The barn gets new sheaves for what is freed: a load of nearly as many objects as it grows to has its slabs made once.
-TEST_P(SlabFreeRow, ALoadOfFiveSheavesKeepsItsSlabs) {
-  start();
-  SlabStats first{};
-  for (int round = 0; round < 3; ++round) {
-    for (void* const p : take_many(5 * kSheaf)) EXPECT_TRUE(give(p));
-    if (round == 0) first = stats();
-  }
-  EXPECT_EQ(stats().new_slabs, first.new_slabs);
-  EXPECT_EQ(stats().flushes, first.flushes);
-  EXPECT_GT(stats().barn_gets, first.barn_gets);
-  give_everything_back();
-}
-
 // The free path with ten full sheaves in the barn: a spinning free empties the spare, a nolock free
 // goes to the list.
 TEST_P(SlabFreeRow, K28_AFreeWithAFullBarn) {

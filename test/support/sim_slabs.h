@@ -16,8 +16,7 @@ class SimSlabs {
   using Slabs = BasicSlabAllocator<K, L>;
   using Cache = BasicKmemCache<K, L>;
 
-  // (Of large objects: the barn gets new sheaves for two of theirs, so that a script of 60 frees flushes one.)
-  explicit SimSlabs(testing::Sim& sim, std::size_t size = 2048) : pages_(sim), sim_(sim) {
+  explicit SimSlabs(testing::Sim& sim, std::size_t size = 512) : pages_(sim), sim_(sim) {
     sim.check(slabs.set_up(pages_.pages), "set up");
     cache = slabs.create("explored", size, 0, slab::none, nullptr, 14);
     sim.check(cache, "a cache");
@@ -63,7 +62,7 @@ class SimSlabs {
         {"refill", &SlabStats::refills},        {"flush", &SlabStats::flushes},
         {"new slab", &SlabStats::new_slabs},    {"fast alloc", &SlabStats::fast_allocs},
         {"fast free", &SlabStats::fast_frees},  {"deferred", &SlabStats::deferred},
-        {"orphan", &SlabStats::orphans},        {"new sheaf", &SlabStats::sheaf_allocs},
+        {"orphan", &SlabStats::orphans},
     };
     for (const auto& c : seen)
       if (s.*c.n != at_start_.*c.n) sim_.count(c.what);

@@ -65,19 +65,6 @@ struct SlabMachine {
     cache->shrink();
     give(2 * kSheaf);
   }
-  // The same, and as many full ones in the barn as it gets new sheaves for.
-  void fill_sheaves_and_barn() {
-    take(6 * kSheaf + 16);
-    cache->shrink();
-    give_to_sheaves_and_barn();
-  }
-  void give_to_sheaves_and_barn() {
-    for (int twice = 0; twice < 2; ++twice) {
-      give(2 * kSheaf);
-      cache->flush_cpu();
-    }
-    give(2 * kSheaf);
-  }
 
   // No free object in a sheaf or a slab.
   void take_all_there_is() {
@@ -215,19 +202,16 @@ inline constexpr SlabPath<M> kSlabPaths[] = {
      [](M& m) { m.one_free(); }, &SlabStats::barn_puts},
     {"refill", [](M& m) { m.take(20), m.cache->shrink(), m.give(10), m.cache->shrink(); },
      [](M& m) { m.one_alloc(); }, &SlabStats::refills},
-    {"new sheaf for the barn", [](M& m) { m.fill_sheaves(); }, [](M& m) { m.one_free(); },
-     &SlabStats::sheaf_allocs},
-    {"flush", [](M& m) { m.fill_sheaves_and_barn(); }, [](M& m) { m.one_free(); },
-     &SlabStats::flushes},
+    {"flush", [](M& m) { m.fill_sheaves(); }, [](M& m) { m.one_free(); }, &SlabStats::flushes},
     {"new slab", [](M& m) { m.take_all_there_is(); }, [](M& m) { m.one_alloc(); },
      &SlabStats::new_slabs},
     {"slab discard",
      [](M& m) {
-       m.take(124);
+       m.take(96);
        m.cache->shrink();
        m.give_one_of_each_slab(6);  // so many are listed
        m.cache->shrink();
-       m.give_to_sheaves_and_barn();  // whole slabs
+       m.give(2 * M::kSheaf);  // whole slabs
      },
      [](M& m) { m.one_free(); }, &SlabStats::discarded_slabs},
 };

@@ -146,9 +146,6 @@ class BasicKmemCache {
     kHardened = 32
   };
   static constexpr std::uint32_t kMaxFull = 10, kMaxOrphans = 16, kLinkedAtOnce = 32;
-  // Up to so many bytes of objects a barn gets new sheaves for what is freed; beyond, and up to kMaxFull, those
-  // that there are.
-  static constexpr std::size_t kBarnGrowsTo = 16 * kPageSize;
   static constexpr std::ptrdiff_t kMostObjects = CpuSheaves::kMostObjects;
 
   // A slab's own data, in its head page (`owner`, the cache, in each of its pages).
@@ -233,8 +230,6 @@ class BasicKmemCache {
   bool push_to_spare(void* object) noexcept
     requires(!internal::kLeanOf<K>);
   void change_sheaves(CpuSheaves& c) noexcept
-    requires(!internal::kLeanOf<K>);
-  bool grows(const Node& n) const noexcept
     requires(!internal::kLeanOf<K>);
   bool free_to_sheaf(void* object, bool may_spin) noexcept
     requires(!internal::kLeanOf<K>);

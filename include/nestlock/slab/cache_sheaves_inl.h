@@ -119,18 +119,7 @@ inline void BasicKmemCache<K, L>::change_sheaves(CpuSheaves& c) noexcept
   internal::bump(counters_.spare_swaps);
 }
 
-// Whether the barn is to have one more full sheaf, though it has no empty one to give for it. Without, a load that
-// frees more than two sheaves before it allocates again would have each slab made and given back in each round.
-template <Kernel K, LockPolicy L>
-inline bool BasicKmemCache<K, L>::grows(const Node& n) const noexcept
-  requires(!internal::kLeanOf<K>)
-{
-  const std::size_t full = n.nr_full.load(internal::kRelaxed);
-  return full < kMaxFull && (full + 1) * capacity_ * stride_ <= kBarnGrowsTo;
-}
-
-// Main is full, or was: spare, barn, a new sheaf in its place, or the spare when it is emptied. False: nothing of
-// that worked.
+// Main is full, or was: spare, barn, an empty sheaf in its place. False: nothing of that worked.
 template <Kernel K, LockPolicy L>
 bool BasicKmemCache<K, L>::free_to_sheaf(void* object, bool may_spin) noexcept
   requires(!internal::kLeanOf<K>)
@@ -156,9 +145,8 @@ bool BasicKmemCache<K, L>::free_to_sheaf(void* object, bool may_spin) noexcept
   }
   if (!may_spin) return false;
   Node& n = home(kAnyNode);
-  Sheaf* empty = to_flush && !grows(n) ? nullptr : empty_sheaf(n);
-  if (to_flush && empty) put_full(n, to_flush);
-  if (to_flush && !empty) flush(*(empty = to_flush));
+  if (to_flush) flush(*to_flush);
+  Sheaf* empty = to_flush ? to_flush : empty_sheaf(n);
   if (!empty) return false;
   bool done = false;
   {
