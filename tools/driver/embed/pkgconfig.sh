@@ -23,7 +23,8 @@ malloc_in_a_static_program() {
   local libs
   read -ra libs < <(pkgconfig --static --libs nestlock-malloc)
   printf '#include <stdlib.h>\nint main(void) { free(malloc(1)); return 0; }\n' >"$work/static.c" &&
-    g++ -x c -static -o "$work/static" "$work/static.c" -x none "${libs[@]}" && "$work/static"
+    quietly g++ -x c -static -o "$work/static" "$work/static.c" -x none "${libs[@]}" && # the linker warns of dlopen()
+    "$work/static"
 }
 pkgconfig() { PKG_CONFIG_PATH="$common/installed/lib/pkgconfig" pkg-config "$@"; }
 pkgconfig_program() {
