@@ -418,7 +418,9 @@ TEST(ParkLeft, AForkedChildGoesOnWithoutTheWaiters) { fork_beside_waiters<Short>
 // Its note of sleepers is no longer true, and who has had its turn asks: nothing is left to sleepers that are not
 // there, and it takes the lock as often as any other.
 TEST(ParkLeft, AForkedChildLeavesNoTurnToWaitersThatAreNotThere) {
-  using Port = CountedPort<Parking{.passes = 1000, .park_limit_ns = 20'000'000, .turn_us = 0}>;
+  // (A head that is never in a hurry: that would close the lock, too.)
+  using Port = CountedPort<Parking{
+      .passes = 1000, .longest_nap_ns = kMinute, .park_limit_ns = 20'000'000, .turn_us = 0}>;
   fork_beside_waiters<Port>([](WordOn<Port>& word) {
     Port::forget();
     for (unsigned i = 0; i < 500; ++i) {
