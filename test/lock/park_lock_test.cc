@@ -134,11 +134,12 @@ TEST(ParkLock, AHeadThatHasWaitedLongIsPassedNoMore) {
 }
 
 // Turns of no length: while others sleep, a head is passed until somebody looks at the clock, which the first of
-// 32 passes does.
+// 32 passes does. (The head naps in a section, and is never in a hurry, which would end that, too.)
 TEST(ParkLock, WhoHasHadItsTurnPassesNoMore) {
   constexpr unsigned kWaiters = 5;
-  using Port = CountedPort<Parking{.passes = 30'000, .park_limit_ns = kMinute, .turn_us = 0}>;
-  const Passed passed = pass_by<Port>(kWaiters, kWaiters - 1, [] {});
+  using Port = CountedPort<Parking{
+      .passes = 30'000, .longest_nap_ns = kMinute, .park_limit_ns = kMinute, .turn_us = 0}>;
+  const Passed passed = pass_by<Port>(kWaiters, kWaiters - 1, [] { usleep(100); });
   for (unsigned i = 0; i + 1 < kWaiters; ++i)
     EXPECT_LE(passed.turns[i], (i + 1) * 32) << "waiter " << i;
 }
