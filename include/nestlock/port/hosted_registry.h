@@ -245,11 +245,10 @@ NESTLOCK_INTERNAL_HIDDEN inline void stay_loaded() noexcept {
   const ReportSink sink = process().report_sink.load(kRelaxed);
   if (sink && in_this_object(reinterpret_cast<const void*>(sink)))
     process().report_sink.store(nullptr, kRelaxed);
-  if (auto hook = process().left_open_hook.load(kRelaxed);
+  // seq_cst, the look too, for it may find another copy's in the place of ours: see wait_for_exit_hooks().
+  if (auto hook = process().left_open_hook.load();
       hook && in_this_object(reinterpret_cast<const void*>(hook)))
-    process().left_open_hook.compare_exchange_strong(hook,
-                                                     nullptr);  // seq_cst: wait_for_exit_hooks()
-  // Also where another copy's has taken the place of ours meanwhile.
+    process().left_open_hook.compare_exchange_strong(hook, nullptr);
   internal::wait_for_exit_hooks();
 }
 
