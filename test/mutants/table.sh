@@ -476,7 +476,15 @@ mutant a_turn_is_not_given pi_turn_test.smp_debug 'PiTurns.*' \
 
 mutant who_is_woken_queues_again pi_turn_test.smp_debug 'PiTurns.AreTaken*' \
   'P8: who is woken leads' \
-  $pi_turn 's/leads_ = r == 0 || errno/leads_ = r != 0 \&\& errno/'
+  $pi_turn 's/leads = r == 0 || errno/leads = r != 0 \&\& errno/'
+
+mutant a_turn_ends_before_the_leader_runs pi_turn_test.smp_debug 'PiTurns.GoOn*' \
+  'P8: whose turn is over goes on while the leader has no processor' \
+  $pi_turn 's/(queue_->awake.load(kRelaxed) & bit_);/true;/'
+
+mutant a_leader_is_awake_for_ever pi_turn_test.smp_debug 'PiTurns.AreTaken*' \
+  'P8: the next leader has not run yet' \
+  $pi_turn 's/queue_->awake.fetch_and(~bit_, kRelaxed);//'
 
 mutant a_gone_leader_leads_for_ever pi_turn_test.smp_debug 'PiTurns.ALeaderThatIsGone*' \
   'P8: what a leader left behind holds up for a stated time' \

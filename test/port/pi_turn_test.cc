@@ -26,12 +26,14 @@ std::uint32_t sleepers() {
   for (const hosted::PiQueue& q : hosted::process().pi_queues) n += q.sleepers.load(kRelaxed);
   return n;
 }
-std::uint32_t leaders() {
+std::uint32_t bits(hosted::Word hosted::PiQueue::* field) {
   std::uint32_t n = 0;
   for (const hosted::PiQueue& q : hosted::process().pi_queues)
-    n += static_cast<std::uint32_t>(__builtin_popcount(q.leads.load(kRelaxed)));
+    n += static_cast<std::uint32_t>(__builtin_popcount((q.*field).load(kRelaxed)));
   return n;
 }
+std::uint32_t leaders() { return bits(&hosted::PiQueue::leads); }
+
 class PiTurns : public ::testing::Test {
  protected:
   // Nobody spins, nobody asks the kernel, and a turn that is not given is a test that does not end.
@@ -42,6 +44,7 @@ class PiTurns : public ::testing::Test {
         by_default.naps);
     EXPECT_EQ(sleepers(), 0u);
     EXPECT_EQ(leaders(), 0u);
+    EXPECT_EQ(bits(&hosted::PiQueue::awake), 0u);
   }
   static void set(std::uint32_t pauses, std::uint32_t turn_us, std::uint32_t longest_us,
                   std::uint32_t yields, std::uint32_t naps) {
@@ -109,6 +112,23 @@ TEST_F(PiTurns, ALeaderThatIsGoneHoldsNobodyUpForLong) {
   t.join();
   EXPECT_TRUE(had.load());
   EXPECT_EQ(leaders(), 64u * 32 - 1) << "its own lock's bit is right again";
+  for (hosted::PiQueue& q : hosted::process().pi_queues) q.leads = 0;
+}
+
+// Whose turn is over goes on while the leader has no processor, but for no longer than its share.
+TEST_F(PiTurns, GoOnUntilTheLeaderRuns) {
+  PiLock lock;
+  const hosted::PiTurn turn(&lock);
+  hosted::PiTurn::begins();
+  while (hosted::Parks::turn_us() < waiting().turn_us) sched_yield();
+  EXPECT_FALSE(turn.is_over()) << "nobody waits";
+  for (hosted::PiQueue& q : hosted::process().pi_queues) q.leads = ~0u;
+  EXPECT_FALSE(turn.is_over()) << "the leader does not run yet";
+  for (hosted::PiQueue& q : hosted::process().pi_queues) q.awake = ~0u;
+  EXPECT_TRUE(turn.is_over());
+  for (hosted::PiQueue& q : hosted::process().pi_queues) q.awake = 0;
+  waiting().longest_us = 1;
+  EXPECT_TRUE(turn.is_over()) << "it has had its share of the longest wait";
   for (hosted::PiQueue& q : hosted::process().pi_queues) q.leads = 0;
 }
 

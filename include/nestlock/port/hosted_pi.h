@@ -10,9 +10,9 @@
 // kernel refuses (one without PI futexes, a sandbox, no memory) waiters look every 100 us instead, and
 // lend no priority.
 //
-// The pauses between looks begin with 32, about half a microsecond: a waiter that looks at once and
-// again takes the word's cache line from an owner that would give the lock back and take it again, and
-// all threads together then get less done than one of them.
+// The pauses between looks begin with four, some 100 ns, and double: a waiter that looks at once and again and again
+// takes the word's cache line from an owner that would give the lock back and take it again, and all threads together
+// then get less done than one of them.
 #pragma once
 
 #include <linux/futex.h>
@@ -146,7 +146,7 @@ class PiLock {
 
   // The looks that nobody has to wait for.
   bool looks(std::uint32_t me, PiClock clock, const timespec* end) noexcept {
-    constexpr std::uint32_t kFirstPauses = 32, kMostPauses = 512;
+    constexpr std::uint32_t kFirstPauses = 4, kMostPauses = 512;
     std::uint32_t pauses = process().pi_waiting.pauses.load(kRelaxed);
     bool lends_nothing = false;
     for (std::uint32_t some = kFirstPauses; pauses > 0;) {

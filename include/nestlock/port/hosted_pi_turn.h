@@ -4,6 +4,9 @@
 // first served. Who has it takes it again and again for a turn (PiWaiting::turn_us), and then sleeps behind the
 // others as soon as it finds it held. Without turns the lock is whose nap ends at the right moment, and of many
 // threads some had it a thousand times more often than others.
+// A leader that was woken on a processor that another thread has waits there for the scheduler's next tick; whose
+// turn is over goes on until it runs. If it slept, its processor would have nothing to do (Linux moves no thread
+// there that ran a moment ago), and of four threads on two processors they did nothing for a third of the time.
 //
 // The lock's word is the kernel's to the last bit, so who leads is kept by the process, by the lock's
 // address: 64 queues of the kernel's, and a bit in each for 32 locks. All of it is advice, so relaxed but for the
@@ -49,8 +52,11 @@ class PiTurn {
   // Whether others wait and the caller, who finds the lock held, has had it long enough.
   bool is_over() const noexcept {
     const std::uint32_t sleepers = queue_->sleepers.load(kRelaxed);
-    const bool wait = sleepers || (queue_->leads.load(kRelaxed) & bit_);
-    return wait && Parks::turn_us() >= turn_us(sleepers);
+    if (!sleepers && !(queue_->leads.load(kRelaxed) & bit_)) return false;
+    const std::uint32_t had = Parks::turn_us(), share = share_us(sleepers);
+    if (had >= share) return true;
+    return had >= process().pi_waiting.turn_us.load(kRelaxed) &&
+           (queue_->awake.load(kRelaxed) & bit_);
   }
   // The caller's wait for one is over: it has the lock, or goes on to wait in the kernel.
   static void begins() noexcept { Parks::turn_begins(); }
@@ -70,31 +76,34 @@ class PiTurn {
   bool leads_or_sleeps(const timespec& latest) noexcept {
     // seq_cst, here and in leave(): either `sleepers` is seen there, or its new number here, by the kernel.
     const std::uint32_t changes = queue_->changes.load();
-    leads_ = !(queue_->leads.fetch_or(bit_) & bit_);
-    if (leads_) return true;
+    if (!(queue_->leads.fetch_or(bit_) & bit_)) return lead();
     queue_->sleepers.fetch_add(1);
     const int saved = errno;
     const long r = syscall(SYS_futex, &queue_->changes, FUTEX_WAIT_BITSET_PRIVATE, changes, &latest,
                            nullptr, bit_);
-    leads_ = r == 0 || errno == ETIMEDOUT;  // who is woken is woken to lead
+    const bool leads = r == 0 || errno == ETIMEDOUT;  // who is woken is woken to lead
     errno = saved;
     queue_->sleepers.fetch_sub(1);
-    return leads_;
+    return leads && lead();
   }
 
  private:
-  // Shorter where many sleep: the last of them should be woken before its time is up, or several lead at once, and
-  // who gets the lock is luck again.
-  static std::uint32_t turn_us(std::uint32_t sleepers) noexcept {
-    const PiWaiting& waiting = process().pi_waiting;
-    const std::uint32_t turn = waiting.turn_us.load(kRelaxed);
-    const std::uint32_t share = waiting.longest_us.load(kRelaxed) / 4 * 3 / (sleepers + 1);
-    return share < turn ? share : turn;
+  bool lead() noexcept {
+    queue_->awake.fetch_or(bit_, kRelaxed);
+    return leads_ = true;
+  }
+
+  // The longest turn where so many sleep: the last of them should be woken before its time is up, or several lead
+  // at once, and who gets the lock is luck again.
+  static std::uint32_t share_us(std::uint32_t sleepers) noexcept {
+    return process().pi_waiting.longest_us.load(kRelaxed) / 4 * 3 / (sleepers + 1);
   }
 
   // The bit stays for the one who is woken, or a third would lead before him. Who has seen it and falls
   // asleep before it goes is found by asking again.
   void leave() noexcept {
+    // relaxed: before the wake-up, or it would take back what the next one says. That is a system call.
+    queue_->awake.fetch_and(~bit_, kRelaxed);
     queue_->changes.fetch_add(1);
     if (queue_->sleepers.load() && wakes_one()) return;
     queue_->leads.fetch_and(~bit_);

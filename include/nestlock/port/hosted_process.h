@@ -49,6 +49,7 @@ struct PiWaiting {
 // Of the waiters of 32 such locks.
 struct PiQueue {
   Word leads{0};     // a bit each: one of them leads
+  Word awake{0};     // and has run since it was woken to
   Word changes{0};   // so often has one left off leading
   Word sleepers{0};  // that wait to lead
 };
