@@ -1149,6 +1149,14 @@ for test in $few $deferring; do
   kernels $test "HostedKernel<configs::${test#*.}>"
 done
 
+mutant a_barn_that_gets_no_new_sheaf $deferring 'All/SlabFreeRow.ALoadOfFiveSheaves*' \
+  'what is freed beyond two sheaves has its slabs made and given back each time' \
+  include/nestlock/slab/cache_sheaves_inl.h 's/to_flush \&\& !grows ? nullptr/to_flush ? nullptr/'
+
+mutant a_barn_grows_in_a_small_memory $deferring 'All/SlabFreeRow.ABarnOfFewPages*' \
+  'a barn takes a share of the pages that there are' \
+  include/nestlock/slab/cache_setup_inl.h 's/(share < kBarnPages ? share : kBarnPages)/kBarnPages/'
+
 mutant nolock_tries_every_class $few 'All/SlabRow.K4_*' \
   'K4: the next class, once' \
   "$inside" 's/  if (p || next == kClasses) return p;\n  return classes_\[next\]\(.alloc_nolock_sized([^;]*)\);/  if (p) return p;\n  for (unsigned k = next; k < kClasses; ++k)\n    if (void* const q = classes_[k]\1) return q;\n  return nullptr;/'

@@ -40,15 +40,18 @@ constexpr Case kCases[] = {
     {"push", true, &SlabStats::fast_frees, "fast free"},
     {"push to the spare", true, &SlabStats::spare_swaps, "spare swap"},
     {"put to the barn", true, &SlabStats::barn_puts, "barn put"},
+    {"new sheaf for the barn", true, &SlabStats::sheaf_allocs, "new sheaf"},
     {"flush", true, &SlabStats::flushes, "flush"},
 };
 
-// The place in the script where the next call goes that way. A refill: one that needs no new slab.
+// The place in the script where the next call goes that way, begun behind `first`. A refill: one that needs no
+// new slab.
 template <class S>
-unsigned place_in_script(const Case& c) {
+unsigned place_in_script(const Case& c, void (*first)(Sim&, S&) = [](Sim&, S&) {}) {
   unsigned place = S::kScript;
   explore([&](Sim& sim) {
     auto& s = sim.make<S>(sim);
+    first(sim, s);
     for (unsigned i = 0; i < S::kScript && place == S::kScript; ++i) {
       const SlabStats before = s.cache->stats();
       i / 60 == 1 ? s.free(s.any_out()) : (void)s.alloc();
@@ -246,14 +249,17 @@ TEST(SlabOnCpusHistoric, TheUniprocessorsBytesAreCaught) {
 // CPU 1 has sheaves of its own, that an nmi there changes, too.
 template <class S>
 Scenario moves(const Case& c) {
-  return watched([=, place = place_in_script<S>(c)](Sim& sim) {
-    auto& s = sim.make<S>(sim);
-    s.script(place);
+  constexpr auto first = [](Sim& sim, S& s) {
     sim.as_on(1, [&s] {  // a full sheaf, and a spare that is not empty
       void* objects[20];
       for (void*& o : objects) o = s.alloc();
       for (void* const o : objects) s.free(o);
     });
+  };
+  return watched([=, place = place_in_script<S>(c, first)](Sim& sim) {
+    auto& s = sim.make<S>(sim);
+    first(sim, s);
+    s.script(place);
     s.start();
     sim.task(0, call_of(s, c));
     sim.task(1, [] { step(); });
@@ -273,7 +279,7 @@ struct NeverPins : SimPort<configs::smp> {
 
 TEST(SlabMigration, K27_AFilledSheafFindsItsPlaceOnTheCpuThatItsTaskIsOn) {
   const ExploreOptions one{.interruptions = 1, .migrations = 1};
-  for (const char* name : {"refill", "new slab", "flush"}) {
+  for (const char* name : {"refill", "new slab", "new sheaf for the barn", "flush"}) {
     const auto r = show("slab allocator", configs::smp, std::string("K27: moved: ") + name,
                         moves<Watched<WatchedKernel<configs::smp>>>(named(name)), one);
     EXPECT_TRUE(r.ok() && r.complete) << r.text();

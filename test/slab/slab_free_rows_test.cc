@@ -261,6 +261,31 @@ TEST_P(SlabFreeRowOnCpus, K16_TwoCachesAreDestroyedAtOnce) {
   other.join();
 }
 
+// The barn gets new sheaves for what is freed, if there are pages enough: a load of nearly as many objects as it grows
+// to has its slabs made once.
+TEST_P(SlabFreeRow, ALoadOfFiveSheavesKeepsItsSlabs) {
+  start(1, Arena::kSize / kPageSize);
+  SlabStats first{};
+  for (int round = 0; round < 3; ++round) {
+    for (void* const p : take_many(5 * kSheaf)) EXPECT_TRUE(give(p));
+    if (round == 0) first = stats();
+  }
+  EXPECT_EQ(stats().new_slabs, first.new_slabs);
+  EXPECT_EQ(stats().flushes, first.flushes);
+  EXPECT_GT(stats().barn_gets, first.barn_gets);
+  give_everything_back();
+}
+
+// Of few pages a barn takes no share: what is freed beyond two sheaves is anybody's.
+TEST_P(SlabFreeRow, ABarnOfFewPagesGetsNoNewSheaf) {
+  start();
+  const std::vector<void*> mine = take_many(5 * kSheaf);
+  const std::uintptr_t before = stats().flushes;
+  for (void* const p : mine) EXPECT_TRUE(give(p));
+  EXPECT_GT(stats().flushes, before);
+  give_everything_back();
+}
+
 // The free path with ten full sheaves in the barn: a spinning free empties the spare, a nolock free
 // goes to the list.
 TEST_P(SlabFreeRow, K28_AFreeWithAFullBarn) {

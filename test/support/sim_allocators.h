@@ -105,12 +105,11 @@ struct WatchedLocks : policy::PerLockByte<K> {
 
 // A zone of 128 pages, in memory that is aligned as the whole is: its blocks are the same in each
 // run. And which are out.
-template <Kernel K, LockPolicy L>
+template <Kernel K, LockPolicy L, std::size_t kPages = 128>
 class SimPages {
  public:
   using Allocator = BasicPageAllocator<K, L>;
   using Page = BasicPage<K>;
-  static constexpr std::size_t kPages = 128;
 
   explicit SimPages(testing::Sim& sim) : sim_(sim) {
     std::memset(descriptors(), 0, Allocator::descriptor_bytes(kPages * kPageSize));

@@ -62,7 +62,7 @@ class SimSlabs {
         {"refill", &SlabStats::refills},        {"flush", &SlabStats::flushes},
         {"new slab", &SlabStats::new_slabs},    {"fast alloc", &SlabStats::fast_allocs},
         {"fast free", &SlabStats::fast_frees},  {"deferred", &SlabStats::deferred},
-        {"orphan", &SlabStats::orphans},
+        {"orphan", &SlabStats::orphans},        {"new sheaf", &SlabStats::sheaf_allocs},
     };
     for (const auto& c : seen)
       if (s.*c.n != at_start_.*c.n) sim_.count(c.what);
@@ -80,7 +80,7 @@ class SimSlabs {
   }
 
  private:
-  SimPages<K, L> pages_;
+  SimPages<K, L, 4096> pages_;  // of so many a barn grows to two full sheaves of 512 bytes
 
  public:
   Slabs slabs;

@@ -32,7 +32,7 @@ template <class K, class P, std::size_t Size = 1024>
 struct SlabMachine {
   using Pages = BasicPageAllocator<K, P>;
   using Slabs = BasicSlabAllocator<K, P>;
-  static constexpr std::size_t kSize = Size, kMemory = std::size_t{1} << 20;
+  static constexpr std::size_t kSize = Size, kMemory = std::size_t{1} << 20, kMuch = 32 * kMemory;
   static constexpr unsigned kSheaf = 14, kMax = 128;
   static constexpr unsigned kClass = [] {
     unsigned c = 0;
@@ -41,11 +41,11 @@ struct SlabMachine {
   }();
 
   // ---- a state, the same each time ----
-  void reset() {
-    static void* const memory = std::aligned_alloc(kMemory, kMemory);
+  void reset(std::size_t size = kMemory) {
+    static void* const memory = std::aligned_alloc(kMemory, kMuch);
     pages = ::new (page_memory) Pages;
     slabs = ::new (slab_memory) Slabs;
-    pages->set_up({.start = memory, .size = kMemory});
+    pages->set_up({.start = memory, .size = size});
     slabs->set_up(*pages);
     cache = &slabs->kmalloc_cache(kClass);
     held_n = kept_n[0] = kept_n[1] = 0;
@@ -202,6 +202,8 @@ inline constexpr SlabPath<M> kSlabPaths[] = {
      [](M& m) { m.one_free(); }, &SlabStats::barn_puts},
     {"refill", [](M& m) { m.take(20), m.cache->shrink(), m.give(10), m.cache->shrink(); },
      [](M& m) { m.one_alloc(); }, &SlabStats::refills},
+    {"new sheaf for the barn", [](M& m) { m.reset(M::kMuch), m.fill_sheaves(); },
+     [](M& m) { m.one_free(); }, &SlabStats::sheaf_allocs},
     {"flush", [](M& m) { m.fill_sheaves(); }, [](M& m) { m.one_free(); }, &SlabStats::flushes},
     {"new slab", [](M& m) { m.take_all_there_is(); }, [](M& m) { m.one_alloc(); },
      &SlabStats::new_slabs},

@@ -146,6 +146,9 @@ class BasicKmemCache {
     kHardened = 32
   };
   static constexpr std::uint32_t kMaxFull = 10, kMaxOrphans = 16, kLinkedAtOnce = 32;
+  // Up to so many pages of objects, and one of so many of all pages, a barn gets new sheaves for what is freed, and up
+  // to kMaxFull it takes those that there are. (All classes keep a twentieth from calls that may not reclaim.)
+  static constexpr std::uintptr_t kBarnPages = 16, kBarnShare = 1024;
   static constexpr std::ptrdiff_t kMostObjects = CpuSheaves::kMostObjects;
 
   // A slab's own data, in its head page (`owner`, the cache, in each of its pages).
@@ -368,7 +371,8 @@ class BasicKmemCache {
   std::uint8_t order_ = 0, min_order_ = 0;
   // Of its pages: 1 + its index among the classes; 0 if it is none of them.
   [[no_unique_address]] NotLean<std::uint8_t, 3> tag_{};
-  std::uint32_t min_partial_ = 0;  // slabs that stay, though empty
+  [[no_unique_address]] NotLean<std::uint8_t, 8> grows_to_{};  // full sheaves; see kBarnPages
+  std::uint32_t min_partial_ = 0;                              // slabs that stay, though empty
   Constructor ctor_ = nullptr;
   // Where its sheaves come from; null: it has none.
   [[no_unique_address]] NotLean<BasicKmemCache*, 4> sheaf_source_{};

@@ -60,6 +60,10 @@ bool BasicKmemCache<K, L>::set_up(Pages& pages, BasicKmemCache* sheaf_caches, co
       while (which < 3 && capacity > (16u << which) - 2) ++which;
       sheaf_source_ = &sheaf_caches[which];
       capacity_ = (16u << which) - 2;
+      const std::uintptr_t share = pages_->pages() / kBarnShare;
+      const std::size_t most = (share < kBarnPages ? share : kBarnPages) << kPageShift;
+      const std::size_t sheaves = most / capacity_ / stride_;
+      grows_to_ = static_cast<std::uint8_t>(sheaves < kMaxFull ? sheaves : kMaxFull);
       const std::uint32_t align_of_all = stride_ & -stride_;
       if (pages_->nodes() == 1 && !hardened())
         unfree_bits_ = (align_of_all < kPageSize ? align_of_all : std::uint32_t{kPageSize}) - 1;

@@ -119,7 +119,8 @@ inline void BasicKmemCache<K, L>::change_sheaves(CpuSheaves& c) noexcept
   internal::bump(counters_.spare_swaps);
 }
 
-// Main is full, or was: spare, barn, an empty sheaf in its place. False: nothing of that worked.
+// Main is full, or was: spare, barn, a new sheaf in its place, or the spare when it is emptied. False: nothing of
+// that worked.
 template <Kernel K, LockPolicy L>
 bool BasicKmemCache<K, L>::free_to_sheaf(void* object, bool may_spin) noexcept
   requires(!internal::kLeanOf<K>)
@@ -145,8 +146,12 @@ bool BasicKmemCache<K, L>::free_to_sheaf(void* object, bool may_spin) noexcept
   }
   if (!may_spin) return false;
   Node& n = home(kAnyNode);
-  if (to_flush) flush(*to_flush);
-  Sheaf* empty = to_flush ? to_flush : empty_sheaf(n);
+  // The barn may grow. If it did not, a load that frees more than two sheaves before it allocates again would have each
+  // slab made and given back in each round.
+  const bool grows = n.nr_full.load(internal::kRelaxed) < grows_to_;
+  Sheaf* empty = to_flush && !grows ? nullptr : empty_sheaf(n);
+  if (to_flush && empty) put_full(n, to_flush);
+  if (to_flush && !empty) flush(*(empty = to_flush));
   if (!empty) return false;
   bool done = false;
   {
