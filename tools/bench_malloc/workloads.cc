@@ -4,11 +4,19 @@
 //   NAME  NANOSECONDS-OF-PROCESSOR-TIME  NANOSECONDS  PEAK-KIB
 //
 // the first two for an operation, which is a malloc() and its free(); of all threads together. The last is the
-// process's largest resident memory so far.
+// process's largest resident memory so far. For
+//
+//   workloads --program NAME COMMAND [ARGUMENT]...
+//
+// it prints the same of that command, which it runs once, with milliseconds in place of nanoseconds; it fails if the
+// command does.
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <sys/resource.h>
+#include <sys/wait.h>
 #include <time.h>
+#include <unistd.h>
 
 #include <atomic>
 #include <cstdint>
@@ -147,6 +155,57 @@ unsigned long cache_scratch() {
   return kRounds * kThreads;
 }
 
+// sh8: batches of small blocks of changing sizes. A third of a batch goes at once, the oldest first; the rest of it goes
+// with the next batch, the youngest first.
+unsigned long sh8() {
+  constexpr unsigned kBatch = 2000, kBatches = 300;
+  on_threads([](unsigned) {
+    auto* const p = static_cast<void**>(get(2 * kBatch * sizeof(void*)));
+    std::memset(p, 0, 2 * kBatch * sizeof(void*));
+    for (unsigned b = 0; b < kBatches; ++b) {
+      void** const mine = p + (b % 2) * kBatch;
+      void** const last = p + (b + 1) % 2 * kBatch;
+      for (unsigned i = 0; i < kBatch; ++i) mine[i] = get(1 + (i * 7 + b) % (i % 8 ? 40 : 400));
+      for (unsigned i = 0; i < kBatch; i += 3) std::free(mine[i]), mine[i] = nullptr;
+      for (unsigned i = kBatch; i > 0; --i) std::free(last[i - 1]), last[i - 1] = nullptr;
+    }
+    for (unsigned i = 0; i < 2 * kBatch; ++i) std::free(p[i]);
+    std::free(p);
+  });
+  return static_cast<unsigned long>(kBatch) * kBatches * kThreads;
+}
+
+// mstress: threads of a few generations keep a part of what they allocate for as long as they live, and exchange some
+// of it with the others by a table that outlives them. Most blocks are small, few have some ten thousand bytes.
+unsigned long mstress() {
+  constexpr unsigned kGenerations = 10, kBlocks = 50'000, kKept = 5000, kShared = 1000;
+  static std::atomic<void*> shared[kShared];
+  for (unsigned g = 0; g < kGenerations; ++g)
+    on_threads([g](unsigned t) {
+      Random r{g * 11 + t};
+      auto* const kept = static_cast<void**>(get(kKept * sizeof(void*)));
+      std::memset(kept, 0, kKept * sizeof(void*));
+      for (unsigned i = 0; i < kBlocks; ++i) {
+        const unsigned kind = r.next() % 100;
+        void* p = get(kind == 0   ? 1000 + r.next() % 30'000
+                      : kind < 10 ? 200 + r.next() % 800
+                                  : 8 + r.next() % 120);
+        if (i % 4 == 0) p = shared[r.next() % kShared].exchange(p, std::memory_order_acq_rel);
+        void*& slot = kept[r.next() % kKept];
+        if (r.next() % 2) {
+          std::free(slot);
+          slot = p;
+        } else {
+          std::free(p);
+        }
+      }
+      for (unsigned i = 0; i < kKept; ++i) std::free(kept[i]);
+      std::free(kept);
+    });
+  for (auto& s : shared) std::free(s.exchange(nullptr, std::memory_order_acq_rel));
+  return static_cast<unsigned long>(kGenerations) * kBlocks * kThreads;
+}
+
 // A new thread for a few blocks each.
 unsigned long threads_churn() {
   for (unsigned k = 0; k < 500; ++k)
@@ -172,11 +231,38 @@ constexpr Workload kWorkloads[] = {
     {"xmalloc", xmalloc},
     {"cache-scratch", cache_scratch},
     {"threads", threads_churn},
+    {"sh8", sh8},
+    {"mstress", mstress},
 };
+
+int program(const char* name, char** command) {
+  const double begin = now(CLOCK_MONOTONIC);
+  const pid_t child = fork();
+  if (child < 0) return std::perror("fork"), 1;
+  if (child == 0) {
+    const int nothing = open("/dev/null", O_RDWR);
+    if (nothing < 0 || dup2(nothing, 0) < 0 || dup2(nothing, 1) < 0) std::abort();
+    execvp(command[0], command);
+    std::perror(command[0]);
+    _exit(127);
+  }
+  int status = 0;
+  rusage use;
+  if (wait4(child, &status, 0, &use) != child) return std::perror("wait4"), 1;
+  const double wall = now(CLOCK_MONOTONIC) - begin;
+  if (status != 0) return std::fprintf(stderr, "%s failed: status %#x\n", command[0], status), 1;
+  const auto ms = [](const timeval& t) {
+    return static_cast<double>(t.tv_sec) * 1e3 + static_cast<double>(t.tv_usec) / 1e3;
+  };
+  std::printf("%s %.3f %.3f %ld\n", name, ms(use.ru_utime) + ms(use.ru_stime), wall / 1e6,
+              use.ru_maxrss);
+  return 0;
+}
 
 }  // namespace
 
 int main(int argc, char** argv) {
+  if (argc > 3 && std::strcmp(argv[1], "--program") == 0) return program(argv[2], argv + 3);
   for (const Workload& w : kWorkloads) {
     bool wanted = argc == 1;
     for (int i = 1; i < argc; ++i) wanted |= std::strcmp(argv[i], w.name) == 0;

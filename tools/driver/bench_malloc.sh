@@ -7,7 +7,8 @@ usage: ./nest bench malloc [--rounds N] [--text] [--peer=NAME=LIBRARY]...
 Workloads in a process each, on every malloc() that is here in turn, N rounds (5). Prints the median of
 the processor time of an operation in nanoseconds, so that other load on the machine counts little, and
 beside ours the ratio to the best of the others in that row; the peak resident memory; and the spread of
-each row, (largest - least) / median of ours. Then who survives handlers that allocate, 1,000 and 10,000
+each row, (largest - least) / median of ours. The same of real programs, those of python3, perl, sqlite3, g++, git and
+xz that are installed, in milliseconds a run. Then who survives handlers that allocate, 1,000 and 10,000
 times a second, on a thread that allocates, for 1.5 s: `ok` and how many blocks the thread had, or what
 became of it (hang, crash, corrupt). All of it is a page, too: report/malloc.html, with every single
 figure in report/malloc.csv beside it; --text leaves these away.
@@ -47,7 +48,7 @@ run_bench_malloc() {
   missing_mallocs ${peers[@]+"${peers[@]%%=*}"} | tee "$out/missing"
   printf 'round,malloc,workload,cpu_ns,wall_ns,peak_kib\n' >"$out/bench.csv"
   for ((round = 1; round <= rounds; ++round)); do
-    for workload in pair-64 pair-4096 batch-64 random larson xmalloc cache-scratch threads; do
+    for workload in pair-64 pair-4096 batch-64 random larson xmalloc cache-scratch threads sh8 mstress; do
       while read -r name library; do
         [ "$library" != - ] || library=
         LD_PRELOAD=$library timeout 120 "$out/workloads" "$workload" </dev/null |
@@ -56,6 +57,7 @@ run_bench_malloc() {
       done <"$out/mallocs"
     done
   done
+  real_programs "$rounds"
   printf 'rate,malloc,what,blocks\n' >"$out/survival.csv"
   for rate in 1000 10000; do
     while read -r name library; do
@@ -69,9 +71,67 @@ run_bench_malloc() {
   say "peak resident memory, KiB"
   table_of 6 "$out/bench.csv"
   say
+  say "processor time of a program, ms"
+  table_of 4 "$out/programs.csv"
+  say
+  say "its peak resident memory, KiB"
+  table_of 6 "$out/programs.csv"
+  say
   say "handlers that allocate, a second: the blocks that the thread had meanwhile, or what became of it"
   survival_table "$out/survival.csv"
   [ -z "$page" ] || malloc_page
+}
+
+# Runs what there is of the programs `rounds` times on each malloc: $out/programs.csv.
+real_programs() {
+  local rounds=$1 round name library program
+  printf 'round,malloc,program,cpu_ms,wall_ms,peak_kib\n' >"$out/programs.csv"
+  seq 1 400000 >"$out/numbers"
+  cat >"$out/json.py" <<'END'
+import json
+for i in range(3000):
+    text = json.dumps({"n": i, "list": list(range(i % 300)), "text": "x" * (i % 500)})
+    json.loads(text)
+END
+  cat >"$out/hashes.pl" <<'END'
+my %h; for my $i (1 .. 200000) { $h{"k$i"} = "x" x ($i % 300) . $i }
+my $n = grep { /7/ } values %h; delete $h{"k$_"} for 1 .. 100000; print "$n\n";
+END
+  cat >"$out/table.sql" <<'END'
+create table t(a integer primary key, b text);
+with recursive n(i) as (select 1 union all select i + 1 from n where i < 200000) insert into t select i, hex(i * 7919) from n;
+create index tb on t(b);
+select count(*), min(b), max(b) from t where b > "3";
+END
+  cat >"$out/maps.cc" <<'END'
+#include <algorithm>
+#include <map>
+#include <regex>
+#include <string>
+#include <vector>
+std::map<std::string, std::vector<int>> m;
+int main(int, char** v) { std::sort(m["x"].begin(), m["x"].end()); return std::regex_match(v[0], std::regex("a*b")); }
+END
+  for ((round = 1; round <= rounds; ++round)); do
+    while read -r name library; do
+      [ "$library" != - ] || library=
+      one_program python3 python3 "$out/json.py"
+      one_program perl perl "$out/hashes.pl"
+      one_program sqlite3 sqlite3 :memory: ".read $out/table.sql"
+      one_program g++ g++ -std=c++17 -O1 -c -o "$out/maps.o" "$out/maps.cc"
+      one_program git git -C "$top" log -n 300 --stat --format=%s
+      one_program xz xz -T2 --block-size=500000 -k -c "$out/numbers"
+    done <"$out/mallocs"
+  done
+}
+# NAME COMMAND...: on $library, if it is installed.
+one_program() {
+  program=$1
+  shift
+  command -v "$1" >/dev/null || return 0
+  LD_PRELOAD=$library timeout 120 "$out/workloads" --program "$program" "$@" </dev/null 2>>"$out/programs.log" |
+    awk -v r="$round" -v m="$name" -v p="$program" '{ printf "%s,%s,%s,%s,%s,%s\n", r, m, $1, $2, $3, $4; n = 1 }
+      END { if (!n) printf "%s,%s,%s,,,\n", r, m, p }' >>"$out/programs.csv"
 }
 
 survival_table() {
@@ -100,6 +160,11 @@ malloc_page() {
         print $3 "," $2 "," $1 ",wall time (ns)," ($5 == "" ? "failed" : $5)
         print $3 "," $2 "," $1 ",peak resident memory (KiB)," ($6 == "" ? "failed" : $6)
       }' "$out/bench.csv"
+    awk -F, 'NR > 1 {
+        print $3 "," $2 "," $1 ",processor time of the program (ms)," ($4 == "" ? "failed" : $4)
+        print $3 "," $2 "," $1 ",wall time of the program (ms)," ($5 == "" ? "failed" : $5)
+        print $3 "," $2 "," $1 ",peak resident memory of the program (KiB)," ($6 == "" ? "failed" : $6)
+      }' "$out/programs.csv"
     awk -F, 'NR > 1 {
         print "a handler allocates " $1 " times a second," $2 ",1,blocks of the thread in 1.5 s," ($3 == "ok" ? $4 : $3)
       }' "$out/survival.csv"
