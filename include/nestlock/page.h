@@ -183,11 +183,11 @@ class BasicPageAllocator {
   // At once, all free pages, and cached ones. Returns bytes. Task context, no lock held; a system call a block.
   std::size_t trim() noexcept
     requires(!internal::kLeanOf<K>);
-  // What was free for half of the decay time and more, in blocks of 2^kDecayOrder pages or larger, down to
-  // kDecayKeeps pages; at most kDecayAtOnce a call. Returns bytes; a load and a look at the clock where
-  // nothing is due. Contexts as trim(); allocations with gfp::reclaim call it while memory waits. So it
-  // is back within the decay time and a half, if something calls now and then.
-  std::size_t decay() noexcept
+  // What was free for half of the decay time and more, in blocks of 2^kDecayOrder pages or larger, down to kDecayKeeps
+  // pages; at most kDecayAtOnce a call. Returns bytes; a look at the clock where nothing is due. Contexts as trim().
+  // Allocations with gfp::reclaim call it while memory waits, of a slab cache each ninth. So it is back within the
+  // decay time and a half, if something calls now and then.
+  std::size_t decay(bool* was_due = nullptr) noexcept
     requires(!internal::kLeanOf<K>);
   // 0: what is free goes back at the next call.
   void set_decay(std::uint32_t milliseconds) noexcept

@@ -99,6 +99,19 @@ class BasicSlabAllocator {
   {
     return classes_[i].alloc_at_hand();
   }
+  // For the slow path of such a front end, while free memory waits for its return to the system: an object as above, or
+  // null where that one is to call look_at_decay(), in task context, or something else is to be done.
+  void* kmalloc_unlooked(std::size_t i) noexcept
+    requires(!internal::kLeanOf<K>)
+  {
+    return classes_[i].pop_unlooked();
+  }
+  // The page floor's decay(), where it is due; else some allocations may pass without another look at the clock.
+  void look_at_decay(std::size_t i) noexcept
+    requires(!internal::kLeanOf<K>)
+  {
+    classes_[i].look_at_decay();
+  }
   void* kzalloc(std::size_t size, gfp flags, Place where = Place::here()) noexcept {
     return kmalloc(size, flags | gfp::zero, where);
   }

@@ -69,9 +69,11 @@ void decay() noexcept {
   slabs.pages().decay();
   errno = saved;
 }
-void* from_slabs_in_time(std::size_t size) noexcept {
-  decay();
-  return from_slabs(size, false);
+// The same of a class, where each ninth call looks.
+void look_at_decay(std::size_t class_) noexcept {
+  const int saved = errno;
+  slabs.look_at_decay(class_);
+  errno = saved;
 }
 
 // By the nolock rules, then from the reserve, then the kernel: that one holds no lock of ours.
@@ -95,13 +97,18 @@ bool in_range(const void* block) noexcept { return slabs.pages().page_of(block) 
 void* allocate_slow(std::size_t size, const void* caller) noexcept {
   if (size < kAlign) size = kAlign;
   if (size > PTRDIFF_MAX) return no_memory();
+  const bool of_class = size <= SystemSlabAllocator::kLargestClass;
+  if (of_class)
+    if (void* const p = slabs.kmalloc_unlooked(ClassOf::of(size))) return p;
   const bool ready = set_up();
   void* p = nullptr;
   if (size <= kLargest) {
-    if (!ready || must_not_wait())
+    if (!ready || must_not_wait()) {
       p = in_emergency(size, kAlign, ready);
-    else
-      p = from_slabs_in_time(size);
+    } else {
+      of_class ? look_at_decay(ClassOf::of(size)) : decay();
+      p = from_slabs(size, false);
+    }
   } else if (ready && !must_not_wait()) {
     decay();
   }

@@ -45,7 +45,10 @@ struct SlabMachine {
     static void* const memory = std::aligned_alloc(kMemory, kMuch);
     pages = ::new (page_memory) Pages;
     slabs = ::new (slab_memory) Slabs;
-    pages->set_up({.start = memory, .size = size});
+    pages->set_up({.start = memory,
+                   .size = size,
+                   .release = [](void*, std::size_t) noexcept { return true; },
+                   .now = []() noexcept { return std::uint64_t{0}; }});
     slabs->set_up(*pages);
     cache = &slabs->kmalloc_cache(kClass);
     held_n = kept_n[0] = kept_n[1] = 0;
@@ -184,6 +187,14 @@ template <class M>
 inline constexpr SlabPath<M> kSlabPaths[] = {
     {"fast", [](M& m) { m.take(3); }, [](M& m) { m.one_free(), m.one_alloc(); },
      &SlabStats::fast_frees},
+    // More free pages than a process keeps wait for their return to the system, and a look at the clock was just now.
+    {"free pages wait",
+     [](M& m) {
+       m.reset(M::kMuch);
+       m.pages->free_pages(m.pages->alloc_pages(gfp::nowait, 8), 8);
+       m.take(3), m.give(1), m.take(1);
+     },
+     [](M& m) { m.one_free(), m.one_alloc(); }, &SlabStats::fast_frees},
     {"spare swap", [](M& m) { m.fill_sheaves(), m.take(M::kSheaf); }, [](M& m) { m.one_alloc(); },
      &SlabStats::spare_swaps},
     {"barn get", [](M& m) { m.fill_sheaves(), m.cache->flush_cpu(); }, [](M& m) { m.one_alloc(); },

@@ -108,9 +108,10 @@ template <Kernel K, LockPolicy L>
 }
 
 template <Kernel K, LockPolicy L>
-[[gnu::noinline]] std::size_t BasicPageAllocator<K, L>::decay() noexcept
+[[gnu::noinline]] std::size_t BasicPageAllocator<K, L>::decay(bool* was_due) noexcept
   requires(!internal::kLeanOf<K>)
 {
+  if (was_due) *was_due = false;
   if (!release_ || !now_) return 0;
   // As wide as a word, so that a 32-bit core has it in one access; only differences count.
   const auto now = static_cast<std::uintptr_t>(now_());
@@ -121,6 +122,7 @@ template <Kernel K, LockPolicy L>
       !decay_next_.compare_exchange_strong(next, now + step, internal::kRelaxed,
                                            internal::kRelaxed))
     return 0;
+  if (was_due) *was_due = true;
   std::size_t pages = 0;
   bool much = false, in_parts = false;
   for (unsigned n = 0; n < nodes(); ++n) {

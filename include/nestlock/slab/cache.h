@@ -136,16 +136,11 @@ class BasicKmemCache {
   // Page::kind: of a slab, of a large block of kmalloc(), of a cache that create() made.
   enum Kind : std::uint8_t { kSlab = 1, kLarge = 2, kCache = 3 };
   enum OnList : std::uintptr_t { kOff = 0, kPartial = 1, kOrphan = 2 };
-  // Bits of attention_.
-  enum Attention : std::uint32_t {
-    kUnsettled = 1,
-    kFailing = 2,
-    kDebugged = 4,
-    kManyNodes = 8,
-    kDecaying = 16,  // an allocation that may wait is to call the page floor's decay()
-    kHardened = 32
-  };
-  static constexpr std::uint32_t kMaxFull = 10, kMaxOrphans = 16, kLinkedAtOnce = 32;
+  // Bits of attention_. kDecaying: an allocation that may wait is to call look_at_decay() now and then.
+  static constexpr std::uint32_t kUnsettled = 1, kFailing = 2, kDebugged = 4, kManyNodes = 8,
+                                 kDecaying = 16, kHardened = 32;
+  // (kUnlooked: allocations between two looks at the clock.)
+  static constexpr std::uint8_t kMaxFull = 10, kMaxOrphans = 16, kLinkedAtOnce = 32, kUnlooked = 8;
   // Up to so many pages of objects, and one of so many of all pages, a barn gets new sheaves for what is freed, and up
   // to kMaxFull it takes those that there are. (All classes keep a twentieth from calls that may not reclaim.)
   static constexpr std::uintptr_t kBarnPages = 16, kBarnShare = 1024;
@@ -227,6 +222,10 @@ class BasicKmemCache {
   // Whether it goes into this CPU's sheaves: they hold objects of one node.
   bool is_local(Page& p) noexcept { return pages_->nodes() == 1 || &node_of(p) == &home(kAnyNode); }
   bool push_here(void* object) noexcept
+    requires(!internal::kLeanOf<K>);
+  void* pop_unlooked() noexcept
+    requires(!internal::kLeanOf<K>);
+  void look_at_decay() noexcept
     requires(!internal::kLeanOf<K>);
   void* pop_from_spare() noexcept
     requires(!internal::kLeanOf<K>);

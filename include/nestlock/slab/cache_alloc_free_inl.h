@@ -91,7 +91,9 @@ template <Kernel K, LockPolicy L>
   const std::uint32_t attention = attention_.load(internal::kRelaxed);
   if (!attention && node < 0)
     if (void* const o = pop_from_spare()) return finish(leaves(o), object_size_, flags);
-  if ((attention & kDecaying) && has(flags, gfp::reclaim)) pages_->decay();
+  if (attention == kDecaying && node < 0)
+    if (void* const o = pop_unlooked()) return finish(o, object_size_, flags);
+  if ((attention & kDecaying) && has(flags, gfp::reclaim)) look_at_decay();
   SlabRefusal why{};
   void* const o = given(alloc_slow({flags, SlabAlloc::spinning, node}, &why));
   if (!o && tag_ && has(flags, gfp::memalloc)) [[unlikely]]

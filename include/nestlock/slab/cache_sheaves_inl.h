@@ -90,6 +90,32 @@ inline void* BasicKmemCache<K, L>::pop_from_spare() noexcept
   return *top;
 }
 
+// The fast path where nothing keeps from it but free pages that wait, and the clock need not be looked at.
+template <Kernel K, LockPolicy L>
+inline void* BasicKmemCache<K, L>::pop_unlooked() noexcept
+  requires(!internal::kLeanOf<K>)
+{
+  if (attention_.load(internal::kRelaxed) != kDecaying || !L::may_try()) return nullptr;
+  auto c = cpu_.template try_lock_claimed<&CpuSheaves::lock>(typename L::PcpTag{});
+  if (!c || !c->unlooked || !c->in_main()) return nullptr;
+  --c->unlooked;
+  internal::bump_locked(c->allocs);
+  void** const top = c->top.load(internal::kRelaxed) - 1;
+  c->top.store(top, internal::kRelaxed);
+  return leaves(*top);
+}
+
+template <Kernel K, LockPolicy L>
+inline void BasicKmemCache<K, L>::look_at_decay() noexcept
+  requires(!internal::kLeanOf<K>)
+{
+  bool was_due = true;
+  pages_->decay(&was_due);
+  if (was_due) return;
+  if (auto c = cpu_.template try_lock_claimed<&CpuSheaves::lock>(typename L::PcpTag{}))
+    c->unlooked = kUnlooked;
+}
+
 // False also where the object lies on top of one of them: it is free already.
 template <Kernel K, LockPolicy L>
 inline bool BasicKmemCache<K, L>::push_to_spare(void* object) noexcept

@@ -17,6 +17,8 @@ struct CpuSheaves {
   static constexpr std::ptrdiff_t kMostObjects = 126;  // of a sheaf
 
   typename L::Local lock;
+  // So many allocations may pass without a look whether memory is to go back to the system.
+  std::uint8_t unlooked = 0;
   // Of main its objects are in [bottom, top), its room is [top, limit): beside the lock, so that the
   // fast paths touch no sheaf but for the object. Guarded by lock; `top` and `bottom` are read by
   // statistics without it.
