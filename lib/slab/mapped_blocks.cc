@@ -14,6 +14,8 @@ namespace nestlock::mapped_blocks {
 namespace {
 
 constexpr std::size_t kPageSize = std::size_t{1} << kPageShift;
+// Of where a mapping begins: the system's pages are no smaller, whatever the size of ours.
+constexpr std::size_t kAlign = 4096;
 constexpr auto kRelaxed = std::memory_order_relaxed;
 
 // An address stands in the first slot that was free when it came, from the one of its hash on. Whoever
@@ -62,7 +64,7 @@ void enter(Slot& s, void* block, std::size_t size) noexcept {
 // The size, and the slot as kTaken; 0: no such block.
 std::size_t take_out(void* block, Slot*& slot) noexcept {
   std::uintptr_t is = reinterpret_cast<std::uintptr_t>(block);
-  slot = is % kPageSize == 0 && is > kTaken ? find(is) : nullptr;
+  slot = is % kAlign == 0 && is > kTaken ? find(is) : nullptr;
   if (!slot) return 0;
   const std::size_t size = slot->size.load(kRelaxed);
   return slot->block.compare_exchange_strong(is, kTaken, kRelaxed) ? size : 0;
@@ -152,7 +154,7 @@ void* resize(void* block, std::size_t size) noexcept {
 
 std::size_t size_of(const void* block) noexcept {
   const auto at = reinterpret_cast<std::uintptr_t>(block);
-  const Slot* const slot = at % kPageSize == 0 && at > kTaken ? find(at) : nullptr;
+  const Slot* const slot = at % kAlign == 0 && at > kTaken ? find(at) : nullptr;
   return slot ? slot->size.load(kRelaxed) : 0;
 }
 

@@ -8,6 +8,7 @@
 
 #include "gtest/gtest.h"
 #include "nestlock/slab.h"
+#include "nestlock/slab/mapped_blocks.h"
 
 namespace nestlock {
 namespace {
@@ -100,6 +101,31 @@ TEST(PageShift, WhatACacheKeepsIsTheSmallerPartOfFewPages) {
     EXPECT_TRUE(a.slabs->kfree(p));
   }
   EXPECT_LT(before - a.free_now(), kFew / 2);
+}
+
+// The system's pages may be smaller than ours: then a mapping begins where none of ours does.
+TEST(PageShift, AMappedBlockIsKnownWhereverTheSystemPutsIt) {
+  std::vector<void*> blocks(64);
+  for (std::size_t i = 0; i < blocks.size(); ++i) {
+    const std::size_t size = (i + 1) * 5000;
+    void*& p = blocks[i] = mapped_blocks::allocate(size, 16);
+    ASSERT_NE(p, nullptr);
+    std::memset(p, 0x5a, size);
+    EXPECT_GE(mapped_blocks::size_of(p), size);
+    if (i % 2) {
+      p = mapped_blocks::resize(p, 2 * size);
+      ASSERT_NE(p, nullptr);
+      EXPECT_GE(mapped_blocks::size_of(p), 2 * size);
+      EXPECT_EQ(static_cast<const char*>(p)[size - 1], 0x5a);
+    }
+  }
+  for (void* const p : blocks) {
+    EXPECT_FALSE(mapped_blocks::release(static_cast<char*>(p) + 16));
+    EXPECT_TRUE(mapped_blocks::release(p));
+    EXPECT_FALSE(mapped_blocks::release(p));
+  }
+  EXPECT_EQ(mapped_blocks::counts().blocks, 0u);
+  EXPECT_EQ(mapped_blocks::counts().bytes, 0u);
 }
 
 }  // namespace
