@@ -79,10 +79,13 @@ if("smp" IN_LIST nestlock_configs AND NESTLOCK_PORT STREQUAL "hosted")
   file(GLOB nestlock_malloc_sources CONFIGURE_DEPENDS "${PROJECT_SOURCE_DIR}/lib/malloc/standard/*.cc")
   add_library(nestlock_malloc STATIC ${nestlock_malloc_sources})
   target_link_libraries(nestlock_malloc PUBLIC nestlock_smp)
-  # Asked for by name: else an archive's malloc would come only where the program itself calls it.
-  target_link_options(nestlock_malloc INTERFACE "LINKER:-u,malloc" "LINKER:-u,_Znwm")
+  # Asked for by name: else an archive's malloc would come only where the program itself calls it. Not operator
+  # new: it needs the C++ library, which a C program has not. Where the C++ library alone calls it, that library's
+  # own serves, from malloc.
+  target_link_options(nestlock_malloc INTERFACE "LINKER:-u,malloc")
+  # Two members of the archive, also where CMAKE_UNITY_BUILD makes one file of other targets.
   set_target_properties(nestlock_malloc PROPERTIES OUTPUT_NAME nestlock-malloc EXPORT_NAME malloc
-                        CXX_EXTENSIONS OFF POSITION_INDEPENDENT_CODE ON)
+                        CXX_EXTENSIONS OFF POSITION_INDEPENDENT_CODE ON UNITY_BUILD OFF)
 
   set(nestlock_preload_sources ${nestlock_malloc_sources} ${nestlock_sources})
   list(FILTER nestlock_preload_sources EXCLUDE REGEX "/lib/port/")

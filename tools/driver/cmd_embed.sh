@@ -99,6 +99,11 @@ runs_as() {
 # c_program_runs PROGRAM: it is test/embed/in_c.c, and works.
 c_program_runs() { prints "1 taken, 1 refused, 112 bytes" "$1"; }
 
+# The programs into which malloc is linked, and work.
+new_runs() { prints "ours, 4 thrown, 2 null" "$1"; }
+new_in_library_runs() { prints "ours, 1 thrown, 1 asked" "$1"; }
+malloc_in_c_runs() { prints "ours, no C++ library" "$1"; }
+
 # The sources, as an embedder has them: outside of the repository, and only what belongs to it.
 copy_sources() {
   if git rev-parse --git-dir >/dev/null 2>&1; then
@@ -112,7 +117,8 @@ copy_sources() {
 # project NAME: a fresh copy of the foreign project test/embed/NAME with the programs, as $work/NAME.
 project() {
   cp -R "test/embed/$1" "$work/$1" && cp test/embed/app/main.cc "$work/$1/" &&
-    cp test/embed/plain.cc "$work/$1/locks.cc" && cp test/embed/in_c.c "$work/$1/"
+    cp test/embed/plain.cc "$work/$1/locks.cc" &&
+    cp test/embed/{in_c.c,malloc.c,new.cc,new_in_library.cc} "$work/$1/"
 }
 
 # objects FOLDER COMMAND: compiles lib/ with this compiler line, a folder of it as one file: what the options

@@ -35,6 +35,15 @@
 // would then look at another word than the one that irq_save() set.
 #define NESTLOCK_ONE_COPY [[gnu::visibility("default")]]
 
+// A function of a library that the program may lack. A library that is preloaded into whatever program refers to
+// it weakly: its address is null where nobody has it. What is linked into a program has to refer to it strongly,
+// for a weak reference takes nothing out of an archive, and in a static program the function would be missing.
+#if defined(NESTLOCK_OWN_STATE)
+#define NESTLOCK_INTERNAL_IF_THE_PROGRAM_HAS_IT [[gnu::weak]]
+#else
+#define NESTLOCK_INTERNAL_IF_THE_PROGRAM_HAS_IT
+#endif
+
 // ThreadSanitizer. Annotated are only locks without atomics of their own (stateless, uniprocessor)
 // and the kernel's hand-over of a priority-inheriting lock, which the tool cannot see: annotating
 // an atomic lock would hide the order bugs that the tool is there to find. clang does not define

@@ -2,27 +2,36 @@
 // these save the jump.)
 //
 // No exception is thrown from here by name: a C program that this library is preloaded into has no C++
-// library, and must not get one. Where there is one its functions do it.
+// library, and must not get one. Where there is one its functions do it. So this file needs a C++ library where
+// it is linked into a program: of an archive it is the member that comes only to who calls one of its
+// functions, and c_names.cc must not refer to it.
 #include <cstdlib>
 #include <new>
 
 #include "../heap.h"
+#include "nestlock/config/annotations.h"
 
 namespace heap = nestlock::heap;
 
 // The C++ library's: to throw bad_alloc, and what a program has set as its new_handler.
 namespace std {
-[[gnu::weak, gnu::noreturn]] void __throw_bad_alloc();
-[[gnu::weak]] new_handler get_new_handler() noexcept;
+NESTLOCK_INTERNAL_IF_THE_PROGRAM_HAS_IT [[noreturn]] void __throw_bad_alloc();
+NESTLOCK_INTERNAL_IF_THE_PROGRAM_HAS_IT new_handler get_new_handler() noexcept;
 }  // namespace std
 
 namespace {
+
+// (A parameter, for compilers warn of a comparison that a strong reference makes constant.)
+template <class Function>
+bool is_there(Function* function) noexcept {
+  return function != nullptr;
+}
 
 // Asks the program's new_handler, as often as there is one; null: there is none.
 template <class Allocate>
 [[gnu::cold, gnu::noinline]] void* again(Allocate allocate) {
   for (;;) {
-    const std::new_handler h = std::get_new_handler ? std::get_new_handler() : nullptr;
+    const std::new_handler h = is_there(std::get_new_handler) ? std::get_new_handler() : nullptr;
     if (!h) return nullptr;
     h();
     if (void* const p = allocate()) return p;
@@ -30,7 +39,7 @@ template <class Allocate>
 }
 
 [[noreturn]] void fail() {
-  if (std::__throw_bad_alloc) std::__throw_bad_alloc();
+  if (is_there(std::__throw_bad_alloc)) std::__throw_bad_alloc();
   std::abort();
 }
 

@@ -13,6 +13,7 @@ embed_cmake() {
     -DCMAKE_CXX_VISIBILITY_PRESET=hidden -DCMAKE_VISIBILITY_INLINES_HIDDEN=ON -DNESTLOCK_MAX_CPUS=7 -DCMAKE_UNITY_BUILD=ON
   step "install, static" installed
   step "find_package, static" cmake_program by_package smp "-DCMAKE_PREFIX_PATH=$common/installed"
+  step "find_package, malloc for the whole program" cmake_malloc by_package
   step "find_package, another of the same prefix" cmake_program by_package_rt up_rt \
     "-DCMAKE_PREFIX_PATH=$common/installed"
   step "install, shared" cmake_install "$shared" up -DBUILD_SHARED_LIBS=ON -DCMAKE_UNITY_BUILD=ON
@@ -44,6 +45,14 @@ cmake_program() {
   quietly cmake_configure "$@" && quietly cmake --build "$work/$1/build" &&
     runs_as "$2" "$work/$1/build/app" && prints "$2" "$work/$1/build/locks" &&
     c_program_runs "$work/$1/build/in_c"
+}
+# cmake_malloc NAME: the programs of that project that link malloc.
+cmake_malloc() {
+  local form build="$work/$1/build"
+  for form in '' _static; do
+    new_runs "$build/new$form" && new_in_library_runs "$build/new_in_library$form" || return
+  done
+  malloc_in_c_runs "$build/malloc"
 }
 # cmake_built FOLDER NAME: of our libraries this one was built, and no other.
 cmake_built() {

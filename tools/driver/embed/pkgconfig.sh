@@ -8,7 +8,11 @@ embed_pkgconfig() {
   step "pkg-config, smp" pkgconfig_program smp
   step "pkg-config, two configurations are refused" refuses 'two configurations on one compiler line' \
     pkgconfig_compiles up_rt smp
-  step "pkg-config, malloc in a static program" malloc_in_a_static_program
+  local form
+  for form in '' -static-libstdc++ -static; do
+    step "pkg-config, malloc in a C++ program${form:+, $form}" malloc_in_cxx $form
+  done
+  for form in '' -static; do step "pkg-config, malloc in a C program${form:+, $form}" malloc_in_c $form; done
   step "pkg-config says the version" \
     prints "$(sed -n 's/^#define NESTLOCK_VERSION_[A-Z]* //p' include/nestlock/version.h | sed '/[^0-9]/d' |
       paste -sd .)" pkgconfig --modversion nestlock-smp
@@ -18,13 +22,23 @@ pkgconfig_compiles() { # CONFIG...
   read -ra flags < <(pkgconfig --cflags "${@/#/nestlock-}")
   g++ -std=c++20 -fsyntax-only "${flags[@]}" test/embed/plain.cc
 }
-# The C library allocates there before it knows the program's own headers.
-malloc_in_a_static_program() {
-  local libs
+# malloc_in_cxx [-static...]: linked into the C++ programs, with the C++ library in this form.
+malloc_in_cxx() {
+  local program flags libs
+  read -ra flags < <(pkgconfig --cflags nestlock-malloc)
   read -ra libs < <(pkgconfig --static --libs nestlock-malloc)
-  printf '#include <stdlib.h>\nint main(void) { free(malloc(1)); return 0; }\n' >"$work/static.c" &&
-    quietly g++ -x c -static -o "$work/static" "$work/static.c" -x none "${libs[@]}" && # the linker warns of dlopen()
-    "$work/static"
+  for program in new new_in_library; do
+    quietly g++ -std=c++20 "$@" "${flags[@]}" -o "$work/$program" "test/embed/$program.cc" "${libs[@]}" &&
+      "${program}_runs" "$work/$program" || return # (the linker warns of dlopen())
+  done
+}
+# malloc_in_c [-static]: linked into the C program, by the C compiler. In a static one the C library allocates before
+# it knows the program's own headers.
+malloc_in_c() {
+  local flags libs
+  read -ra flags < <(pkgconfig --cflags nestlock-malloc)
+  read -ra libs < <(pkgconfig --static --libs nestlock-malloc)
+  quietly gcc "$@" "${flags[@]}" -o "$work/malloc" test/embed/malloc.c "${libs[@]}" && malloc_in_c_runs "$work/malloc"
 }
 pkgconfig() { PKG_CONFIG_PATH="$common/installed/lib/pkgconfig" pkg-config "$@"; }
 pkgconfig_program() {
