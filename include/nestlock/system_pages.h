@@ -13,8 +13,9 @@ static_assert(
     "NESTLOCK_LEAN=1 is for memory that the program gives, and system_pages() is the system's");
 
 // Set up when the program starts (before main, with the first constructors), on a range of
-// NESTLOCK_RESERVE_MIB mebibytes (environment; default: four times the machine's memory) that is
-// committed in steps of 2 MiB as it is needed; free memory goes back by trim() and decay(). If even the
+// NESTLOCK_RESERVE_MIB mebibytes (environment; default: four times the machine's memory), at most what
+// RLIMIT_AS and RLIMIT_DATA allow, that is committed in steps of 2 MiB as it is needed (and under
+// RLIMIT_AS not reserved before); free memory goes back by trim() and decay(). If even the
 // reservation fails, every allocation is null. Any context. A CPU's cached pages go home when its thread
 // exits.
 PageAllocator& system_pages() noexcept NESTLOCK_INTERNAL_SYMBOL("system_pages");

@@ -1,9 +1,12 @@
 #include "nestlock/system_pages.h"
 
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <ctime>
@@ -53,6 +56,40 @@ void* reserve(std::size_t size) noexcept {
   return p == MAP_FAILED ? nullptr : p;
 }
 
+// ---- under a limit of addresses -----------------------------------------------------------------
+//
+// RLIMIT_AS counts what is only reserved, too: a range would leave nothing to mappings and to threads' stacks, or be
+// too small for what the program wants in small blocks. So under a limit none is reserved. The range lies where the
+// system puts nothing by itself, and each step of it is mapped when it is committed. Whoever has mapped something
+// there all the same keeps it: that step fails, as one for which there is no memory.
+
+bool commit_by_mapping(void* start, std::size_t size) noexcept {
+  const int saved = errno;
+  void* const p = mmap(start, size, PROT_READ | PROT_WRITE,
+                       MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+  // (A kernel before 4.17 does not know the flag, and may map elsewhere.)
+  if (p != MAP_FAILED && p != start) munmap(p, size);
+  errno = saved;
+  return p == start;
+}
+
+// Addresses for a range of this size or, where there are not as many, of what is left in `size`. The range begins
+// half-way to where the system maps, and ends at five eighths of the way at most: Linux puts a program with its heap
+// at two thirds, or far below, and all else above. Null: the place is taken, or nothing can be mapped.
+void* unreserved(std::size_t& size) noexcept {
+  constexpr std::size_t kStep = std::size_t{2} << 20;
+  const auto page = static_cast<std::size_t>(getpagesize());
+  void* const probe = reserve(page);
+  if (!probe) return nullptr;
+  munmap(probe, page);
+  const auto top = reinterpret_cast<std::uintptr_t>(probe);
+  void* const range = reinterpret_cast<void*>(top / 2 & ~(kStep - 1));
+  if (size > top / 8) size = top / 8 & ~(kStep - 1);
+  if (!commit_by_mapping(range, page)) return nullptr;
+  munmap(range, page);
+  return range;
+}
+
 // To standard error, in pieces; nothing allocates, and errno is kept.
 template <class... Texts>
 void say(Texts... texts) noexcept {
@@ -79,6 +116,13 @@ std::size_t asked_for() noexcept {
   return 0;
 }
 
+// SIZE_MAX: there is none.
+std::size_t limit_of(decltype(RLIMIT_AS) resource) noexcept {
+  rlimit limit{};
+  if (getrlimit(resource, &limit) != 0 || limit.rlim_cur > SIZE_MAX) return SIZE_MAX;
+  return static_cast<std::size_t>(limit.rlim_cur);  // RLIM_INFINITY is the largest number
+}
+
 std::size_t wanted() noexcept {
   if (const std::size_t asked = asked_for()) return asked;
   const long have = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
@@ -86,29 +130,49 @@ std::size_t wanted() noexcept {
                               : std::size_t{1} << 30;
 }
 
+// On these addresses, of which nothing is committed.
+bool set_up_on(void* range, std::size_t size,
+               bool (*commit_range)(void*, std::size_t) noexcept) noexcept {
+  // Untouched they cost no memory, but all that can be read or written would after mlockall().
+  void* const descriptors = reserve(PageAllocator::descriptor_bytes(size));
+  if (!descriptors) return false;
+  if (pages.set_up({.start = range,
+                    .size = size,
+                    .commit = commit_range,
+                    .release = release,
+                    .now = now,
+                    .descriptors = descriptors,
+                    .commit_descriptors = commit_descriptors}) != PageSetup::ok) {
+    munmap(descriptors, PageAllocator::descriptor_bytes(size));
+    return false;
+  }
+  pages.reserve(0);  // the first memory, so that a handler gets some also in a fresh process
+  internal::lsan_root(range, size);
+  return true;
+}
+
+bool set_up_under_a_limit(std::size_t size) noexcept {
+  void* const range = unreserved(size);
+  return range && set_up_on(range, size, commit_by_mapping);
+}
+
 // An address space too small for the range gets half, until it fits.
-void set_up() noexcept {
-  bool ready = false;
-  for (std::size_t size = wanted(); !ready && size >= kLeastMib << 20; size /= 2) {
+bool set_up_reserved(std::size_t size) noexcept {
+  for (; size >= kLeastMib << 20; size /= 2) {
     void* const range = reserve(size);
     if (!range) continue;
-    // Untouched they cost no memory, but all that can be read or written would after mlockall().
-    void* const descriptors = reserve(PageAllocator::descriptor_bytes(size));
-    if (descriptors && pages.set_up({.start = range,
-                                     .size = size,
-                                     .commit = commit,
-                                     .release = release,
-                                     .now = now,
-                                     .descriptors = descriptors,
-                                     .commit_descriptors = commit_descriptors}) == PageSetup::ok) {
-      pages.reserve(0);  // the first memory, so that a handler gets some also in a fresh process
-      internal::lsan_root(range, size);
-      ready = true;
-      continue;
-    }
+    if (set_up_on(range, size, commit)) return true;
     munmap(range, size);
-    if (descriptors) munmap(descriptors, PageAllocator::descriptor_bytes(size));
   }
+  return false;
+}
+
+// More than a limit allows can never be in use, and each page of the range costs: a byte of the limit for data,
+// which is writable from the beginning, and a descriptor's bytes of the limit for addresses.
+void set_up() noexcept {
+  const std::size_t addresses = limit_of(RLIMIT_AS), data = limit_of(RLIMIT_DATA);
+  const std::size_t size = std::max(std::min({wanted(), addresses, data}), kLeastMib << 20);
+  const bool ready = (addresses != SIZE_MAX && set_up_under_a_limit(size)) || set_up_reserved(size);
   if (!ready)
     say("nestlock: not even 4 MiB of addresses can be had: system_pages() has no memory\n");
   static constinit hosted::OfflineHook hook{
