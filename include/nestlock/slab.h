@@ -246,6 +246,11 @@ class BasicSlabAllocator {
     requires(!internal::kLeanOf<K>);
   template <class F>
   void each_debug_object_out(F f) noexcept;
+  // Such an object that is out counts as asked for with `size` from now on, and what lies behind is red zone: for
+  // a floor above that asks for more than its own caller did, or that changes the size of what stays where it is.
+  // Any context. False, and nothing done: there is no room for `size`, or it is something else.
+  bool debug_resize(void* p, std::size_t size) noexcept
+    requires(!internal::kLeanOf<K>);
 
   // What it stands on; and the cache of class `i`, of kClasses.
   Pages& pages() noexcept { return *pages_; }

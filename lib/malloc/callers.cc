@@ -162,7 +162,7 @@ void allocated(void* block, const void* caller) noexcept {
 // Of a second free the first one's caller stays.
 void freed(void* block, const void* caller) noexcept {
   Track* const t = slabs.debug_track(block);
-  if (t && t->state.load(kRelaxed) == Track::kOut) t->freed_by = caller;
+  if (t && t->is_out()) t->freed_by = caller;
 }
 
 void put(internal::Text& text, const void* code) noexcept {
@@ -193,7 +193,11 @@ std::size_t still_out(char* out, std::size_t size) noexcept {
   });
   std::sort(groups, groups + n, [](const Group& a, const Group& b) { return a.bytes > b.bytes; });
   internal::Text text(out, size);
-  text.put("still out: ").number(blocks).put(" blocks up to 8 KiB, ").number(bytes).put(" bytes\n");
+  text.put("still out: ")
+      .number(blocks)
+      .put(" blocks up to 10 KiB, ")
+      .number(bytes)
+      .put(" bytes\n");
   text.put("    blocks         bytes  allocated by\n");
   for (std::size_t i = kShown; i < n; ++i)
     others.blocks += groups[i].blocks, others.bytes += groups[i].bytes;

@@ -20,8 +20,8 @@ namespace {
 using Port = HostedPort<kBuiltConfig>;
 constexpr auto& slabs = internal::system_slab_object;
 
-// What the program's environment asks for: NESTLOCK_MALLOC=debug watches every block up to 8 KiB,
-// NESTLOCK_MALLOC=hardened knows of each up to the largest class whether it is out.
+// What the program's environment asks for, of every block up to the largest class: NESTLOCK_MALLOC=debug watches
+// it, NESTLOCK_MALLOC=hardened knows whether it is out.
 slab flags() noexcept {
   const char* const asked = std::getenv("NESTLOCK_MALLOC");
   if (!asked || !*asked) return slab::none;
@@ -84,9 +84,9 @@ void* in_emergency(std::size_t size, std::size_t align, bool ready) noexcept {
   return p ? p : mapped_blocks::allocate(size, align);
 }
 
-// Of a debug block.
-void* allocated(void* p, const void* caller) noexcept {
-  if (p && callers::watched()) callers::allocated(p, caller);
+// A debug block knows who has it, and the size that was asked for, which may be less than was taken for it.
+void* allocated(void* p, std::size_t size, const void* caller) noexcept {
+  if (p && callers::watched()) slabs.debug_resize(p, size), callers::allocated(p, caller);
   return p;
 }
 
@@ -94,9 +94,9 @@ bool in_range(const void* block) noexcept { return slabs.pages().page_of(block) 
 
 }  // namespace
 
-void* allocate_slow(std::size_t size, const void* caller) noexcept {
-  if (size < kAlign) size = kAlign;
-  if (size > PTRDIFF_MAX) return no_memory();
+void* allocate_slow(std::size_t asked, const void* caller) noexcept {
+  if (asked > PTRDIFF_MAX) return no_memory();
+  const std::size_t size = asked < kAlign ? kAlign : asked;
   const bool of_class = size <= SystemSlabAllocator::kLargestClass;
   if (of_class)
     if (void* const p = slabs.kmalloc_unlooked(ClassOf::of(size))) return p;
@@ -113,7 +113,7 @@ void* allocate_slow(std::size_t size, const void* caller) noexcept {
     decay();
   }
   if (!p) p = mapped_blocks::allocate(size, kAlign);
-  return p ? allocated(p, caller) : no_memory();
+  return p ? allocated(p, asked, caller) : no_memory();
 }
 
 void free_slow(void* block, const char* call, const void* caller) noexcept {
@@ -137,6 +137,11 @@ void free_slow(void* block, const char* call, const void* caller) noexcept {
 
 std::size_t usable_size(const void* block, const char* call) noexcept {
   if (!block) return 0;
+  if (callers::watched())
+    if (const auto* const t = slabs.debug_track(block)) {
+      if (!t->is_out()) bad_pointer(call, block, "it is free already");
+      return t->asked;  // perhaps 0
+    }
   const std::size_t size = reserve::owns(block)          ? reserve::size_of(block)
                            : set_up() && in_range(block) ? slabs.ksize(block)
                                                          : mapped_blocks::size_of(block);
@@ -157,7 +162,10 @@ void* reallocate(void* block, std::size_t size, const void* caller) noexcept {
   if (!block) return allocate(size, caller);
   if (size > PTRDIFF_MAX) return no_memory();
   const std::size_t old = usable_size(block, "realloc");
-  if (size <= old && (size > old / 2 || old <= 2 * kAlign)) return block;
+  const bool fits = size <= old && (size > old / 2 || old <= 2 * kAlign);
+  // A debug block is told of its new size. What lies behind the old one is room, too, as far as its class goes.
+  if (callers::watched() && (fits || size > old) && slabs.debug_resize(block, size)) return block;
+  if (fits) return block;
   // (Where the kernel cannot move it as a whole it is copied.)
   if (old > kLargest && size > kLargest && !in_range(block))
     if (void* const moved = mapped_blocks::resize(block, size)) return moved;
@@ -193,7 +201,7 @@ void* allocate_aligned(std::size_t align, std::size_t size, const void* caller) 
       p = from_slabs(std::bit_ceil(size < align ? align : size), false);  // aligned to its size
   }
   if (!p) p = mapped_blocks::allocate(size, align);
-  return p ? allocated(p, caller) : no_memory();
+  return p ? allocated(p, size, caller) : no_memory();
 }
 
 int posix_memalign(void** block, std::size_t align, std::size_t size, const void* caller) noexcept {

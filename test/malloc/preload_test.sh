@@ -67,6 +67,11 @@ elif sys.argv[1] == "inside":
 elif sys.argv[1] == "overflow":
     ctypes.memset(p, 0, 101)
     c.free(p)
+elif sys.argv[1] == "shrunk":
+    c.realloc.restype = ctypes.c_void_p
+    p = ctypes.c_void_p(c.realloc(p, ctypes.c_size_t(80)))
+    ctypes.memset(p, 0, 81)
+    c.free(p)
 elif sys.argv[1] == "after":
     c.free(p)
     ctypes.memset(p, 0, 50)
@@ -87,6 +92,7 @@ if command -v python3 >/dev/null; then
   says '^nestlock malloc: free(0x.*8): no block begins there' NESTLOCK_MALLOC=hardened inside
   says 'neither debug nor hardened, but debgu$' NESTLOCK_MALLOC=debgu none
   says 'written outside the object: kmalloc-' NESTLOCK_MALLOC=debug overflow
+  says 'written outside the object: kmalloc-' NESTLOCK_MALLOC=debug shrunk
   says 'free memory was written to: kmalloc-' NESTLOCK_MALLOC=debug after
   says 'writable memory for small blocks' NESTLOCK_MALLOC_STATS=1 none
   says '  allocated by libffi[^ ]*+0x[0-9a-f]*, freed by libffi[^ ]*+0x' NESTLOCK_MALLOC=debug twice

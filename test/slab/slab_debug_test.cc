@@ -292,5 +292,60 @@ TYPED_TEST(SlabDebug, K25TheAskedForSizeIsWatched) {
     }
 }
 
+// What krealloc() leaves where it is counts as asked for with the new size.
+TYPED_TEST(SlabDebug, TheZoneFollowsKrealloc) {
+  for (const std::size_t size : {128u, 1000u, 8192u}) {
+    const std::size_t smaller = size - size / 4;
+    for (const std::size_t last : {smaller, size - 1}) {
+      auto* const p = static_cast<unsigned char*>(this->slabs->kmalloc(size, gfp::kernel));
+      for (const std::size_t now : {smaller, size - 2, last}) {
+        ASSERT_EQ(this->slabs->krealloc(p, now, gfp::kernel), p);
+        EXPECT_EQ(this->slabs->ksize(p), now);
+        std::memset(p, 0xff, now);
+      }
+      EXPECT_EQ(this->findings.size(), this->seen) << this->findings.text();
+      p[last] = 1;
+      EXPECT_TRUE(this->slabs->kfree_sized(p, last));
+      ASSERT_EQ(this->findings.size(), this->seen + 1) << this->findings.text();
+      EXPECT_EQ(this->findings[this->seen].finding, Finding::overflow);
+      EXPECT_EQ(this->findings[this->seen++].lock, p);
+    }
+  }
+}
+
+// Its poison stays whole: whoever gets the object next is told nothing wrong.
+TYPED_TEST(SlabDebug, KreallocRefusesWhatIsFree) {
+  auto& its_class = this->slabs->kmalloc_cache(this->slabs->class_of(100));
+  for (const std::size_t size : {90u, 120u, 1000u}) {
+    void* const p = this->slabs->kmalloc(100, gfp::kernel);
+    EXPECT_TRUE(this->slabs->kfree(p));
+    const auto before = its_class.stats().bad_frees;
+    const unsigned line = __LINE__ + 1;
+    EXPECT_EQ(this->slabs->krealloc(p, size, gfp::kernel), nullptr);
+    EXPECT_EQ(its_class.stats().bad_frees, before + 1);
+    ASSERT_EQ(this->findings.size(), this->seen + 1) << this->findings.text();
+    EXPECT_EQ(this->findings[this->seen].finding, Finding::double_free);
+    EXPECT_EQ(this->findings[this->seen].lock, p);
+    this->expect_place(this->findings[this->seen++].here, line);
+    EXPECT_EQ(this->slabs->kmalloc(100, gfp::kernel), p);
+    EXPECT_TRUE(this->slabs->kfree(p));
+  }
+}
+
+// A floor above asks for more than its own caller did, and says so.
+TYPED_TEST(SlabDebug, TheAskedForSizeMayBeToldLater) {
+  auto* const p = static_cast<unsigned char*>(this->slabs->kmalloc(64, gfp::kernel));
+  EXPECT_TRUE(this->slabs->debug_resize(p, 0));
+  EXPECT_TRUE(this->slabs->debug_resize(p, 64));
+  EXPECT_FALSE(this->slabs->debug_resize(p, 65)) << "it has no room";
+  EXPECT_FALSE(this->slabs->debug_resize(p + 8, 10)) << "no object begins there";
+  EXPECT_TRUE(this->slabs->debug_resize(p, 50));
+  p[50] = 1;
+  EXPECT_TRUE(this->slabs->kfree(p));
+  ASSERT_EQ(this->findings.size(), this->seen + 1) << this->findings.text();
+  EXPECT_EQ(this->findings[this->seen++].finding, Finding::overflow);
+  EXPECT_FALSE(this->slabs->debug_resize(p, 50)) << "it is free";
+}
+
 }  // namespace
 }  // namespace nestlock::test_support

@@ -173,6 +173,18 @@ internal::SlabTrack<K>* BasicSlabAllocator<K, L, C>::debug_track(const void* p) 
 }
 
 template <Kernel K, LockPolicy L, class C>
+bool BasicSlabAllocator<K, L, C>::debug_resize(void* p, std::size_t size) noexcept
+  requires(!internal::kLeanOf<K>)
+{
+  const typename Cache::Track* const t = debug_track(p);
+  if (!t || !t->is_out()) return false;
+  Cache& of = *static_cast<Cache*>(pages_->page_of(p)->owner);
+  if (size > of.object_size()) return false;
+  of.resize(p, size);
+  return true;
+}
+
+template <Kernel K, LockPolicy L, class C>
 template <class F>
 void BasicSlabAllocator<K, L, C>::each_debug_object_out(F f) noexcept {
   for (Cache& c : classes_)
@@ -220,6 +232,13 @@ void* BasicSlabAllocator<K, L, C>::krealloc(void* p, std::size_t size, gfp flags
     classes_[0].report(Finding::foreign_pointer, "krealloc", p, where);
     return nullptr;
   }
+  if constexpr (!kLean)  // what is free is poisoned up to its end, and stays so
+    if (const typename Cache::Track* const t = debug_track(p); t && !t->is_out()) {
+      Cache& of = *static_cast<Cache*>(pages_->page_of(p)->owner);
+      internal::bump(of.counters_.bad_frees);
+      of.report(Finding::double_free, "krealloc", p, where, t);
+      return nullptr;
+    }
   if (!kLean && old && !pages_->page_of(p)) {
     if constexpr (!kLean)
       if (void* const moved = resize_larger(p, size, flags)) return moved;

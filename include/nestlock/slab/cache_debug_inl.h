@@ -121,7 +121,7 @@ void BasicKmemCache<K, L>::each_object_out(F f) noexcept {
     for (std::uintptr_t k = 0; k < objects(p); ++k) {
       char* const object = static_cast<char*>(pages_->address(&p)) + k * stride_ + lead_;
       Track* const t = track_of(object);
-      if (t->state.load(internal::kRelaxed) == Track::kOut) f(object, *t);
+      if (t->is_out()) f(object, *t);
     }
     return true;
   });

@@ -109,6 +109,7 @@ template <Kernel K>
 struct SlabTrack {
   enum State : std::uint32_t { kFree = 0x66726565, kOut = 0x6f757421 };
   typename K::Port::template Atomic<std::uint32_t> state{kFree};
+  bool is_out() const noexcept { return state.load(kRelaxed) == kOut; }
   std::uint32_t asked = 0;  // bytes, of kmalloc() perhaps fewer than its class has; by its owner
   Context freed_in = Context::task;
   Place allocated, freed;
