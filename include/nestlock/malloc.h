@@ -30,6 +30,8 @@ void *nestlock_reallocarray(void *block, size_t n,
 // Keeps errno. A pointer that is no block's beginning ends the process with a message that names it, as
 // far as this is seen: docs/malloc.md has the table.
 void nestlock_free(void *block) NESTLOCK_C_NOEXCEPT;
+// The same where the program knows what it asked for. NESTLOCK_MALLOC=debug ends the process if that is not true;
+// else nobody looks.
 void nestlock_free_sized(void *block, size_t size) NESTLOCK_C_NOEXCEPT;
 void nestlock_free_aligned_sized(void *block, size_t align, size_t size) NESTLOCK_C_NOEXCEPT;
 

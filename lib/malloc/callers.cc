@@ -165,6 +165,11 @@ void freed(void* block, const void* caller) noexcept {
   if (t && t->is_out()) t->freed_by = caller;
 }
 
+const void* allocated_by(const void* block) noexcept {
+  const Track* const t = slabs.debug_track(block);
+  return t ? t->allocated_by : nullptr;
+}
+
 void put(internal::Text& text, const void* code) noexcept {
   const auto at = reinterpret_cast<std::uintptr_t>(code);
   text.put(" ");

@@ -14,6 +14,8 @@ bool watched() noexcept;
 // Of a block of the slab floor's; nothing of others. freed(): before it is.
 void allocated(void* block, const void* caller) noexcept;
 void freed(void* block, const void* caller) noexcept;
+// Null: nobody knows.
+const void* allocated_by(const void* block) noexcept;
 
 // " module+0xOFFSET", as addr2line takes it; an address where there is no module. Any context: the kernel is
 // asked, and nothing allocates or locks.

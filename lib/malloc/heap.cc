@@ -92,6 +92,21 @@ void* allocated(void* p, std::size_t size, const void* caller) noexcept {
 
 bool in_range(const void* block) noexcept { return slabs.pages().page_of(block) != nullptr; }
 
+// 0: no block begins there.
+std::size_t room_of(const void* block) noexcept {
+  if (reserve::owns(block)) return reserve::size_of(block);
+  return set_up() && in_range(block) ? slabs.ksize(block) : mapped_blocks::size_of(block);
+}
+
+// Whether `size` bytes may have been asked for where the block has that room. What realloc() left where it was
+// may have twice as much, and what served in an emergency, or where the range was used up, has any.
+bool may_fill(const void* block, std::size_t room, std::size_t size, std::size_t align) noexcept {
+  if (!set_up() || !in_range(block)) return size <= room && (size > room / 2 || room <= kLargest);
+  if (align > kAlign && align <= kLargest && size <= room)  // as allocate_aligned() asked
+    size = std::bit_ceil(size < align ? align : size);
+  return size <= room && size > room / 2;
+}
+
 }  // namespace
 
 void* allocate_slow(std::size_t asked, const void* caller) noexcept {
@@ -135,6 +150,20 @@ void free_slow(void* block, const char* call, const void* caller) noexcept {
   errno = saved;
 }
 
+void free_sized_slow(void* block, std::size_t size, std::size_t align, const char* call,
+                     const void* caller) noexcept {
+  if (block && callers::watched()) {
+    if (const auto* const t = slabs.debug_track(block)) {
+      if (t->is_out() && t->asked != size)
+        bad_size(call, block, size, SizeIs::asked_for, t->asked, caller);
+    } else if (const std::size_t room = room_of(block);
+               room && !may_fill(block, room, size, align)) {
+      bad_size(call, block, size, SizeIs::room, room, caller);
+    }
+  }
+  free_slow(block, call, caller);
+}
+
 std::size_t usable_size(const void* block, const char* call) noexcept {
   if (!block) return 0;
   if (callers::watched())
@@ -142,9 +171,7 @@ std::size_t usable_size(const void* block, const char* call) noexcept {
       if (!t->is_out()) bad_pointer(call, block, "it is free already");
       return t->asked;  // perhaps 0
     }
-  const std::size_t size = reserve::owns(block)          ? reserve::size_of(block)
-                           : set_up() && in_range(block) ? slabs.ksize(block)
-                                                         : mapped_blocks::size_of(block);
+  const std::size_t size = room_of(block);
   if (!size) bad_pointer(call, block, "no block begins there");
   return size;
 }

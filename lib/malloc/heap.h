@@ -21,6 +21,8 @@ inline constexpr std::size_t kLargest = std::size_t{1} << 20;  // larger ones ar
 
 [[gnu::cold, gnu::noinline]] void* allocate_slow(std::size_t size, const void* caller) noexcept;
 [[gnu::noinline]] void free_slow(void* block, const char* call, const void* caller) noexcept;
+[[gnu::noinline]] void free_sized_slow(void* block, std::size_t size, std::size_t align,
+                                       const char* call, const void* caller) noexcept;
 
 // The class of each size, of which every one is a multiple of 16 or, above 1 KiB, of 256: so 0 bytes and the
 // fewest, too, are served by that of 16, without a test.
@@ -60,6 +62,16 @@ inline constexpr ClassOf kClassOf{};
   if (internal::system_slab_object.kfree_at_hand(block)) [[likely]]
     return;
   free_slow(block, call, caller ? caller : NESTLOCK_INTERNAL_CALLER);
+}
+
+// free() by a call that says what was asked for, `align` being kAlign where it names none. The page says of what
+// class a block is, so nobody needs it: NESTLOCK_MALLOC=debug looks whether it is true.
+[[gnu::always_inline]] inline void free_sized(void* block, std::size_t size, std::size_t align,
+                                              const char* call,
+                                              const void* caller = nullptr) noexcept {
+  if (internal::system_slab_object.kfree_at_hand(block)) [[likely]]
+    return;
+  free_sized_slow(block, size, align, call, caller ? caller : NESTLOCK_INTERNAL_CALLER);
 }
 
 void* allocate_zeroed(std::size_t n, std::size_t size,

@@ -12,9 +12,11 @@ void* nestlock_reallocarray(void* block, size_t n, size_t size) noexcept {
   return heap::reallocate_array(block, n, size);
 }
 void nestlock_free(void* block) noexcept { heap::free(block); }
-void nestlock_free_sized(void* block, size_t) noexcept { heap::free(block, "free_sized"); }
-void nestlock_free_aligned_sized(void* block, size_t, size_t) noexcept {
-  heap::free(block, "free_aligned_sized");
+void nestlock_free_sized(void* block, size_t size) noexcept {
+  heap::free_sized(block, size, heap::kAlign, "free_sized");
+}
+void nestlock_free_aligned_sized(void* block, size_t align, size_t size) noexcept {
+  heap::free_sized(block, size, align, "free_aligned_sized");
 }
 
 int nestlock_posix_memalign(void** block, size_t align, size_t size) noexcept {

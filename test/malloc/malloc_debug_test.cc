@@ -139,5 +139,80 @@ TEST_F(MallocDebug, WhatIsFreeIsNotChanged) {
   EXPECT_DEATH((void)nestlock_malloc_usable_size(p), "usable_size\\(0x[0-9a-f]+\\): it is free");
 }
 
+// ---- free_sized() and its kin -------------------------------------------------------------------
+
+struct Block {
+  std::size_t align, size;
+};
+// The largest class, whole pages, and mappings; what is aligned takes a power of two.
+const Block kBlocks[] = {{16, 0},          {16, 1},       {16, 100},      {16, kLargestClass},
+                         {16, 20000},      {16, kMiB},    {16, kMiB + 1}, {16, 3 * kMiB},
+                         {64, 0},          {64, 100},     {64, 5000},     {4096, 100},
+                         {4096, 2 * kMiB}, {65536, 5000}, {2 * kMiB, 100}};
+void* allocate(const Block& b) {
+  return b.align == 16 ? nestlock_malloc(b.size) : nestlock_aligned_alloc(b.align, b.size);
+}
+void free_as(const Block& b, void* p, std::size_t size) {
+  b.align == 16 ? nestlock_free_sized(p, size) : nestlock_free_aligned_sized(p, b.align, size);
+}
+
+TEST_F(MallocDebug, ASizedFreeKnowsItsSize) {
+  for (const Block& b : kBlocks) free_as(b, allocate(b), b.size);
+  for (const std::size_t size : {std::size_t{1}, std::size_t{100}, kLargestClass,
+                                 kLargestClass + 100, std::size_t{20000}, kMiB + 1, 3 * kMiB})
+    for (const std::size_t then : {size, size - size / 4, size / 8, size + 3, 3 * size})
+      nestlock_free_sized(nestlock_realloc(nestlock_malloc(size), then), then);
+  nestlock_free_sized(nullptr, 5);
+  nestlock_free_aligned_sized(nullptr, 64, 5);
+}
+
+// Where nothing is at hand the reserve serves, and then mappings: of any size that is large enough.
+TEST_F(MallocDebug, ASizedFreeKnowsWhatServedInAnEmergency) {
+  const auto fail_every = [](std::uint32_t k) {
+    for (unsigned i = 0; i < SystemSlabAllocator::kClasses; ++i)
+      system_slab().kmalloc_cache(i).fail_every(k);
+  };
+  fail_every(1);
+  const auto state = BuiltKernel::Port::irq_save();
+  for (const Block& b : kBlocks) {
+    void* blocks[300];  // more than the reserve has
+    for (void*& p : blocks) p = b.size < kMiB ? allocate(b) : nullptr;
+    for (void* const p : blocks) free_as(b, p, b.size);
+  }
+  BuiltKernel::Port::irq_restore(state);
+  fail_every(0);
+}
+
+TEST_F(MallocDebug, ASizedFreeWithAnotherSizeEndsTheProcess) {
+  for (const Block& b : kBlocks) {
+    const std::string call = b.align == 16 ? "free_sized" : "free_aligned_sized";
+    void* const p = allocate(b);
+    const std::size_t usable = nestlock_malloc_usable_size(p);
+    const bool watched = usable == b.size && b.size <= kLargestClass;
+    const std::string is = watched ? std::to_string(usable) + " were asked for, allocated by "
+                                   : "the block has " + std::to_string(usable);
+    for (const std::size_t wrong :
+         {b.size + 1, b.size - 1, 4 * b.size + 5 * 65536, SIZE_MAX, b.size / 2}) {
+      if (wrong == b.size || (!watched && wrong <= usable)) continue;
+      EXPECT_DEATH(free_as(b, p, wrong),
+                   "nestlock malloc: " + call + "\\(0x[0-9a-f]+\\): freed as " +
+                       std::to_string(wrong) + " bytes, but " + is + ".*, called by ");
+    }
+    free_as(b, p, b.size);
+  }
+  // Of what is not watched: half as much as there is.
+  for (const std::size_t size : {std::size_t{20000}, kMiB, 3 * kMiB}) {
+    void* const p = nestlock_malloc(size);
+    EXPECT_DEATH(nestlock_free_sized(p, size / 2), "free_sized.*: freed as .* but the block has ");
+    nestlock_free(p);
+  }
+  // The size is the last that was asked for.
+  void* const p = nestlock_malloc(100);
+  ASSERT_EQ(nestlock_realloc(p, 80), p);
+  EXPECT_DEATH(nestlock_free_sized(p, 100), "freed as 100 bytes, but 80 were asked for");
+  nestlock_free_sized(p, 80);
+  EXPECT_DEATH(nestlock_free_sized(p, 5), "free_sized.*: no block begins there, or it is free");
+}
+
 }  // namespace
 }  // namespace nestlock

@@ -72,6 +72,8 @@ elif sys.argv[1] == "shrunk":
     p = ctypes.c_void_p(c.realloc(p, ctypes.c_size_t(80)))
     ctypes.memset(p, 0, 81)
     c.free(p)
+elif sys.argv[1] == "sized":
+    c.free_sized(p, ctypes.c_size_t(99))
 elif sys.argv[1] == "after":
     c.free(p)
     ctypes.memset(p, 0, 50)
@@ -93,6 +95,7 @@ if command -v python3 >/dev/null; then
   says 'neither debug nor hardened, but debgu$' NESTLOCK_MALLOC=debgu none
   says 'written outside the object: kmalloc-' NESTLOCK_MALLOC=debug overflow
   says 'written outside the object: kmalloc-' NESTLOCK_MALLOC=debug shrunk
+  says '^nestlock malloc: free_sized(0x.*): freed as 99 bytes, but 100 were asked for, allocated by libffi' NESTLOCK_MALLOC=debug sized
   says 'free memory was written to: kmalloc-' NESTLOCK_MALLOC=debug after
   says 'writable memory for small blocks' NESTLOCK_MALLOC_STATS=1 none
   says '  allocated by libffi[^ ]*+0x[0-9a-f]*, freed by libffi[^ ]*+0x' NESTLOCK_MALLOC=debug twice
@@ -135,6 +138,47 @@ if command -v g++ >/dev/null && command -v addr2line >/dev/null; then
     done
   done
 fi
+
+# The compiler says which size it frees: the right one, but where a class that is derived from has no virtual
+# destructor.
+cat >sized.cc <<'END'
+#include <algorithm>
+#include <cstring>
+#include <functional>
+#include <map>
+#include <memory>
+#include <string>
+#include <vector>
+struct Base { int n = 1; };
+struct Derived : Base { int more[20] = {}; };
+struct alignas(64) Aligned { ~Aligned() { ++ended; } char c[100]; static int ended; };
+int Aligned::ended;
+int main(int, char** arguments) {
+  std::map<int, std::string> m;
+  for (int i = 0; i < 1000; ++i) m[i % 100] += std::string(i % 50, 'x');
+  std::vector<int> v(5000, 1);
+  std::stable_sort(v.begin(), v.end());
+  std::function<int()> f = [m, v] { return int(m.size() + v.size()); };
+  auto shared = std::make_shared<Aligned>();
+  delete[] new Aligned[3];
+  delete[] new std::string[0];
+  delete new Aligned;
+  if (std::strcmp(arguments[1], "wrong")) return f() == 5100 && Aligned::ended == 4 ? 0 : 1;
+  Base* volatile base = new Derived;
+  delete base;
+}
+END
+if command -v g++ >/dev/null; then
+  for optimised in -O0 -O2; do
+    g++ "$optimised" -w -std=c++17 sized.cc -o sized || fail "sized.cc, $optimised"
+    checks=$((checks + 2))
+    NESTLOCK_MALLOC=debug LD_PRELOAD="$library" ./sized right >out 2>log && ! grep -q nestlock log ||
+      fail "$optimised: a right size is refused"
+    (ulimit -c 0; NESTLOCK_MALLOC=debug LD_PRELOAD="$library" ./sized wrong) >out 2>log
+    grep -q '^nestlock malloc: operator delete(0x.*): freed as 4 bytes, but 84 were asked for, allocated by sized+' log ||
+      fail "$optimised: a wrong size is not said"
+  done
+fi 2>/dev/null
 
 cat >json_threads.py <<'END'
 import json, threading, zlib

@@ -221,6 +221,16 @@ TYPED_TEST(SlabDebug, ASizedFreeKnowsTheSize) {
       this->expect_place(r.here, line + 2);
       if (size - 1 < 8192) this->expect_place(r.born_at, line);
     }
+  // The size is the last that was asked for.
+  for (const std::size_t told : {80u, 100u}) {
+    void* const p = this->slabs->kmalloc(100, gfp::kernel);
+    ASSERT_EQ(this->slabs->krealloc(p, 80, gfp::kernel), p);
+    EXPECT_TRUE(this->slabs->kfree_sized(p, told));
+    ASSERT_EQ(this->findings.size() - this->seen, told != 80) << this->findings.text();
+    if (told == 80) continue;
+    EXPECT_EQ(this->findings[this->seen].finding, Finding::wrong_size);
+    EXPECT_EQ(this->findings[this->seen++].lock, p);
+  }
   EXPECT_TRUE(this->slabs->kfree_sized(nullptr, 5));
   int mine = 0;
   EXPECT_FALSE(this->slabs->kfree_sized(&mine, sizeof mine));
@@ -305,7 +315,7 @@ TYPED_TEST(SlabDebug, TheZoneFollowsKrealloc) {
       }
       EXPECT_EQ(this->findings.size(), this->seen) << this->findings.text();
       p[last] = 1;
-      EXPECT_TRUE(this->slabs->kfree_sized(p, last));
+      EXPECT_TRUE(this->slabs->kfree(p));
       ASSERT_EQ(this->findings.size(), this->seen + 1) << this->findings.text();
       EXPECT_EQ(this->findings[this->seen].finding, Finding::overflow);
       EXPECT_EQ(this->findings[this->seen++].lock, p);

@@ -35,9 +35,11 @@ void* realloc(void* block, std::size_t size) noexcept { return heap::reallocate(
 void* reallocarray(void* block, std::size_t n, std::size_t size) noexcept {
   return heap::reallocate_array(block, n, size);
 }
-void free_sized(void* block, std::size_t) noexcept { heap::free(block, "free_sized"); }
-void free_aligned_sized(void* block, std::size_t, std::size_t) noexcept {
-  heap::free(block, "free_aligned_sized");
+void free_sized(void* block, std::size_t size) noexcept {
+  heap::free_sized(block, size, heap::kAlign, "free_sized");
+}
+void free_aligned_sized(void* block, std::size_t align, std::size_t size) noexcept {
+  heap::free_sized(block, size, align, "free_aligned_sized");
 }
 
 int posix_memalign(void** block, std::size_t align, std::size_t size) noexcept {

@@ -62,8 +62,12 @@ void* get_nothrow(std::size_t size) noexcept { return heap::allocate(size); }
 void* get_nothrow(std::size_t size, std::align_val_t align) noexcept {
   return heap::allocate_aligned(static_cast<std::size_t>(align), size);
 }
-void put(void* p, const char* call) noexcept { heap::free(p, call); }
 constexpr const char* kDelete = "operator delete";
+void put(void* p) noexcept { heap::free(p, kDelete); }
+void put(void* p, std::size_t n) noexcept { heap::free_sized(p, n, heap::kAlign, kDelete); }
+void put(void* p, std::size_t n, std::align_val_t align) noexcept {
+  heap::free_sized(p, n, static_cast<std::size_t>(align), kDelete);
+}
 
 }  // namespace
 
@@ -85,17 +89,17 @@ void* operator new[](std::size_t n, std::align_val_t a, Nothrow) noexcept {
   return get_nothrow(n, a);
 }
 
-void operator delete(void* p) noexcept { put(p, kDelete); }
-void operator delete[](void* p) noexcept { put(p, kDelete); }
-void operator delete(void* p, std::size_t) noexcept { put(p, kDelete); }
-void operator delete[](void* p, std::size_t) noexcept { put(p, kDelete); }
-void operator delete(void* p, std::align_val_t) noexcept { put(p, kDelete); }
-void operator delete[](void* p, std::align_val_t) noexcept { put(p, kDelete); }
-void operator delete(void* p, std::size_t, std::align_val_t) noexcept { put(p, kDelete); }
-void operator delete[](void* p, std::size_t, std::align_val_t) noexcept { put(p, kDelete); }
-void operator delete(void* p, Nothrow) noexcept { put(p, kDelete); }
-void operator delete[](void* p, Nothrow) noexcept { put(p, kDelete); }
-void operator delete(void* p, std::align_val_t, Nothrow) noexcept { put(p, kDelete); }
-void operator delete[](void* p, std::align_val_t, Nothrow) noexcept { put(p, kDelete); }
+void operator delete(void* p) noexcept { put(p); }
+void operator delete[](void* p) noexcept { put(p); }
+void operator delete(void* p, std::size_t n) noexcept { put(p, n); }
+void operator delete[](void* p, std::size_t n) noexcept { put(p, n); }
+void operator delete(void* p, std::align_val_t) noexcept { put(p); }
+void operator delete[](void* p, std::align_val_t) noexcept { put(p); }
+void operator delete(void* p, std::size_t n, std::align_val_t a) noexcept { put(p, n, a); }
+void operator delete[](void* p, std::size_t n, std::align_val_t a) noexcept { put(p, n, a); }
+void operator delete(void* p, Nothrow) noexcept { put(p); }
+void operator delete[](void* p, Nothrow) noexcept { put(p); }
+void operator delete(void* p, std::align_val_t, Nothrow) noexcept { put(p); }
+void operator delete[](void* p, std::align_val_t, Nothrow) noexcept { put(p); }
 
 #pragma GCC visibility pop
