@@ -180,6 +180,39 @@ if command -v g++ >/dev/null; then
   done
 fi 2>/dev/null
 
+# A C program that loads a library of C++: where there is no memory its operator new throws, and asks the handler.
+cat >plugin.cc <<'END'
+#include <cstdint>
+#include <new>
+volatile std::size_t much = std::size_t{PTRDIFF_MAX} - 4096;
+int asked;
+extern "C" int thrown() {
+  std::set_new_handler([] { ++asked, std::set_new_handler(nullptr); });
+  int n = 0;
+  try { (void)::operator new(much); } catch (const std::bad_alloc&) { ++n; }
+  try { (void)::operator new(much, std::align_val_t{64}); } catch (const std::bad_alloc&) { ++n; }
+  return n + asked;
+}
+END
+cat >loads.c <<'END'
+#include <dlfcn.h>
+#include <stdio.h>
+int main(void) {
+  void *plugin = dlopen("./plugin.so", RTLD_NOW);
+  int (*thrown)(void) = plugin ? (int (*)(void))dlsym(plugin, "thrown") : 0;
+  printf("%d\n", thrown ? thrown() : -1);
+  return 0;
+}
+END
+if command -v g++ >/dev/null; then
+  if g++ -std=c++17 -shared -fPIC plugin.cc -o plugin.so && gcc loads.c -o loads -ldl; then
+    same "a C++ library that a C program loads" ./loads
+    [ "$(cat plain)" = 3 ] || fail "the C++ library by itself says $(cat plain)"
+  else
+    fail "plugin.cc, loads.c"
+  fi
+fi
+
 cat >json_threads.py <<'END'
 import json, threading, zlib
 totals = []

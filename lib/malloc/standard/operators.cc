@@ -5,6 +5,10 @@
 // library, and must not get one. Where there is one its functions do it. So this file needs a C++ library where
 // it is linked into a program: of an archive it is the member that comes only to who calls one of its
 // functions, and c_names.cc must not refer to it.
+#include <dlfcn.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
 #include <cstdlib>
 #include <new>
 
@@ -12,6 +16,14 @@
 #include "nestlock/config/annotations.h"
 
 namespace heap = nestlock::heap;
+
+// Weak: a program that is linked statically, or a C library before glibc 2.34, may have none.
+extern "C" {
+[[gnu::weak]] decltype(dlopen) dlopen;
+[[gnu::weak]] decltype(dladdr) dladdr;
+[[gnu::weak]] decltype(dlsym) dlsym;
+[[gnu::weak]] decltype(dlclose) dlclose;
+}
 
 // The C++ library's: to throw bad_alloc, and what a program has set as its new_handler.
 namespace std {
@@ -21,40 +33,51 @@ NESTLOCK_INTERNAL_IF_THE_PROGRAM_HAS_IT new_handler get_new_handler() noexcept;
 
 namespace {
 
-// (A parameter, for compilers warn of a comparison that a strong reference makes constant.)
+// A function of the C++ library's; null: there is none. Where this library was loaded before any C++ library its own
+// reference stays null: then it is looked for where `caller` would find it, whose code calls operator new.
 template <class Function>
-bool is_there(Function* function) noexcept {
-  return function != nullptr;
+Function* found(Function* function, const char* name, const void* caller) noexcept {
+  if (function) return function;
+  Dl_info of{};
+  if (!dlopen || !dladdr || !dladdr(caller, &of) || !of.dli_fname) return nullptr;
+  void* const module = dlopen(of.dli_fname, RTLD_LAZY | RTLD_NOLOAD);
+  if (!module) return nullptr;
+  void* const there = dlsym(module, name);
+  dlclose(module);
+  return reinterpret_cast<Function*>(there);
 }
 
-// Asks the program's new_handler, as often as there is one; null: there is none.
+[[noreturn]] void fail(const void* caller) {
+  if (auto* const throws = found(std::__throw_bad_alloc, "_ZSt17__throw_bad_allocv", caller))
+    throws();
+  constexpr char kText[] =
+      "nestlock malloc: operator new: no memory, and no C++ library that could throw bad_alloc\n";
+  syscall(SYS_write, STDERR_FILENO, kText, sizeof kText - 1);
+  std::abort();
+}
+
+// Asks the program's new_handler, as often as there is one.
 template <class Allocate>
-[[gnu::cold, gnu::noinline]] void* again(Allocate allocate) {
+[[gnu::cold, gnu::noinline]] void* again(const void* caller, Allocate allocate) {
+  auto* const handler = found(std::get_new_handler, "_ZSt15get_new_handlerv", caller);
   for (;;) {
-    const std::new_handler h = is_there(std::get_new_handler) ? std::get_new_handler() : nullptr;
-    if (!h) return nullptr;
+    const std::new_handler h = handler ? handler() : nullptr;
+    if (!h) fail(caller);
     h();
     if (void* const p = allocate()) return p;
   }
 }
 
-[[noreturn]] void fail() {
-  if (is_there(std::__throw_bad_alloc)) std::__throw_bad_alloc();
-  std::abort();
-}
-
-void* get(std::size_t size) {
+[[gnu::always_inline]] inline void* get(std::size_t size) {
   if (void* const p = heap::allocate(size)) [[likely]]
     return p;
-  if (void* const p = again([size] { return heap::allocate(size); })) return p;
-  fail();
+  return again(NESTLOCK_INTERNAL_CALLER, [size] { return heap::allocate(size); });
 }
-void* get(std::size_t size, std::align_val_t align) {
+[[gnu::always_inline]] inline void* get(std::size_t size, std::align_val_t align) {
   const auto a = static_cast<std::size_t>(align);
   if (void* const p = heap::allocate_aligned(a, size)) [[likely]]
     return p;
-  if (void* const p = again([=] { return heap::allocate_aligned(a, size); })) return p;
-  fail();
+  return again(NESTLOCK_INTERNAL_CALLER, [=] { return heap::allocate_aligned(a, size); });
 }
 
 // No new_handler is asked: one may throw, which nobody here could catch.
