@@ -1151,11 +1151,11 @@ done
 
 mutant each_allocation_looks_at_the_clock slab_decay_test.smp_debug 'SlabDecay/*.EachNinth*' \
   'while free memory waits each ninth allocation looks at the clock' \
-  include/nestlock/slab/cache_alloc_free_inl.h 's/c->unlooked = kUnlooked;/c->unlooked = 0;/'
+  include/nestlock/slab/cache_sheaves_inl.h 's/c->unlooked = kUnlooked;/c->unlooked = 0;/'
 
 mutant no_allocation_looks_at_the_clock slab_decay_test.smp_debug 'SlabDecay/*.WhatIsDue*' \
   'what is due goes back within nine allocations' \
-  include/nestlock/slab/cache_alloc_free_inl.h 's/  --c->unlooked;//'
+  include/nestlock/slab/cache_sheaves_inl.h 's/  --c->unlooked;//'
 
 mutant a_barn_that_gets_no_new_sheaf $deferring 'All/SlabFreeRow.ALoadOfFiveSheaves*' \
   'what is freed beyond two sheaves has its slabs made and given back each time' \
