@@ -2,21 +2,27 @@
 // keeps what it gets; where this thread has free blocks at hand, and where all has to be made: sheaves, slabs,
 // pages, mappings. And at depth 2, the handler itself interrupted by another.
 //
-// At depth 2 a sample; NESTLOCK_LONG=1 takes all.
+// At depth 2, and where the handler forks, a sample; NESTLOCK_LONG=1 takes more. Where blocks are at hand it
+// takes all pairs: 139,439 of malloc(), 101,988 of free(). Where all has to be made there are 46 and 13 million,
+// which would take a day: it takes of the code's boundaries (6,000 of malloc(), 1,500 of free()) one of 5, and of the
+// handler's 8,000 there one of 41, which is one pair of 205. (Each of the code's costs some 85 ms, however few of the
+// handler's are taken there: so long is the handler stepped to learn its way.)
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <atomic>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
-#include <cstring>
 #include <thread>
 
 #include "gtest/gtest.h"
+#include "nestlock/config/annotations.h"
 #include "nestlock/malloc.h"
 #include "nestlock/system_slab.h"
 #include "nestlock/testing/instruction_sweep.h"
+#include "test/malloc/sweep_blocks.h"
 #include "test/support/verify_line.h"
 
 namespace nestlock::test_support {
@@ -24,68 +30,6 @@ namespace {
 
 using testing::SweepResult;
 
-// A block whose bytes are all `tag`.
-class Block {
- public:
-  void set(void* p, std::size_t size, unsigned char tag) {
-    at_ = static_cast<unsigned char*>(p), size_ = size, tag_ = tag;
-    if (at_) std::memset(at_, tag_, size_);
-  }
-  // `p` has its contents so far, and takes its place.
-  bool grow(void* p, std::size_t size) {
-    const bool whole = p && (at_ = static_cast<unsigned char*>(p), intact());
-    size_ = size;
-    if (p) std::memset(at_, tag_, size_);
-    return whole;
-  }
-  bool intact() const {
-    if (!at_) return false;
-    for (std::size_t i = 0; i < size_; i += 1 + size_ / 512)
-      if (at_[i] != tag_) return false;
-    return true;
-  }
-  void* at() const { return at_; }
-  void* release() {
-    void* const p = at_;
-    at_ = nullptr;
-    return p;
-  }
-  void give_back() { nestlock_free(release()); }
-
- private:
-  unsigned char* at_ = nullptr;
-  std::size_t size_ = 0;
-  unsigned char tag_ = 0;
-};
-
-constexpr std::size_t kSize = 64, kLarge = std::size_t{2} << 20;
-
-// What a handler had before (it frees one and grows the other), and what it keeps.
-struct Level {
-  Block freed, grown, got, zeroed;
-  bool wrong = false;
-  void prepare(unsigned char tag) {
-    freed.set(nestlock_malloc(kSize), kSize, tag);
-    grown.set(nestlock_malloc(kSize), kSize, static_cast<unsigned char>(tag + 1));
-    wrong = false;
-  }
-  void run(unsigned char tag) {
-    got.set(nestlock_malloc(kSize), kSize, static_cast<unsigned char>(tag + 2));
-    wrong |= !grown.grow(nestlock_realloc(grown.at(), 300), 300);
-    auto* const zeroes = static_cast<unsigned char*>(nestlock_calloc(1, kSize));
-    for (std::size_t i = 0; zeroes && i < kSize; ++i) wrong |= zeroes[i] != 0;
-    zeroed.set(zeroes, kSize, static_cast<unsigned char>(tag + 3));
-    wrong |= !freed.intact();
-    freed.give_back();
-  }
-  // It ran to its end, and nobody touched what it has.
-  bool right() const {
-    return !wrong && !freed.at() && grown.intact() && got.intact() && zeroed.intact();
-  }
-  void clean_up() {
-    for (Block* b : {&freed, &grown, &got, &zeroed}) b->give_back();
-  }
-};
 Level outer, inner;
 Block mine, more;  // the code's
 bool code_wrong;
@@ -139,11 +83,29 @@ bool is_right(const testing::Boundary& at) {
 
 bool all_of_it() { return std::getenv("NESTLOCK_LONG") != nullptr; }
 
-void look_at(const SweepResult& r, const char* name, bool at_hand, bool every) {
+// By default one of so many: of the code's boundaries at depth 2, of the handler's there, and of those with a
+// fork. With AddressSanitizer the code has three to eight times as many, which are as much slower to learn.
+struct Samples {
+  std::uint64_t at_hand, to_be_made, handler, fork;
+};
+constexpr Samples kPlain{13, 331, 41, 61}, kWithChecks{101, 4999, 401, 1009};
+constexpr Samples kSamples = internal::kWithAsan ? kWithChecks : kPlain;
+struct Pairs {
+  std::uint64_t code, handler;
+};
+Pairs pairs_of(bool at_hand) {
+  if (all_of_it()) return at_hand ? Pairs{1, 1} : Pairs{5, 41};
+  return {at_hand ? kSamples.at_hand : kSamples.to_be_made, kSamples.handler};
+}
+
+// Of what there is, one of `sampled` was swept.
+void look_at(const SweepResult& r, const char* name, bool at_hand, std::uint64_t sampled) {
   const std::string text = std::string(name) + (at_hand ? ", at hand" : ", to be made");
-  std::printf("%-26s %s\n", text.c_str(), r.text().c_str());
+  const std::string sample = sampled == 1 ? "all" : "sampled 1 of " + std::to_string(sampled);
+  std::printf("%-26s %s; %s\n", text.c_str(), r.text().c_str(), sample.c_str());
   EXPECT_TRUE(r.ok()) << text << ": " << r.text();
-  swept("malloc", name_of(kBuiltConfig), text, r, every);
+  EXPECT_TRUE(r.complete) << text << ": ended before the code did";
+  swept("malloc", name_of(kBuiltConfig), text, r, sampled == 1);
 }
 
 TEST(MallocSweep, EveryInstruction) {
@@ -151,20 +113,50 @@ TEST(MallocSweep, EveryInstruction) {
     for (const Case& c : kCases) {
       const SweepResult r =
           testing::sweep_each([&] { prepare(at_hand); }, c.code, [] { outer.run(0x10); }, is_right);
-      look_at(r, c.name, at_hand, true);
+      look_at(r, c.name, at_hand, 1);
     }
   }
+}
+
+SweepResult sweep_pairs(const Case& c, bool at_hand, const testing::Sample& code,
+                        const testing::Sample& handler) {
+  return testing::sweep_pairs([&] { prepare(at_hand); }, c.code, [] { outer.run(0x10); },
+                              [] { inner.run(0x20); }, is_right,
+                              {.boundaries = code, .inner = handler});
+}
+
+// Of the code one boundary of `code`, of the handler there one of `handler`. The code is swept in parts of 61
+// boundaries; in each part the handler's sample begins 17 later, so that by and by it comes to each of them, and
+// the code's sample one later.
+SweepResult sweep_pairs_in_parts(const Case& c, bool at_hand, std::uint64_t code,
+                                 std::uint64_t handler) {
+  constexpr std::uint64_t kPart = 61, kLater = 17;
+  SweepResult all;
+  for (std::uint64_t part = 0; !all.complete; ++part) {
+    SweepResult r = sweep_pairs(
+        c, at_hand, {.first = 1 + part * kPart, .last = (part + 1) * kPart, .every = code},
+        {.first = 1 + part * kLater % handler, .every = handler});
+    // The code's last boundary was the last of a part.
+    const bool beyond = part > 0 && r.complete && r.boundaries == 0;
+    if (beyond) r.trouble = nullptr;
+    r.boundaries += all.boundaries, r.runs += all.runs, r.traps += all.traps;
+    r.addresses = std::max(r.addresses, all.addresses), r.unseen = 0;
+    if (all.failed) r.first_failed = all.first_failed;
+    r.failed += all.failed;
+    all = r;
+    if (r.trouble || !r.supported) break;
+  }
+  return all;
 }
 
 TEST(MallocSweep, AHandlerInAHandler) {
   for (const bool at_hand : {true, false}) {
     for (const Case& c : {kCases[0], kCases[1]}) {
-      const std::uint64_t outer_every = all_of_it() ? 1 : at_hand ? 13 : 331;
-      const std::uint64_t inner_every = all_of_it() ? 1 : 41;
-      const SweepResult r = testing::sweep_pairs(
-          [&] { prepare(at_hand); }, c.code, [] { outer.run(0x10); }, [] { inner.run(0x20); },
-          is_right, {.boundaries = {.every = outer_every}, .inner = {.every = inner_every}});
-      look_at(r, (std::string(c.name) + ", depth 2").c_str(), at_hand, all_of_it());
+      const auto [code, handler] = pairs_of(at_hand);
+      const SweepResult r = all_of_it() && !at_hand
+                                ? sweep_pairs_in_parts(c, at_hand, code, handler)
+                                : sweep_pairs(c, at_hand, {.every = code}, {.every = handler});
+      look_at(r, (std::string(c.name) + ", depth 2").c_str(), at_hand, code * handler);
     }
   }
 }
@@ -213,11 +205,12 @@ void fork_here() {
 
 TEST(MallocSweep, AForkInAHandler) {
   const AnotherCpu there;
+  const std::uint64_t every = all_of_it() ? 1 : kSamples.fork;
   for (const Case& c : {kCases[0], kCases[1]}) {
     const auto right = [](const testing::Boundary& at) { return is_right(at) && !child_failed; };
     const SweepResult r = testing::sweep_each([] { prepare(false); }, c.code, fork_here, right,
-                                              {.boundaries = {.every = all_of_it() ? 1u : 61u}});
-    look_at(r, (std::string(c.name) + ", fork").c_str(), false, all_of_it());
+                                              {.boundaries = {.every = every}});
+    look_at(r, (std::string(c.name) + ", fork").c_str(), false, every);
   }
 }
 
