@@ -39,12 +39,15 @@ struct StormOptions {
   // Called again and again meanwhile, on the thread that called run_storm(); the storm goes on while it
   // says so.
   bool (*more)() = nullptr;
+  bool (*lock_held)() =
+      nullptr;  // asked by each handler: whether it interrupted one of the allocator's locks
 };
 
 struct StormResult {
   std::uint64_t turns = 0;    // of the threads' loops
   std::uint64_t entries = 0;  // of handlers
   std::uint64_t inside = 0;   // of these, in an allocator's function of the same thread
+  std::uint64_t held = 0;     // of these, where that holds a lock
   std::uint64_t overlaps = 0, nulls = 0, misaligned = 0, errnos = 0;
   bool hung = false;
   bool ok() const { return !overlaps && !nulls && !misaligned && !errnos && !hung; }
@@ -167,13 +170,14 @@ class Owner {
 struct Thread {
   Owner loop, handler;
   timer_t timer{};
-  std::atomic<std::uint64_t> turns{0}, entries{0}, inside{0}, errnos{0};
+  std::atomic<std::uint64_t> turns{0}, entries{0}, inside{0}, held{0}, errnos{0};
   std::atomic<bool> in_call{false}, handler_in_call{false}, over{false};
 };
 
 // initial-exec, so that the handler's first look allocates nothing.
 inline thread_local Thread* here [[gnu::tls_model("initial-exec")]] = nullptr;
 inline long period_ns;
+inline bool (*lock_held)();
 
 inline void set_timer(Thread& t) {
   const itimerspec once{.it_interval = {}, .it_value = {0, period_ns}};
@@ -189,6 +193,7 @@ inline void on_signal(int) {
   };
   count(t->entries);
   if (t->in_call.load(std::memory_order_relaxed)) count(t->inside);
+  if (lock_held && lock_held()) count(t->held);
   for (int i = 0; i < 4; ++i) t->handler.turn();
   if (errno != saved && errno != ENOMEM) count(t->errnos);
   errno = saved;
@@ -217,10 +222,11 @@ inline void run(Thread& t, const std::atomic<bool>& stop) {
 
 }  // namespace storm
 
-// For the seconds that were asked for, and until a handler found the allocator interrupted (where the
-// handlers come at any instruction). A hang leaves its threads behind.
-inline StormResult run_storm(const StormOptions& options, bool until_inside = true) {
+// For the seconds that were asked for, and until a handler found the allocator interrupted. A hang leaves its
+// threads behind.
+inline StormResult run_storm(const StormOptions& options) {
   storm::period_ns = options.period_ns;
+  storm::lock_held = options.lock_held;
   struct sigaction action{};
   action.sa_handler = storm::on_signal;
   action.sa_flags = SA_RESTART;
@@ -253,7 +259,7 @@ inline StormResult run_storm(const StormOptions& options, bool until_inside = tr
   };
   for (;;) {
     const bool more = options.more && options.more();
-    if (!more && now() >= end && !(until_inside && inside() == 0)) break;
+    if (!more && now() >= end && inside() > 0) break;
     if (!more) std::this_thread::sleep_for(std::chrono::milliseconds(20));
     bool all_moved = true;
     for (unsigned i = 0; i < options.threads; ++i) all_moved &= threads[i].turns.load() != seen[i];
@@ -271,7 +277,8 @@ inline StormResult run_storm(const StormOptions& options, bool until_inside = tr
   for (std::thread& t : running) t.join();
   for (unsigned i = 0; i < options.threads; ++i) {
     const storm::Thread& t = threads[i];
-    r.turns += t.turns, r.entries += t.entries, r.inside += t.inside, r.errnos += t.errnos;
+    r.turns += t.turns, r.entries += t.entries, r.inside += t.inside, r.held += t.held;
+    r.errnos += t.errnos;
     for (const storm::Owner* o : {&t.loop, &t.handler})
       r.overlaps += o->overlaps, r.nulls += o->nulls, r.misaligned += o->misaligned;
   }
