@@ -9,7 +9,8 @@ usage: ./nest test [--quick | --plain | --tsan | --long | --aarch64] [BAZEL TEST
   --plain   without sanitizers only
   --tsan    under ThreadSanitizer only
   --long    without sanitizers, those tests that take samples or a second by default (NESTLOCK_LONG in the
-            source says which): all boundaries, storms of 20 s, more of real programs' own tests; hours
+            source says which): all boundaries, or more of them where all take a day, storms of 20 s, more of real
+            programs' own tests; hours
   --aarch64 without sanitizers, as programs for AArch64 Linux, run on this machine by QEMU's user mode
             (qemu-aarch64); two configurations of each test. Debian's cross compiler and QEMU are installed
             where they are missing. What QEMU cannot do is left out by name: test/qemu_user/left_out.txt says
