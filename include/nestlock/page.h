@@ -184,7 +184,7 @@ class BasicPageAllocator {
   std::size_t trim() noexcept
     requires(!internal::kLeanOf<K>);
   // What was free for half of the decay time and more, in blocks of 2^kDecayOrder pages or larger, down to kDecayKeeps
-  // pages; at most kDecayAtOnce a call. Returns bytes; a look at the clock where nothing is due. Contexts as trim().
+  // pages and 1/kDecayKeepsOf of those in use; at most kDecayAtOnce a call. Returns bytes; a look at the clock where nothing is due. Contexts as trim().
   // Allocations with gfp::reclaim call it while memory waits, of a slab cache each ninth. So it is back within the
   // decay time and a half, if something calls now and then.
   std::size_t decay(bool* was_due = nullptr) noexcept

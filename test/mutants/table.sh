@@ -1149,6 +1149,10 @@ for test in $few $deferring; do
   kernels $test "HostedKernel<configs::${test#*.}>"
 done
 
+mutant nothing_stays_beside_much_in_use $decay '*APartOfWhatIsInUseStays' \
+  'a part of what is in use stays free' \
+  include/nestlock/page/decay_inl.h 's/(free < all ? (all - free) . kDecayKeepsOf : 0)/0/'
+
 mutant each_allocation_looks_at_the_clock slab_decay_test.smp_debug 'SlabDecay/*.EachNinth*' \
   'while free memory waits each ninth allocation looks at the clock' \
   include/nestlock/slab/cache_sheaves_inl.h 's/c->unlooked = kUnlooked;/c->unlooked = 0;/'

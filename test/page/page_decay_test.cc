@@ -139,6 +139,23 @@ TYPED_TEST(PageDecay, FreeMemoryGoesBackAfterTheDecayTime) {
   this->expect_true_counts();
 }
 
+// Of what is free beside much that is in use more stays. (Blocks between others: they merge with none.)
+TYPED_TEST(PageDecay, APartOfWhatIsInUseStays) {
+  auto& floor = *this->pages;
+  constexpr std::uint32_t kBlock = 1u << 4;
+  std::vector<typename TestFixture::Pages::Page*> all;
+  for (std::size_t i = 0; i < 24 * kMiB / kPageSize / kBlock; ++i)
+    all.push_back(floor.alloc_pages(gfp::kernel, 4));
+  for (std::size_t i = 0; i < all.size(); i += 2) EXPECT_TRUE(floor.free_pages(all[i], 4));
+  for (int i = 0; i < 4; ++i) floor.decay(), System::time += kDecayMs;
+  const PageStats s = floor.stats(0);
+  const std::size_t stays = kDecayKeeps + (s.committed - s.free) / kDecayKeepsOf;
+  EXPECT_GT(stays, kDecayKeeps + 2 * kBlock);
+  EXPECT_LE(s.free - s.clean, stays);
+  EXPECT_GT(s.free - s.clean + kBlock, stays);
+  for (std::size_t i = 1; i < all.size(); i += 2) EXPECT_TRUE(floor.free_pages(all[i], 4));
+}
+
 TYPED_TEST(PageDecay, WhatIsUsedAgainAndAgainStays) {
   auto& floor = *this->pages;
   for (int i = 0; i < 30; ++i) {

@@ -16,13 +16,21 @@ std::uint32_t BasicPageAllocator<K, L>::dirty_pages(const Zone& z) noexcept {
   return z.buddy.free_pages() - z.buddy.clean_pages();
 }
 
+// So many of them stay: a fixed number, a part of what is in use, which in a large program is soon needed again, and what
+// is kept for nolock calls. Without the zone's lock an estimate.
+template <class Zone>
+inline std::uint32_t dirty_that_stay(const Zone& z) noexcept {
+  const std::uint32_t all = z.committed.load(internal::kRelaxed) - z.begin,
+                      free = z.buddy.free_pages();
+  return kDecayKeeps + (free < all ? (all - free) / kDecayKeepsOf : 0) +
+         z.kept_for_nolock.load(internal::kRelaxed);
+}
+
 template <Kernel K, LockPolicy L>
 inline bool BasicPageAllocator<K, L>::has_much(const Zone& z) const noexcept
   requires(!internal::kLeanOf<K>)
 {
-  const std::uint32_t kept = z.kept_for_nolock.load(internal::kRelaxed);
-  return release_ && now_ &&
-         static_cast<std::int32_t>(dirty_pages(z) - kept) > static_cast<std::int32_t>(kDecayKeeps);
+  return release_ && now_ && dirty_pages(z) > dirty_that_stay(z);
 }
 
 template <Kernel K, LockPolicy L>
@@ -132,7 +140,7 @@ template <Kernel K, LockPolicy L>
       Guard g(z.lock, irq_save);
       due = step ? z.dirty_low : dirty_pages(z);
     }
-    const std::uint32_t stays = kDecayKeeps + z.kept_for_nolock.load(internal::kRelaxed);
+    const std::uint32_t stays = dirty_that_stay(z);
     due = due > stays ? due - stays : 0;
     const std::uint32_t most = due < kDecayAtOnce ? due : kDecayAtOnce;
     const std::uint32_t done = release_some(z, most, kDecayOrder);

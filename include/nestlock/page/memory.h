@@ -43,8 +43,10 @@ struct DecayHook {
   void (*change)(DecayHook& self, bool waits) noexcept = nullptr;
 };
 inline constexpr std::uint32_t kDecayMs = 1000;  // how long memory stays free before it goes back
-// What decay() leaves with the process; its smallest block; and what one call gives back at most. Pages.
+// What decay() leaves with the process, so much and one of kDecayKeepsOf that are in use; its smallest block; and what
+// one call gives back at most. Pages.
 inline constexpr std::uint32_t kDecayKeeps = (std::uint32_t{4} << 20) >> kPageShift;
+inline constexpr std::uint32_t kDecayKeepsOf = 16;
 inline constexpr unsigned kDecayOrder = 4;
 inline constexpr std::uint32_t kDecayAtOnce = (std::uint32_t{128} << 20) >> kPageShift;
 
