@@ -12,10 +12,10 @@
 // them under the pcp lock; a drain the other way round. So an interrupting context always finds one
 // of the two free.
 //
-// What a nolock free finds no lock for is parked on the zone's lock-free list. Each call on that zone
-// that holds its lock puts some of it back, on any CPU: one that may spin at most kUnparkedAtOnce blocks,
-// first; a nolock call that gets the lock at most kUnparkedByNolock. So a process of nolock calls alone
-// gets its memory back, too, and no single call pays for all that waited.
+// What a nolock free finds no lock for is parked on the zone's lock-free list. Each call on that zone that holds its lock
+// puts some of it back, on any CPU: one that may spin at most kUnparkedAtOnce blocks, first; a nolock call that gets the
+// lock at most kUnparkedByNolock, and where its CPU has too many pages some kDrainedByNolock. So a process of nolock
+// calls alone gets its memory back, too, and no single call pays for all that waited.
 //
 // The lock types are a parameter (lock_policies.h); what does not promise its try_lock() to every
 // context does not compile.
@@ -185,8 +185,7 @@ class BasicPageAllocator {
     requires(!internal::kLeanOf<K>);
   // What was free for half of the decay time and more, in blocks of 2^kDecayOrder pages or larger, down to kDecayKeeps
   // pages and 1/kDecayKeepsOf of those in use; at most kDecayAtOnce a call. Returns bytes; a look at the clock where nothing is due. Contexts as trim().
-  // Allocations with gfp::reclaim call it while memory waits, of a slab cache each ninth. So it is back within the
-  // decay time and a half, if something calls now and then.
+  // Allocations with gfp::reclaim call it while memory waits, of a slab cache each ninth: it is back in 1.5 times that.
   std::size_t decay(bool* was_due = nullptr) noexcept
     requires(!internal::kLeanOf<K>);
   // 0: what is free goes back at the next call.
@@ -282,6 +281,7 @@ class BasicPageAllocator {
   Push push_here(Zone& z, Page* page, unsigned order) noexcept;
   bool drain_over_high(Zone& z) noexcept
     requires(!internal::kLeanOf<K>);
+  bool drain_by_nolock(Zone& z, unsigned order) noexcept;
   Index detach(Pcp& pcp, std::uint32_t pages) noexcept;
   template <class F>
   void with_pcp(Pcp& pcp, F f) noexcept;

@@ -914,7 +914,7 @@ done
 
 mutant nolock_free_drains $page_rows 'All/PageRow.P9_*' \
   'P8: a nolock free over the mark does not drain' \
-  "$inside" 's/if (push_here<false>(z, page, order) != Push::refused) return true;/const Push pushed = push_here<false>(z, page, order);\n      if (pushed == Push::over) return drain_over_high(z);\n      if (pushed == Push::done) return true;/'
+  "$inside" 's/return drain_by_nolock(z, order);/return drain_over_high(z);/'
 
 mutant gate_at_the_entry_only $gate_rows 'All/NolockPageRow.P15_*' \
   'P15: what no pcp takes passes the gate, too' \
@@ -1149,15 +1149,21 @@ for test in $few $deferring; do
   kernels $test "HostedKernel<configs::${test#*.}>"
 done
 
+mutant nolock_frees_stay_with_their_cpu $growing 'All/Upkeep.WhatNolockCallsFree*' \
+  'what nolock calls free is had by other CPUs and in other orders' \
+  include/nestlock/page/alloc_free_inl.h 's/if (done == Push::over) return drain_by_nolock(z, order);/if (done == Push::over) return true;/'
+
 mutant nothing_stays_beside_much_in_use $decay '*APartOfWhatIsInUseStays' \
   'a part of what is in use stays free' \
   include/nestlock/page/decay_inl.h 's/(free < all ? (all - free) . kDecayKeepsOf : 0)/0/'
 
-mutant each_allocation_looks_at_the_clock slab_decay_test.smp_debug 'SlabDecay/*.EachNinth*' \
+looks=slab_decay_test.up
+sources $looks lib/page/page.cc lib/slab/slab.cc
+mutant each_allocation_looks_at_the_clock $looks 'SlabDecay/*.EachNinth*' \
   'while free memory waits each ninth allocation looks at the clock' \
   include/nestlock/slab/cache_sheaves_inl.h 's/c->unlooked = kUnlooked;/c->unlooked = 0;/'
 
-mutant no_allocation_looks_at_the_clock slab_decay_test.smp_debug 'SlabDecay/*.WhatIsDue*' \
+mutant no_allocation_looks_at_the_clock $looks 'SlabDecay/*.WhatIsDue*' \
   'what is due goes back within nine allocations' \
   include/nestlock/slab/cache_sheaves_inl.h 's/  --c->unlooked;//'
 

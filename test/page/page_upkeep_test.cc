@@ -340,6 +340,33 @@ TEST_P(Upkeep, ACpusCacheIsBoundedAndDrains) {
   expect_all_free();
 }
 
+// Nolock calls alone, which empty no cache as a whole: what they free in one order is had in another, by another CPU.
+unsigned take_all_nolock(AnyPages& from, Owned& owned, unsigned order) {
+  unsigned n = 0;
+  for (; void* const p = from.alloc_nolock(gfp::none, order); ++n) EXPECT_TRUE(owned.add(p, order));
+  return n;
+}
+void free_all_nolock(AnyPages& to, Owned& owned) {
+  while (!owned.empty()) {
+    const Owned::Block b = owned.take_first();
+    EXPECT_TRUE(to.free_nolock(b.at, b.order));
+  }
+}
+constexpr unsigned kCached = 2 * 6 * 8 + 8;  // twice high, at this size of a zone, and a block
+TEST_P(Upkeep, WhatNolockCallsFreeServesOtherOrders) {
+  set_up(2048);
+  Owned owned;
+  const unsigned pages = take_all_nolock(*allocator, owned, 0);
+  EXPECT_GT(pages, 2000u);
+  for (const unsigned order : {3u, 0u, 2u}) {
+    free_all_nolock(*allocator, owned);
+    EXPECT_LE(allocator->stats().cached, kCached);
+    EXPECT_GE((take_all_nolock(*allocator, owned, order) << order) + kCached + 32, pages) << order;
+  }
+  give_back(owned);
+  expect_all_free();
+}
+
 TEST_P(Upkeep, DisabledCachesStayEmptyUntilTheLastEnable) {
   set_up(1024, 2);
   void* p = allocator->alloc(gfp::kernel, 0, 0);
@@ -412,6 +439,21 @@ TEST_P(UpkeepOnCpus, DrainAllReachesEveryCpu) {
   EXPECT_EQ(allocator->stats().cached, 0u);
   drained = true;
   for (std::thread& t : threads) t.join();
+  expect_all_free();
+}
+
+TEST_P(UpkeepOnCpus, WhatNolockCallsFreeServesOtherCpus) {
+  set_up(2048);
+  Owned owned;
+  const unsigned pages = take_all_nolock(*allocator, owned, 0);
+  unsigned had = 0;
+  std::thread([&] {
+    free_all_nolock(*allocator, owned);
+    // (Beside the one that freed them: a thread's end empties its CPU's cache.)
+    std::thread([&] { had = take_all_nolock(*allocator, owned, 0); }).join();
+  }).join();
+  EXPECT_GE(had + kCached, pages);
+  give_back(owned);
   expect_all_free();
 }
 

@@ -146,8 +146,9 @@ bool BasicPageAllocator<K, L>::free_pages_nolock(Page* page, unsigned order, Pla
       const bool isolated =
           z.isolated_blocks.load(internal::kRelaxed) && block_isolated(z, index(page));
       if (order < kPcpOrders && !isolated) {
-        // Over `high` or not: what drains is for calls that may spin.
-        if (push_here<false>(z, page, order) != Push::refused) return true;
+        const Push done = push_here<false>(z, page, order);
+        if (done == Push::over) return drain_by_nolock(z, order);
+        if (done == Push::done) return true;
         if constexpr (kPcp) note_busy(z, true);
       }
       // The gate stands here, at the lock: a block that no pcp takes comes this way, too.

@@ -14,6 +14,7 @@ inline constexpr unsigned kMaxNodes = kLean ? 1 : 4;  // of one allocator
 inline constexpr int kAnyNode = -1;                   // the node of this CPU, else another
 inline constexpr unsigned kUnparkedAtOnce = 64;   // parked blocks put back, by a call that may spin
 inline constexpr unsigned kUnparkedByNolock = 4;  // by a nolock call that gets the lock
+inline constexpr unsigned kDrainedByNolock = 24;  // pages that a CPU has too many, by a nolock free
 
 // A byte a page, for whoever has the page; 0 when it is given back. 64 pages to a cache line, where a
 // descriptor is one: what a floor above has to know of an address on a fast path. It keeps this by

@@ -89,6 +89,27 @@ template <Kernel K, LockPolicy L>
   return true;
 }
 
+// A nolock free may go over `high`. Of what is over twice that it gives the zone more than itself added, or other CPUs
+// and orders would never come by what a thread frees that makes nolock calls alone. (Looked at first, not to detach in
+// vain; where somebody takes the zone's lock meanwhile the blocks are parked.) Always true.
+template <Kernel K, LockPolicy L>
+[[gnu::noinline]] bool BasicPageAllocator<K, L>::drain_by_nolock(Zone& z, unsigned order) noexcept {
+  const std::uint32_t high = z.pcp_high.load(internal::kRelaxed);
+  if (!high || z.lock.is_locked()) return true;  // 0: caches are disabled
+  Index chain = kNil;
+  if (auto pcp = try_pcp<false>(z); pcp && pcp->count() / 2 > high)
+    chain = detach(*pcp, kDrainedByNolock + (1u << order));
+  const auto each = [&](auto f) {
+    for (Index p = chain; p != kNil; p = chain) chain = all_[p].next, f(p, all_[p].order());
+  };
+  TryGuard g(z.lock, irq_save);
+  if (!g) return each([&](Index p, unsigned has) { park(z, all_ + p, has); }), true;
+  z.lock.assert_held();
+  each([&](Index p, unsigned has) { give_locked(z, p, has); });
+  unpark_locked(z, kUnparkedByNolock);
+  return true;
+}
+
 // Takes blocks of at least `pages` pages in all off the lists, largest first; the pcp is locked.
 template <Kernel K, LockPolicy L>
 std::uint32_t BasicPageAllocator<K, L>::detach(Pcp& pcp, std::uint32_t pages) noexcept {
