@@ -87,7 +87,7 @@ real_programs() {
   local rounds=$1 round name library program
   printf 'round,malloc,program,cpu_ms,wall_ms,peak_kib\n' >"$out/programs.csv"
   seq 1 400000 >"$out/numbers"
-  cat >"$out/json.py" <<'END'
+  cat >"$out/dumps.py" <<'END'
 import json
 for i in range(3000):
     text = json.dumps({"n": i, "list": list(range(i % 300)), "text": "x" * (i % 500)})
@@ -115,7 +115,7 @@ END
   for ((round = 1; round <= rounds; ++round)); do
     while read -r name library; do
       [ "$library" != - ] || library=
-      one_program python3 python3 "$out/json.py"
+      one_program python3 python3 "$out/dumps.py"
       one_program perl perl "$out/hashes.pl"
       one_program sqlite3 sqlite3 :memory: ".read $out/table.sql"
       one_program g++ g++ -std=c++17 -O1 -c -o "$out/maps.o" "$out/maps.cc"
