@@ -183,9 +183,9 @@ class BasicPageAllocator {
   // At once, all free pages, and cached ones. Returns bytes. Task context, no lock held; a system call a block.
   std::size_t trim() noexcept
     requires(!internal::kLeanOf<K>);
-  // What was free for half of the decay time and more, in blocks of 2^kDecayOrder pages or larger, down to kDecayKeeps
-  // pages and 1/kDecayKeepsOf of those in use; at most kDecayAtOnce a call. Returns bytes; a look at the clock where nothing is due. Contexts as trim().
-  // Allocations with gfp::reclaim call it while memory waits, of a slab cache each ninth: it is back in 1.5 times that.
+  // What was free for half of the decay time and more, in blocks of 2^kDecayOrder pages or larger; kDecayKeeps pages and
+  // 1/kDecayKeepsOf of those in use stay. At most kDecayAtOnce a call. Returns bytes; where nothing is due (*was_due: false)
+  // it looks at the clock. Contexts as trim(). Allocations with gfp::reclaim call it, of a slab cache each ninth.
   std::size_t decay(bool* was_due = nullptr) noexcept
     requires(!internal::kLeanOf<K>);
   // 0: what is free goes back at the next call.
