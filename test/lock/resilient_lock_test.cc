@@ -2,6 +2,7 @@
 // waits for a thread that is gone.
 #include <sched.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
 #include <chrono>
@@ -135,9 +136,16 @@ TEST_F(Resilient, AWaiterGetsItWhenItIsGivenBack) {
   EXPECT_FALSE(lock.is_locked());
 }
 
+using Time = std::chrono::steady_clock::time_point;
+
+// When the last of a ring began to wait, and when the first was told.
+struct RingTimes {
+  std::atomic<Time> asked{Time::min()}, told{Time::max()};
+};
+
 // Each of `n` holds one and waits for the next one's; answers to each.
 template <unsigned kN, class Timeout>
-std::array<Refusal, kN> ring(Timeout timeout) {
+std::array<Refusal, kN> ring(Timeout timeout, RingTimes* times = nullptr) {
   Lock lock[kN];
   std::array<Refusal, kN> why{};
   std::atomic<unsigned> hold{0};
@@ -147,7 +155,15 @@ std::array<Refusal, kN> ring(Timeout timeout) {
       ASSERT_TRUE(lock[i].try_lock());
       ++hold;
       while (hold < kN) sched_yield();
+      const Time asked = std::chrono::steady_clock::now();
       const LockResult r = lock[(i + 1) % kN].lock(timeout);
+      const Time told = std::chrono::steady_clock::now();
+      if (times) {
+        for (Time t = times->asked; t < asked && !times->asked.compare_exchange_weak(t, asked);) {
+        }
+        for (Time t = times->told; told < t && !times->told.compare_exchange_weak(t, told);) {
+        }
+      }
       if (r) lock[(i + 1) % kN].unlock();
       why[i] = r.why();
       lock[i].unlock();
@@ -166,6 +182,21 @@ TEST_F(Resilient, AbbaIsFoundByOneOfTheTwo) {
     }
     EXPECT_GE(deadlocks, 1u);
   }
+}
+
+// Soon, where both CPUs run: a millisecond. Beside other programs a round takes what the scheduler takes,
+// so rounds go on until it is seen.
+TEST_F(Resilient, AbbaIsFoundWithinAMillisecond) {
+  using Us = std::chrono::duration<double, std::micro>;
+  Us least = std::chrono::hours(1);
+  for (const Time end = std::chrono::steady_clock::now() + minutes(1);
+       least > std::chrono::milliseconds(1) && std::chrono::steady_clock::now() < end;) {
+    RingTimes times;
+    const auto why = ring<2>(std::chrono::seconds(5), &times);
+    if (why[0] == Refusal::deadlock || why[1] == Refusal::deadlock)
+      least = std::min<Us>(least, times.told.load() - times.asked.load());
+  }
+  EXPECT_LE(least, std::chrono::milliseconds(1)) << least.count() << " us at the least";
 }
 
 TEST_F(Resilient, ALongerCycleEndsByTime) {

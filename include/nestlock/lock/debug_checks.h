@@ -155,6 +155,14 @@ class DebugChecks {
     return word.held() && mine();
   }
 
+  // Whether a word that names the caller may answer before before_try() has looked: on one CPU all
+  // threads have one name. (That a handler was left by a jump is told by the caller's next call.)
+  bool may_be_answered_first() const noexcept {
+    if constexpr (!K::kConfig.smp && OneThreadPort<typename K::Port>)
+      return K::Port::is_the_one_thread();
+    return true;
+  }
+
   void trouble(const void* lock, SleepResult why, Place where) noexcept {
     tell(NoChecks<K, kType>::finding_of(why), lock, "lock", where,
          /*fatal=*/why != SleepResult::owner_died);

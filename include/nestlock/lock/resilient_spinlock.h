@@ -16,7 +16,7 @@
 //
 // What is found, and how soon:
 //   - held by the caller's context, or one that it interrupted (AA): at once, by the word alone, with no
-//     moment at which the answer is another; within 100 instructions, in debug some 400 with its checks;
+//     moment at which the answer is another; within 100 instructions, in debug, too;
 //   - held by a CPU that waits for a lock that the caller's CPU holds (ABBA), whatever was interrupted:
 //     when both have looked again, if both are ResilientSpinLocks of one kernel. Both may be told. A
 //     cycle of more CPUs ends by time, and so does one by a thread without a virtual CPU;
@@ -70,6 +70,8 @@ class NESTLOCK_CAPABILITY("ResilientSpinLock") BasicResilientSpinLock
   template <class Timeout>
     requires internal::TimeoutOf<Timeout, K>
   LockResult lock(Timeout timeout, Place where = Place::here()) noexcept NESTLOCK_NO_TSA {
+    if (asked_by_holder(where)) [[unlikely]]
+      return LockResult(Refusal::deadlock);
     Refusal why{};
     this->try_with(where, [&why, timeout](auto& word) noexcept {
       why = word.acquire_within(timeout);
@@ -82,6 +84,8 @@ class NESTLOCK_CAPABILITY("ResilientSpinLock") BasicResilientSpinLock
   // held_by_other. Never waits. (It does not ask whether the owner lives; lock(Spins{0}) does.)
   // One locked instruction on SMP, none on UP.
   LockResult try_lock(Place where = Place::here()) noexcept NESTLOCK_NO_TSA {
+    if (asked_by_holder(where)) [[unlikely]]
+      return LockResult(Refusal::held_by_me);
     if (this->try_with(where)) [[likely]]
       return LockResult(Refusal::none);
     return LockResult(held_by_caller() ? Refusal::held_by_me : Refusal::held_by_other);
@@ -89,6 +93,18 @@ class NESTLOCK_CAPABILITY("ResilientSpinLock") BasicResilientSpinLock
 
   // Whether the caller's context, or one that it interrupted, holds it. Any context.
   bool held_by_caller() const noexcept { return this->word().held_by_caller(); }
+
+ private:
+  // Debug answers the holder before it checks the call: what its checks ask of every caller, the holder
+  // has answered when it took the lock.
+  bool asked_by_holder([[maybe_unused]] Place where) noexcept {
+    if constexpr (K::kConfig.debug) {
+      if (!held_by_caller() || !this->checks().may_be_answered_first()) return false;
+      K::Observer::refused(this->ref(where));
+      return true;
+    }
+    return false;
+  }
 };
 
 }  // namespace nestlock
