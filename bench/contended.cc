@@ -250,9 +250,9 @@ void add_concurrency_kit(const Load& load, [[maybe_unused]] const RunOptions& op
 void add_contended(const RunOptions& options) {
   using namespace nestlock;
   constexpr Load kLoads[] = {
-      {1, 100},  {2, 0},     {2, 100},       {2, 1000},      {3, 0},       {3, 100},
-      {4, 0},    {4, 100},   {8, 0},         {8, 100},       {8, 1000},    {64, 0},
-      {64, 100}, {64, 1000}, {2, 100, true}, {8, 100, true}, {2, 0, true},
+      {1, 100},  {2, 0},     {2, 100},     {2, 1000},      {3, 0},         {3, 100},  {3, 1000},
+      {4, 0},    {4, 100},   {4, 1000},    {8, 0},         {8, 100},       {8, 1000}, {64, 0},
+      {64, 100}, {64, 1000}, {2, 0, true}, {2, 100, true}, {8, 100, true},
   };
   for (const Load& load : kLoads) {
     add<PlainMutex>("pthread_mutex", load, options);
