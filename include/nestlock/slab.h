@@ -27,6 +27,7 @@
 
 #include "nestlock/page.h"
 #include "nestlock/slab/cache.h"
+#include "nestlock/slab/class_rows.h"
 #include "nestlock/slab/types.h"
 
 namespace nestlock {
@@ -77,35 +78,18 @@ class BasicSlabAllocator {
 
   // `size` bytes; null if there is no memory. Contexts: those of TrySpinLock::lock(); with gfp::reclaim
   // task only. kzalloc() gives zeroes.
-  void* kmalloc(std::size_t size, gfp flags, Place where = Place::here()) noexcept {
-    internal::check_may_spin<K>("SlabAllocator", "kmalloc", flags, where);
-    if constexpr (kLean) {
-      return kmalloc_lean(size, flags, SlabAlloc::spinning, kAnyNode, nullptr);
-    } else {
-      std::size_t i;
-      if (size - 1 < Table::kSmall) [[likely]]
-        i = Table::kIndices.small[(size - 1) / 8];
-      else if (size - 1 < kLargestClass)
-        i = Table::kIndices.large[(size - 1) / 256];
-      else
-        return size ? alloc_large(size, flags, where) : kZeroSize;
-      return classes_[i].alloc_sized(size, flags, kAnyNode, where);
-    }
-  }
+  void* kmalloc(std::size_t size, gfp flags, Place where = Place::here()) noexcept;
   // The fast path of kmalloc() alone, of class `i` < kClasses, for a front end with slow paths of its own: an
   // object that lies in this CPU's sheaf, else null. Any context; also before set_up().
   [[gnu::always_inline]] void* kmalloc_at_hand(std::size_t i) noexcept
-    requires(!internal::kLeanOf<K>)
-  {
-    return classes_[i].alloc_at_hand();
-  }
-  // For the slow path of such a front end, while free memory waits for its return to the system: an object as above, or
-  // null where that one is to call look_at_decay(), in task context, or something else is to be done.
-  void* kmalloc_unlooked(std::size_t i) noexcept
-    requires(!internal::kLeanOf<K>)
-  {
-    return classes_[i].pop_unlooked();
-  }
+    requires(!internal::kLeanOf<K>);
+  // The same while free memory waits for its return to the system; null where this CPU is to look whether it is due.
+  [[gnu::always_inline]] void* kmalloc_unlooked(std::size_t i) noexcept
+    requires(!internal::kLeanOf<K>);
+  // For the slow path of such a front end: an object that lies in this CPU's sheaves, else null. Where free memory
+  // waits for its return to the system each ninth call gets null, and is to call look_at_decay(), in task context.
+  void* kmalloc_near(std::size_t i) noexcept
+    requires(!internal::kLeanOf<K>);
   // The page floor's decay(), where it is due; else some allocations may pass without another look at the clock.
   void look_at_decay(std::size_t i) noexcept
     requires(!internal::kLeanOf<K>)
@@ -118,55 +102,21 @@ class BasicSlabAllocator {
   // Any context. Tries the size's class, then the next larger one once (for a power of two the next
   // that is one), then null; never spins.
   void* kmalloc_nolock(std::size_t size, gfp flags, int node = kAnyNode, SlabRefusal* why = nullptr,
-                       Place where = Place::here()) noexcept {
-    if constexpr (!kLean)
-      if (size - 1 < Table::kSmall && node < 0 && !has(flags, gfp::zero)) [[likely]]
-        if (void* const p = classes_[Table::kIndices.small[(size - 1) / 8]].alloc_at_hand()) {
-          if (why) *why = SlabRefusal::none;
-          return p;
-        }
-    return kmalloc_trying(size, flags, node, why, where);
-  }
+                       Place where = Place::here()) noexcept;
   // Of kmalloc() and kmalloc_nolock() alike; null and kZeroSize do nothing. False: not ours.
-  bool kfree(void* p, Place where = Place::here()) noexcept {
-    if (p) internal::check_may_spin<K>("SlabAllocator", "kfree", gfp::none, where);
-    if constexpr (kLean) {
-      return kfree_lean(p, true, where);
-    } else {
-      if (const std::uintptr_t page = tags_.index(p);
-          page < tags_.pages && cache_of_tag_[tags_.tag[page]]->free_fast(p)) [[likely]]
-        return true;
-      return free_spinning(p, *this, where);
-    }
-  }
+  bool kfree(void* p, Place where = Place::here()) noexcept;
   // The fast path of kfree() alone: false, and nothing done, where `p` does not go into this CPU's sheaf
   // at once, for whatever reason. Any context; also before set_up().
   [[gnu::always_inline]] bool kfree_at_hand(void* p) noexcept
-    requires(!internal::kLeanOf<K>)
-  {
-    const std::uintptr_t page = tags_.index(p);
-    return page < tags_.pages && L::may_try() && cache_of_tag_[tags_.tag[page]]->free_fast(p);
-  }
+    requires(!internal::kLeanOf<K>);
+  // For its slow path: whether `p` went into this CPU's sheaves. False: nothing changed.
+  bool kfree_near(void* p) noexcept
+    requires(!internal::kLeanOf<K>);
   // kfree(), in its contexts and at its cost, of what was asked for with `size`. Debug kernels and
   // caches report another size (wrong_size) and free p all the same, as what it is.
-  bool kfree_sized(void* p, std::size_t size, Place where = Place::here()) noexcept {
-    if constexpr (!kLean)
-      if (K::kConfig.debug || classes_[0].debugged()) [[unlikely]]
-        check_size(p, size, where);
-    return kfree(p, where);
-  }
+  bool kfree_sized(void* p, std::size_t size, Place where = Place::here()) noexcept;
   // Any context. Also for kmalloc() objects: nothing here needs the kernel's prohibition.
-  bool kfree_nolock(void* p, Place where = Place::here()) noexcept {
-    if constexpr (kLean) {
-      return kfree_lean(p, false, where);
-    } else {
-      if (const std::uintptr_t page = tags_.index(p);
-          page < tags_.pages && L::may_try() && cache_of_tag_[tags_.tag[page]]->free_fast(p))
-          [[likely]]
-        return true;
-      return free_trying(p, *this, where);
-    }
-  }
+  bool kfree_nolock(void* p, Place where = Place::here()) noexcept;
   // Each of them, as by kfree().
   void kfree_bulk(std::size_t n, void** objects) noexcept {
     for (std::size_t i = 0; i < n; ++i) kfree(objects[i]);
@@ -190,13 +140,7 @@ class BasicSlabAllocator {
   }
   // From this node if it has memory, else from another; with gfp::thisnode not from another. Null, too,
   // where there is no such node. More than the largest class comes from any node.
-  void* kmalloc_node(std::size_t size, gfp flags, int node, Place where = Place::here()) noexcept {
-    internal::check_may_spin<K>("SlabAllocator", "kmalloc_node", flags, where);
-    if constexpr (kLean) return kmalloc_lean(size, flags, SlabAlloc::spinning, node, nullptr);
-    if (size - 1 < kLargestClass)
-      return classes_[Table::index_of(size)].alloc_sized(size, flags, node, where);
-    return node < static_cast<int>(pages_->nodes()) ? kmalloc(size, flags, where) : nullptr;
-  }
+  void* kmalloc_node(std::size_t size, gfp flags, int node, Place where = Place::here()) noexcept;
   // Aligned to `align`, a power of two, up to the largest block (4 MiB) where there is no system: takes the
   // next power of two that holds both, or whole pages beyond that block. Null for another alignment.
   void* kmalloc_aligned(std::size_t size, std::size_t align, gfp flags,
@@ -289,6 +233,13 @@ class BasicSlabAllocator {
   static constexpr bool fits_in_place(std::size_t size, std::size_t room) noexcept {
     return size <= room && size > room / 2;
   }
+  // By a page's tag; see ClassRows.
+  [[gnu::always_inline]] typename Cache::Slots slots([[maybe_unused]] std::size_t tag) noexcept;
+  [[gnu::always_inline]] const typename Cache::Word& attention(std::size_t tag) noexcept;
+  [[gnu::always_inline]] void* kmalloc_of(std::size_t i, std::size_t size, gfp flags, int node,
+                                          Place where) noexcept;
+  [[gnu::always_inline]] bool free_fast(std::size_t tag, void* p) noexcept
+    requires(!internal::kLeanOf<K>);
   // (`p` first, so that it stays where the fast path got it.)
   static bool free_spinning(void* p, BasicSlabAllocator& slabs, Place where) noexcept
     requires(!internal::kLeanOf<K>);
@@ -342,11 +293,13 @@ class BasicSlabAllocator {
   };
   [[no_unique_address]] std::conditional_t<kLean, NoCaches, Cache[4]> sheaf_caches_;
   Cache classes_[kClasses];
-  // The class that a page's tag names, a load where its address takes two products. A page that is none of
-  // theirs: a cache that has no sheaves, so that the fast path is left without a test. Made before tags_, without
-  // which nobody looks here. (The lean form asks the page's descriptor.)
-  struct NoTags {};
-  [[no_unique_address]] std::conditional_t<kLean, NoTags, Cache* [kClasses + 1]> cache_of_tag_ {};
+  struct CreatedCache {
+    Cache cache;
+    internal::SheavesSlot<K, L> slot[K::Port::kMaxCpus];
+  };
+  struct NoRows {};
+  [[no_unique_address]] std::conditional_t<kLean, NoRows, internal::ClassRows<K, L, kClasses>>
+      rows_;
   BasicSpinLock<K> created_lock_;  // outermost; task context only, never tried
   Cache* created_ NESTLOCK_GUARDED_BY(created_lock_) = nullptr;
   // Where each_created() is on its ways through them; destroy() moves on who stands at what it takes out.
@@ -371,6 +324,7 @@ class BasicSlabAllocator {
 
 #include "nestlock/slab/allocator_inl.h"
 #include "nestlock/slab/cache_alloc_free_inl.h"
+#include "nestlock/slab/cache_bad_free_inl.h"
 #include "nestlock/slab/cache_debug_inl.h"
 #include "nestlock/slab/cache_list_inl.h"
 #include "nestlock/slab/cache_setup_inl.h"
@@ -378,8 +332,10 @@ class BasicSlabAllocator {
 #include "nestlock/slab/create_inl.h"
 #include "nestlock/slab/fork_inl.h"
 #include "nestlock/slab/hardened_inl.h"
+#include "nestlock/slab/kmalloc_inl.h"
 #include "nestlock/slab/larger_inl.h"
 #include "nestlock/slab/lean_inl.h"
+#include "nestlock/slab/prefill_inl.h"
 
 namespace nestlock {
 

@@ -109,12 +109,20 @@ bool may_fill(const void* block, std::size_t room, std::size_t size, std::size_t
 
 }  // namespace
 
+// (Apart from what follows, so that it saves no register.)
+void* allocate_unlooked(std::size_t size, const void* caller) noexcept {
+  const std::size_t i =
+      size <= 1024 ? kClassOf.by_16[(size + 15) / 16] : kClassOf.by_256[(size + 255) / 256];
+  if (void* const p = slabs.kmalloc_unlooked(i)) return p;
+  return allocate_slow(size, caller);
+}
+
 void* allocate_slow(std::size_t asked, const void* caller) noexcept {
   if (asked > PTRDIFF_MAX) return no_memory();
   const std::size_t size = asked < kAlign ? kAlign : asked;
   const bool of_class = size <= SystemSlabAllocator::kLargestClass;
   if (of_class)
-    if (void* const p = slabs.kmalloc_unlooked(ClassOf::of(size))) return p;
+    if (void* const p = slabs.kmalloc_near(ClassOf::of(size))) return p;
   const bool ready = set_up();
   void* p = nullptr;
   if (size <= kLargest) {
@@ -132,7 +140,7 @@ void* allocate_slow(std::size_t asked, const void* caller) noexcept {
 }
 
 void free_slow(void* block, const char* call, const void* caller) noexcept {
-  if (!block) return;
+  if (!block || slabs.kfree_near(block)) return;
   const int saved = errno;
   bool ours = false;
   const char* what = "no block begins there, or it is free already";

@@ -19,7 +19,9 @@ namespace nestlock::heap {
 inline constexpr std::size_t kAlign = 16;                      // of every block
 inline constexpr std::size_t kLargest = std::size_t{1} << 20;  // larger ones are mapped
 
-[[gnu::cold, gnu::noinline]] void* allocate_slow(std::size_t size, const void* caller) noexcept;
+// What the fast paths leave: the first in few instructions while free memory waits for its return to the system.
+[[gnu::noinline]] void* allocate_unlooked(std::size_t size, const void* caller) noexcept;
+[[gnu::noinline]] void* allocate_slow(std::size_t size, const void* caller) noexcept;
 [[gnu::noinline]] void free_slow(void* block, const char* call, const void* caller) noexcept;
 [[gnu::noinline]] void free_sized_slow(void* block, std::size_t size, std::size_t align,
                                        const char* call, const void* caller) noexcept;
@@ -53,7 +55,7 @@ inline constexpr ClassOf kClassOf{};
     return allocate_slow(size, caller ? caller : NESTLOCK_INTERNAL_CALLER);
   if (void* const p = internal::system_slab_object.kmalloc_at_hand(i)) [[likely]]
     return p;
-  return allocate_slow(size, caller ? caller : NESTLOCK_INTERNAL_CALLER);
+  return allocate_unlooked(size, caller ? caller : NESTLOCK_INTERNAL_CALLER);
 }
 
 // `call` is named if it is no block.

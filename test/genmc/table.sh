@@ -93,4 +93,4 @@ weaker slab_take_relaxed slab_deferred_4 'the same, of the other side' \
 weaker slab_mark_first slab_deferred_4 'a mark before the list has it may be cleared for nothing' \
   "$cache" 's/\(  Object\* const link = link_of(object);\n\)\(  Object\* first = deferred_.*\)  unsettle();\n  return true;\n}/\1  unsettle();\n\2  return true;\n}/'
 weaker orphan_mark_relaxed slab_orphan 'who sees the mark sees the orphan' \
-  "$cache" 's/attention_.fetch_or(kUnsettled, std::memory_order_release)/attention_.fetch_or(kUnsettled, internal::kRelaxed)/'
+  "$cache" 's/attention().fetch_or(kUnsettled, std::memory_order_release)/attention().fetch_or(kUnsettled, internal::kRelaxed)/'

@@ -995,7 +995,7 @@ mutant slab_nolock_settles_nothing $limits '*NolockCallsSettleWhat*' \
 
 mutant slab_takes_interior_pointers $limits '*PointersIntoAnObjectAreRefused' \
   'a pointer into an object is refused on the fast path' \
-  "$inside" 's/  if (unfree_bits_ \& reinterpret_cast<std::uintptr_t>(object)) \[\[unlikely\]\]\n    return false;\n//'
+  "$inside" 's/c->unfree \& reinterpret_cast<std::uintptr_t>(object) || //'
 
 mutant slab_takes_twice $limits '*AnObjectIsFreedOnce' \
   'the object on top of the sheaf is not freed again' \
@@ -1165,7 +1165,20 @@ mutant each_allocation_looks_at_the_clock $looks 'SlabDecay/*.EachNinth*' \
 
 mutant no_allocation_looks_at_the_clock $looks 'SlabDecay/*.WhatIsDue*' \
   'what is due goes back within nine allocations' \
-  include/nestlock/slab/cache_sheaves_inl.h 's/  --c->unlooked;//'
+  include/nestlock/slab/cache_sheaves_inl.h 's/  if (attention) --c->unlooked;//'
+
+sheaves=slab_caches_test.smp_debug
+mutant a_sheaf_for_each_turn_up $sheaves '*ALoadAboutASheafsEnd*' \
+  'who goes up and down about a sheaf'"'"'s end exchanges seldom' \
+  include/nestlock/slab/cache_sheaves_inl.h 's/== CpuSheaves::Was::empty \&\& half/== CpuSheaves::Was::neither \&\& half/'
+
+mutant a_sheaf_for_each_turn_down $sheaves '*ALoadAboutASheafsEnd*' \
+  'who goes up and down about a sheaf'"'"'s end exchanges seldom' \
+  include/nestlock/slab/cache_sheaves_inl.h 's/== CpuSheaves::Was::full \&\& half/== CpuSheaves::Was::neither \&\& half/'
+
+mutant half_a_sheaf_is_copied_and_stays $sheaves '*ALoadAboutASheafsEnd*' \
+  'what went to the spare is no longer in main' \
+  include/nestlock/slab/cache_sheaves_inl.h 's/  c.main->size -= half;\n    return;/    return;/'
 
 mutant a_barn_that_gets_no_new_sheaf $deferring 'All/SlabFreeRow.ALoadOfFiveSheaves*' \
   'what is freed beyond two sheaves has its slabs made and given back each time' \
@@ -1177,7 +1190,7 @@ mutant a_barn_grows_in_a_small_memory $deferring 'All/SlabFreeRow.ABarnOfFewPage
 
 mutant nolock_tries_every_class $few 'All/SlabRow.K4_*' \
   'K4: the next class, once' \
-  "$inside" 's/  if (p || next == kClasses) return p;\n  return classes_\[next\]\(.alloc_nolock_sized([^;]*)\);/  if (p) return p;\n  for (unsigned k = next; k < kClasses; ++k)\n    if (void* const q = classes_[k]\1) return q;\n  return nullptr;/'
+  "$inside" 's/  if (p || next == kClasses) return p;\n  return classes_\[next\].alloc_nolock_sized([^;]*);/  if (p) return p;\n  for (unsigned k = next; k < kClasses; ++k)\n    if (void* const q = classes_[k].alloc_nolock_sized(slots(k + 1), attention(k + 1), size, flags, node, why, where)) return q;\n  return nullptr;/'
 
 mutant destroyed_before_it_is_settled $deferring 'All/SlabFreeRow.K15_*' \
   'K15: what was deferred comes home before the cache goes' \

@@ -45,6 +45,39 @@ using Several = ::testing::Types<HostedKernel<configs::smp>, HostedKernel<config
                                  HostedKernel<configs::smp_rt>>;
 TYPED_TEST_SUITE(SlabCaches, Several, test_support::KernelName);
 
+// What goes up and down about a sheaf's end, wherever it began, does not exchange a sheaf each time.
+TYPED_TEST(SlabCaches, ALoadAboutASheafsEndExchangesSeldom) {
+  constexpr unsigned kSheaf = 14, kRounds = 200;
+  auto* const c = this->slabs().create("up-and-down", 1024);
+  ASSERT_NE(c, nullptr);
+  for (unsigned level = 0; level <= 2 * kSheaf; ++level) {
+    void* objects[4 * kSheaf];
+    unsigned n = 0;
+    while (n < 4 * kSheaf) objects[n++] = c->alloc(gfp::kernel);
+    c->shrink();
+    for (unsigned i = 0; i < 2 * kSheaf + level; ++i) {  // up over the first end, or both
+      if (i >= 2 * kSheaf)
+        objects[n++] = c->alloc(gfp::kernel);
+      else
+        EXPECT_TRUE(c->free(objects[--n]));
+    }
+    const SlabStats before = c->stats();
+    for (unsigned i = 0; i < kRounds; ++i) {
+      for (int k = 0; k < 2; ++k) objects[n++] = c->alloc(gfp::kernel);
+      for (int k = 0; k < 2; ++k) EXPECT_TRUE(c->free(objects[--n]));
+    }
+    const SlabStats after = c->stats();
+    EXPECT_LE(after.spare_swaps - before.spare_swaps, 2u) << level;
+    EXPECT_EQ(after.allocs() - before.allocs(), 2 * kRounds);
+    c->free_bulk(n, objects);
+    c->shrink();
+  }
+  std::uintptr_t out = 1;
+  EXPECT_TRUE(c->consistent(&out));
+  EXPECT_EQ(out, 0u);
+  EXPECT_TRUE(this->slabs().destroy(c));
+}
+
 TYPED_TEST(SlabCaches, ATableThatIsTooShortIsCutOff) {
   auto& s = this->slabs();
   for (const char* name : {"first", "second"}) ASSERT_NE(s.create(name, 64), nullptr);

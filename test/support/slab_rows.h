@@ -59,16 +59,17 @@ class SlabRow : public ::testing::TestWithParam<SlabCase> {
     const void* local = nullptr;  // this CPU's
     std::vector<const void*> barn, list;
   };
-  // Found by watching: in a cache the nodes' locks lie in order, the barn's before the list's.
+  // Found by watching: an allocation takes the CPU's first, and in a cache the nodes' locks lie in order, the
+  // barn's before the list's.
   Locks locks_of(AnyCache* of) {
     Locks found;
     std::set<const void*> others;
     {
       AtLocks at([&](LockEvent e, const LockRef& l) {
-        if (e != LockEvent::acquired || !slabs->has_lock(of, l.lock)) return;
-        if (l.type == LockType::local_try)
+        if (e != LockEvent::acquired) return;
+        if (l.type == LockType::local_try && !found.local)
           found.local = l.lock;
-        else
+        else if (slabs->has_lock(of, l.lock))
           others.insert(l.lock);
       });
       slabs->free(of, slabs->alloc(of, gfp::kernel));

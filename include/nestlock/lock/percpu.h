@@ -10,6 +10,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdint>
 
 #include "nestlock/config/annotations.h"
 #include "nestlock/config/config.h"
@@ -18,10 +19,12 @@
 #include "nestlock/lock/lock_concepts.h"
 
 namespace nestlock {
+namespace internal {
 
-template <Kernel K, class T>
-class BasicPerCpu {
-  static_assert(internal::linked_once<K>());
+// The calls of a PerCpu, over where its Ts lie: All::from_1(n), the T of CPU n - 1.
+template <Kernel K, class T, class All>
+class PerCpuCalls {
+  static_assert(linked_once<K>());
 
  public:
   // The kernel's.
@@ -31,16 +34,16 @@ class BasicPerCpu {
   template <auto kLock, class Tag, bool kShort = false>
   class [[nodiscard]] Here {
     using Lock = std::remove_reference_t<decltype(std::declval<T&>().*kLock)>;
-    using Irq = internal::TagFor<Lock, Tag>;
+    using Irq = TagFor<Lock, Tag>;
 
    public:
     Here(const Here&) = delete;
     Here& operator=(const Here&) = delete;
     [[gnu::always_inline]] ~Here() NESTLOCK_NO_TSA {
       if (!here_) return;
-      if constexpr (internal::Core<Lock>) {
-        internal::PinnedBefore::unlock(here_->*kLock);
-        Pin::leave();
+      if constexpr (Core<Lock>) {
+        PinnedBefore::unlock(here_->*kLock);
+        Pinning::leave();
       } else {
         (here_->*kLock).unlock();
       }
@@ -52,18 +55,18 @@ class BasicPerCpu {
     T& operator*() const noexcept { return *here_; }
 
    private:
-    friend class BasicPerCpu;
+    friend class PerCpuCalls;
     // (A debug configuration counts all pins, so that its checks see them.)
-    static constexpr bool kNoPin = kShort && internal::task_is_cpu<Port>() && !K::kConfig.debug;
-    using Pin = std::conditional_t<kNoPin, internal::NoPin, internal::Pin<K, Lock::kSleeps>>;
+    static constexpr bool kNoPin = kShort && task_is_cpu<Port>() && !K::kConfig.debug;
+    using Pinning = std::conditional_t<kNoPin, NoPin, Pin<K, Lock::kSleeps>>;
 
     template <class Take>
-    [[gnu::always_inline]] Here(BasicPerCpu& all, Take take) noexcept
+    [[gnu::always_inline]] Here(PerCpuCalls& all, Take take) noexcept
         : state_(Irq::template enter<Port>()) {
-      Pin::enter();
+      Pinning::enter();
       T* const t = kShort ? all.claimed_here() : Take::kMust ? &all.here() : all.try_here();
       if (t && take(t->*kLock)) here_ = t;
-      if (!here_ || !internal::Core<Lock>) Pin::leave();  // else it is the lock's now
+      if (!here_ || !Core<Lock>) Pinning::leave();  // else it is the lock's now
       if (!here_) Irq::template leave<Port>(state_);
     }
 
@@ -71,31 +74,28 @@ class BasicPerCpu {
     T* here_ = nullptr;
   };
 
-  constexpr BasicPerCpu() = default;
-  BasicPerCpu(const BasicPerCpu&) = delete;
-  BasicPerCpu& operator=(const BasicPerCpu&) = delete;
-
   // The number of CPUs that there may be.
   static constexpr unsigned size() noexcept { return Port::kMaxCpus; }
 
   // The T of CPU `cpu` < size(). Any context; what may be done with it is the T's rule.
-  T& on(unsigned cpu) noexcept { return slot_[cpu].value; }
-  const T& on(unsigned cpu) const noexcept { return slot_[cpu].value; }
+  T& on(unsigned cpu) noexcept { return *all().from_1(cpu + std::size_t{1}); }
+  const T& on(unsigned cpu) const noexcept {
+    return *static_cast<const All*>(this)->from_1(cpu + std::size_t{1});
+  }
 
   // The T of this CPU; the caller is pinned. Null if the port has no CPU for this task.
   T* try_here() noexcept {
     const unsigned cpu = Port::cpu_id();
-    return cpu < size() ? &slot_[cpu].value : nullptr;
+    return cpu < size() ? &on(cpu) : nullptr;
   }
   // As try_here(), but null also until this task has claimed a CPU. For a fast path: it calls nothing.
   T* claimed_here() noexcept {
-    const unsigned cpu = internal::claimed_cpu<Port>();
-    if constexpr (!ClaimingPort<Port> || !K::kConfig.smp)
-      return cpu < size() ? &slot_[cpu].value : nullptr;
+    const unsigned cpu = claimed_cpu<Port>();
+    if constexpr (!ClaimingPort<Port> || !K::kConfig.smp) return cpu < size() ? &on(cpu) : nullptr;
     // As the hosted port keeps it, the number counts from 1: so this is one test, and no subtraction.
     const std::size_t from_1 = cpu + 1;
     if (!from_1) return nullptr;
-    T* t = &slot_[from_1 - 1].value;
+    T* t = all().from_1(from_1);
     asm("" : "+r"(t));  // or g++ computes it anew for each member
     if (!t) __builtin_unreachable();
     return t;
@@ -111,21 +111,19 @@ class BasicPerCpu {
     r.context = Port::context();
     r.type = "PerCpu", r.call = "here";
     Port::report(r);
-    internal::die<Port>();
+    die<Port>();
   }
 
   // Contexts and cost as the lock's lock(). Where the port has no CPU for this task, no_cpu goes to
   // the report sink (fatal): nothing could be locked.
   template <auto kLock, class Tag = NoIrq>
-  Here<kLock, Tag> lock_here(Tag = {},
-                             internal::PlaceOf<K> where = internal::PlaceOf<K>::here()) noexcept {
+  Here<kLock, Tag> lock_here(Tag = {}, PlaceOf<K> where = PlaceOf<K>::here()) noexcept {
     return Here<kLock, Tag>(*this, Must{where});
   }
 
   // Contexts and cost as the lock's try_lock(). Nothing if refused or if there is no CPU.
   template <auto kLock, class Tag = NoIrq>
-  Here<kLock, Tag> try_lock_here(
-      Tag = {}, internal::PlaceOf<K> where = internal::PlaceOf<K>::here()) noexcept {
+  Here<kLock, Tag> try_lock_here(Tag = {}, PlaceOf<K> where = PlaceOf<K>::here()) noexcept {
     return Here<kLock, Tag>(*this, Try{where});
   }
 
@@ -134,18 +132,18 @@ class BasicPerCpu {
   // no register for one; and it pins only where a task could leave its CPU.
   template <auto kLock, class Tag = NoIrq>
   [[gnu::always_inline]] Here<kLock, Tag, true> try_lock_claimed(
-      Tag = {}, internal::PlaceOf<K> where = internal::PlaceOf<K>::here()) noexcept {
+      Tag = {}, PlaceOf<K> where = PlaceOf<K>::here()) noexcept {
     return Here<kLock, Tag, true>(*this, Try{where});
   }
 
  private:
   struct Must {
     static constexpr bool kMust = true;
-    [[no_unique_address]] internal::PlaceOf<K> where;
+    [[no_unique_address]] PlaceOf<K> where;
     template <class Lock>
     [[gnu::always_inline]] bool operator()(Lock& lock) const noexcept NESTLOCK_NO_TSA {
-      if constexpr (internal::Core<Lock>)
-        internal::PinnedBefore::lock(lock, where);
+      if constexpr (Core<Lock>)
+        PinnedBefore::lock(lock, where);
       else
         lock.lock(where);
       return true;
@@ -153,21 +151,62 @@ class BasicPerCpu {
   };
   struct Try {
     static constexpr bool kMust = false;
-    [[no_unique_address]] internal::PlaceOf<K> where;
+    [[no_unique_address]] PlaceOf<K> where;
     template <class Lock>
     [[gnu::always_inline]] bool operator()(Lock& lock) const noexcept NESTLOCK_NO_TSA {
-      if constexpr (internal::Core<Lock>)
-        return internal::PinnedBefore::try_lock(lock, where);
+      if constexpr (Core<Lock>)
+        return PinnedBefore::try_lock(lock, where);
       else
         return lock.try_lock(where);
     }
   };
 
+  All& all() noexcept { return *static_cast<All*>(this); }
+};
+
+// Where others laid them, each 2^`shift` bytes behind the one before. (As the numbers count from 1 on SMP, it
+// keeps where that of a CPU before the first would be.)
+template <Kernel K, class T>
+class PerCpuAt : public PerCpuCalls<K, T, PerCpuAt<K, T>> {
+ public:
+  // Nowhere: not to be asked for any.
+  constexpr PerCpuAt() noexcept = default;
+  PerCpuAt(T* first, int shift) noexcept
+      : base_(reinterpret_cast<std::uintptr_t>(first) - (kBefore << shift)), shift_(shift) {}
+  // As base() of another.
+  constexpr PerCpuAt(std::uintptr_t base, int shift) noexcept : base_(base), shift_(shift) {}
+  std::uintptr_t base() const noexcept { return base_; }
+
+ private:
+  template <Kernel, class, class>
+  friend class PerCpuCalls;
+  static constexpr std::uintptr_t kBefore = K::kConfig.smp ? 1 : 0;
+  T* from_1(std::size_t n) const noexcept {
+    return reinterpret_cast<T*>(base_ + ((n - 1 + kBefore) << shift_));
+  }
+  std::uintptr_t base_ = 0;
+  int shift_ = 0;
+};
+
+}  // namespace internal
+
+template <Kernel K, class T>
+class BasicPerCpu : public internal::PerCpuCalls<K, T, BasicPerCpu<K, T>> {
+ public:
+  constexpr BasicPerCpu() = default;
+  BasicPerCpu(const BasicPerCpu&) = delete;
+  BasicPerCpu& operator=(const BasicPerCpu&) = delete;
+
+ private:
+  template <Kernel, class, class>
+  friend class internal::PerCpuCalls;
+  T* from_1(std::size_t n) noexcept { return &slot_[n - 1].value; }
+  const T* from_1(std::size_t n) const noexcept { return &slot_[n - 1].value; }
   // A cache line each, or CPUs would slow one another. (The lean form is of small cores, and counts bytes.)
   struct alignas(kLean ? alignof(T) : 64) Slot {
     T value;
   };
-  Slot slot_[Port::kMaxCpus];
+  Slot slot_[K::Port::kMaxCpus];
 };
 
 }  // namespace nestlock

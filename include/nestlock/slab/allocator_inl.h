@@ -15,9 +15,11 @@ bool BasicSlabAllocator<K, L, C>::set_up(Pages& pages, slab flags) noexcept {
   if (pages_ || !internal::known(flags)) return false;
   pages_ = &pages;
   if constexpr (!kLean) {
-    cache_of_tag_[0] = sheaf_caches_;
     static constexpr const char* kSheafNames[4] = {"sheaf-128", "sheaf-256", "sheaf-512",
                                                    "sheaf-1k"};
+    for (unsigned tag = 0; tag <= kClasses; ++tag) rows_.base[tag] = slots(tag).base();
+    for (Cache& c : sheaf_caches_) c.cpu_ = slots(0);  // and never have any
+    std::atomic_signal_fence(std::memory_order_release);
     for (unsigned i = 0; i < 4; ++i)
       sheaf_caches_[i].set_up(pages, nullptr, kSheafNames[i], 128u << i, 8, slab::no_sheaves,
                               nullptr, 0);
@@ -31,10 +33,13 @@ bool BasicSlabAllocator<K, L, C>::set_up(Pages& pages, slab flags) noexcept {
       classes_[i].set_up(pages, nullptr, "kmalloc", size, power ? size : size & -size, flags,
                          nullptr, 0);
     } else {
+      classes_[i].cpu_ = slots(i + 1);
+      classes_[i].attention_ = &rows_.attention[i + 1];
+      // A handler may come: whoever finds the cache set up finds its sheaves.
+      std::atomic_signal_fence(std::memory_order_release);
       classes_[i].set_up(pages, sheaf_caches_, Table::kNames.of[i], size,
                          power ? size : size & -size, flags, nullptr, 0);
       classes_[i].tag_ = static_cast<std::uint8_t>(i + 1);
-      cache_of_tag_[i + 1] = &classes_[i];
     }
   }
   reclaim_.slabs = this;
@@ -47,8 +52,8 @@ bool BasicSlabAllocator<K, L, C>::set_up(Pages& pages, slab flags) noexcept {
     decay_.slabs = this;
     decay_.change = [](DecayHook& h, bool waits) noexcept {
       for (Cache& c : static_cast<Decay&>(h).slabs->classes_)
-        waits ? c.attention_.fetch_or(Cache::kDecaying, internal::kRelaxed)
-              : c.attention_.fetch_and(~std::uint32_t{Cache::kDecaying}, internal::kRelaxed);
+        waits ? c.attention().fetch_or(Cache::kDecaying, internal::kRelaxed)
+              : c.attention().fetch_and(~std::uint32_t{Cache::kDecaying}, internal::kRelaxed);
     };
     pages.set_decay_hook(decay_);
   }
@@ -74,11 +79,14 @@ void* BasicSlabAllocator<K, L, C>::kmalloc_trying(std::size_t size, gfp flags, i
     if (why) *why = SlabRefusal::size;
     return nullptr;
   }
-  void* const p = classes_[Table::index_of(size)].alloc_nolock_sized(size, flags, node, why, where);
+  const unsigned i = Table::index_of(size);
+  void* const p =
+      classes_[i].alloc_nolock_sized(slots(i + 1), attention(i + 1), size, flags, node, why, where);
   // This CPU may be inside this class's locks; hardly inside the next one's, too. Once.
   const unsigned next = next_index(size);
   if (p || next == kClasses) return p;
-  return classes_[next].alloc_nolock_sized(size, flags, node, why, where);
+  return classes_[next].alloc_nolock_sized(slots(next + 1), attention(next + 1), size, flags, node,
+                                           why, where);
 }
 
 // What the fast path left: a slab's object, null, kZeroSize, whole pages, or not ours. Tail-called.

@@ -97,6 +97,10 @@ class BasicKmemCache {
 
   using CpuSheaves = internal::CpuSheaves<K, L>;
   using MainOut = internal::MainOut<K, L>;
+  using CpuSlots = internal::PerCpuAt<K, CpuSheaves>;
+  struct NoSheaves {};
+  using Word = Atomic<std::uint32_t>;
+  using Slots = std::conditional_t<kLean, NoSheaves, CpuSlots>;
 
   struct NodeBarn {
     typename L::Barn barn_lock;
@@ -155,20 +159,10 @@ class BasicKmemCache {
     return kLean ? std::uintptr_t{1} << p.order() : p.owner_count;
   }
   static std::uintptr_t on_list(const Page& p) noexcept { return p.owner_mark; }
-  std::uint32_t objects(const Page& p) const noexcept {
-    if constexpr (kLean)
-      return static_cast<std::uint32_t>(kPageSize << p.order()) / stride_;
-    else
-      return p.owner_half[0];
-  }
+  std::uint32_t objects(const Page& p) const noexcept;
   // The first so many of them, by address, are in use or linked; the rest was never given out. (In the
   // lean form all are linked.)
-  std::uint32_t linked(const Page& p) const noexcept {
-    if constexpr (kLean)
-      return objects(p);
-    else
-      return p.owner_half[1];
-  }
+  std::uint32_t linked(const Page& p) const noexcept;
   // Slabs that were taken off are chained for discard() through their free-list pointer.
   static Page* next_empty(const Page& p) noexcept { return static_cast<Page*>(p.owner_list); }
   static void chain_empty(Page& p, Page*& chain) noexcept {
@@ -182,13 +176,16 @@ class BasicKmemCache {
     return reinterpret_cast<char*>(link) - link_offset_;
   }
 
-  bool pop_here(void*& object) noexcept
+  // Fast paths: `at` is cpu_, which who knows the class computes without a look at the cache.
+  static bool pop_here(CpuSlots at, void*& object) noexcept
     requires(!internal::kLeanOf<K>);
-  void* alloc_at_hand() noexcept;
+  void* alloc_at_hand(CpuSlots at, const Word& attention) noexcept
+    requires(!internal::kLeanOf<K>);
   // `size`: the bytes that were asked for, which a debug cache watches
-  void* alloc_sized(std::size_t size, gfp flags, int node, Place where) noexcept;
-  void* alloc_nolock_sized(std::size_t size, gfp flags, int node, SlabRefusal* why,
-                           Place where) noexcept;
+  void* alloc_sized(Slots at, const Word& attention, std::size_t size, gfp flags, int node,
+                    Place where) noexcept;
+  void* alloc_nolock_sized(Slots at, const Word& attention, std::size_t size, gfp flags, int node,
+                           SlabRefusal* why, Place where) noexcept;
   void* alloc_trying(std::size_t size, gfp flags, int node, SlabRefusal* why, Place where) noexcept
     requires(!internal::kLeanOf<K>);
   void* alloc_spinning(std::size_t size, gfp flags, int node, Place where) noexcept
@@ -213,7 +210,7 @@ class BasicKmemCache {
   void* finish(void* object, std::size_t size, gfp flags) noexcept;
 
   bool bad_free(void* object, const char* call, Place where) noexcept;
-  bool free_fast(void* object) noexcept
+  bool free_fast(CpuSlots at, void* object) noexcept
     requires(!internal::kLeanOf<K>);
   bool free_spinning(Page& p, void* object, const char* call, Place where) noexcept
     requires(!internal::kLeanOf<K>);
@@ -221,17 +218,25 @@ class BasicKmemCache {
     requires(!internal::kLeanOf<K>);
   // Whether it goes into this CPU's sheaves: they hold objects of one node.
   bool is_local(Page& p) noexcept { return pages_->nodes() == 1 || &node_of(p) == &home(kAnyNode); }
-  bool push_here(void* object) noexcept
+  static bool push_here(CpuSlots at, void* object) noexcept
     requires(!internal::kLeanOf<K>);
-  void* pop_unlooked() noexcept
+  static bool pop_unlooked(CpuSlots at, void*& object) noexcept
+    requires(!internal::kLeanOf<K>);
+  void* alloc_unlooked(CpuSlots at, const Word& attention) noexcept
+    requires(!internal::kLeanOf<K>);
+  void* pop_near(CpuSheaves& c) noexcept
+    requires(!internal::kLeanOf<K>);
+  void* alloc_near() noexcept
+    requires(!internal::kLeanOf<K>);
+  bool free_near(Page& p, void* object) noexcept
     requires(!internal::kLeanOf<K>);
   void look_at_decay() noexcept
     requires(!internal::kLeanOf<K>);
-  void* pop_from_spare() noexcept
-    requires(!internal::kLeanOf<K>);
   bool push_to_spare(void* object) noexcept
     requires(!internal::kLeanOf<K>);
-  void change_sheaves(CpuSheaves& c) noexcept
+  void fill_from_spare(CpuSheaves& c) noexcept
+    requires(!internal::kLeanOf<K>);
+  void empty_to_spare(CpuSheaves& c) noexcept
     requires(!internal::kLeanOf<K>);
   bool free_to_sheaf(void* object, bool may_spin) noexcept
     requires(!internal::kLeanOf<K>);
@@ -299,19 +304,9 @@ class BasicKmemCache {
 
   // With AddressSanitizer: an object goes to its user, and comes back. (Debug caches look after
   // theirs by themselves.) A second free is an access like any other.
-  void* given(void* object) noexcept {
-    if (internal::kWithAsan && object) internal::asan_unpoison(object, object_size_);
-    return object;
-  }
-  void* leaves(void* object) noexcept {  // by a fast path
-    if constexpr (K::kConfig.debug) goes_out(object);
-    return given(object);
-  }
-  void taken(void* object) noexcept {
-    if (!internal::kWithAsan || debugged()) return;
-    (void)*static_cast<volatile char*>(object);
-    internal::asan_poison(object, object_size_);
-  }
+  void* given(void* object) noexcept;
+  void* leaves(void* object) noexcept;
+  void taken(void* object) noexcept;
 
   // Debug caches: cache_debug_inl.h
   using Track = internal::SlabTrack<K>;
@@ -337,11 +332,11 @@ class BasicKmemCache {
   void paint_zones(void* object, std::size_t size) noexcept
     requires(!internal::kLeanOf<K>);
   bool debugged() const noexcept {
-    return !kLean && attention_.load(internal::kRelaxed) & kDebugged;
+    return !kLean && attention().load(internal::kRelaxed) & kDebugged;
   }
 
   bool hardened() const noexcept {
-    return !kLean && attention_.load(internal::kRelaxed) & kHardened;
+    return !kLean && attention().load(internal::kRelaxed) & kHardened;
   }
   // Whether it keeps which objects are out. relaxed: it orders nothing, and of two that free the same
   // object at once the exchange tells one.
@@ -377,7 +372,10 @@ class BasicKmemCache {
   [[no_unique_address]] NotLean<BasicKmemCache*, 4> sheaf_source_{};
   // Not 0: something was deferred, allocations are made to fail, objects are checked, or must be
   // kept apart by node, or free pages wait for their return to the system. Looked at by the fast path of an allocation.
-  Atomic<std::uint32_t> attention_{0};
+  Word own_attention_{0u};
+  [[no_unique_address]] NotLean<Word*, 9> attention_{};  // null: not set up
+  Word& attention() noexcept;
+  const Word& attention() const noexcept { return const_cast<BasicKmemCache*>(this)->attention(); }
   [[no_unique_address]] NotLean<Atomic<std::uint32_t>, 5> fail_every_{0u};
   [[no_unique_address]] NotLean<Atomic<std::uint32_t>, 6> fail_turn_{0u};
   Atomic<Object*> deferred_{nullptr};
@@ -387,12 +385,11 @@ class BasicKmemCache {
   [[no_unique_address]] internal::ForkHoldOf<K> held_settling_;  // see before_fork()
   Object* backlog_ = nullptr;
   std::conditional_t<kLean, internal::LeanSlabCounters<K>, internal::SlabCounters<K>> counters_;
-  struct NoSheaves {};
   Node node_[kMaxNodes];
   BasicKmemCache *next_ = nullptr, *prev_ = nullptr;  // of the allocator's list
   [[no_unique_address]] NotLean<internal::CachePlace<K, BasicKmemCache>, 7> place_{};
-  // Last, for a fork writes to all locks before it: few pages.
-  [[no_unique_address]] std::conditional_t<kLean, NoSheaves, BasicPerCpu<K, CpuSheaves>> cpu_;
+  // The CPUs' sheaves lie elsewhere, so that what a program uses of all caches is few pages.
+  [[no_unique_address]] Slots cpu_;
 };
 
 }  // namespace nestlock

@@ -10,10 +10,37 @@
 namespace nestlock {
 
 template <Kernel K, LockPolicy L>
-[[gnu::always_inline]] inline bool BasicKmemCache<K, L>::pop_here(void*& object) noexcept
+inline void* BasicKmemCache<K, L>::given(void* object) noexcept {
+  if (internal::kWithAsan && object) internal::asan_unpoison(object, object_size_);
+  return object;
+}
+
+template <Kernel K, LockPolicy L>
+inline void* BasicKmemCache<K, L>::leaves(void* object) noexcept {
+  if constexpr (K::kConfig.debug) goes_out(object);
+  return given(object);
+}
+
+template <Kernel K, LockPolicy L>
+inline void BasicKmemCache<K, L>::taken(void* object) noexcept {
+  if (!internal::kWithAsan || debugged()) return;
+  (void)*static_cast<volatile char*>(object);
+  internal::asan_poison(object, object_size_);
+}
+
+template <Kernel K, LockPolicy L>
+inline typename BasicKmemCache<K, L>::Word& BasicKmemCache<K, L>::attention() noexcept {
+  if constexpr (!kLean)
+    if (attention_) return *attention_;
+  return own_attention_;
+}
+
+template <Kernel K, LockPolicy L>
+[[gnu::always_inline]] inline bool BasicKmemCache<K, L>::pop_here(CpuSlots at,
+                                                                  void*& object) noexcept
   requires(!internal::kLeanOf<K>)
 {
-  auto c = cpu_.template try_lock_claimed<&CpuSheaves::lock>(typename L::PcpTag{});
+  auto c = at.template try_lock_claimed<&CpuSheaves::lock>(typename L::PcpTag{});
   if (!c) [[unlikely]]
     return false;
   void** const top = c->top.load(internal::kRelaxed);
@@ -26,16 +53,18 @@ template <Kernel K, LockPolicy L>
 }
 
 template <Kernel K, LockPolicy L>
-[[gnu::always_inline]] inline bool BasicKmemCache<K, L>::push_here(void* object) noexcept
+[[gnu::always_inline]] inline bool BasicKmemCache<K, L>::push_here(CpuSlots at,
+                                                                   void* object) noexcept
   requires(!internal::kLeanOf<K>)
 {
-  auto c = cpu_.template try_lock_claimed<&CpuSheaves::lock>(typename L::PcpTag{});
+  auto c = at.template try_lock_claimed<&CpuSheaves::lock>(typename L::PcpTag{});
   if (!c) [[unlikely]]
     return false;
   void** const top = c->top.load(internal::kRelaxed);
   // The object on top was freed just before: the slow path refuses it. (In an empty sheaf what lies there
   // is its header, which no object equals.)
-  if (top == c->limit || top[-1] == object) [[unlikely]]
+  if (c->unfree & reinterpret_cast<std::uintptr_t>(object) || top == c->limit || top[-1] == object)
+      [[unlikely]]
     return false;
   *top = object;
   c->top.store(top + 1, internal::kRelaxed);
@@ -44,39 +73,42 @@ template <Kernel K, LockPolicy L>
 
 // The fast path and nothing behind it.
 template <Kernel K, LockPolicy L>
-[[gnu::always_inline]] inline void* BasicKmemCache<K, L>::alloc_at_hand() noexcept {
-  if constexpr (kLean)
+[[gnu::always_inline]] inline void* BasicKmemCache<K, L>::alloc_at_hand(
+    CpuSlots at, const Word& attention) noexcept
+  requires(!internal::kLeanOf<K>)
+{
+  void* o = nullptr;
+  if (attention.load(internal::kRelaxed) || !L::may_try() || !pop_here(at, o)) [[unlikely]]
     return nullptr;
-  else {
-    void* o = nullptr;
-    if (attention_.load(internal::kRelaxed) || !L::may_try() || !pop_here(o)) [[unlikely]]
-      return nullptr;
-    if (!o) __builtin_unreachable();  // so that no caller tests it once more
-    return leaves(o);
-  }
+  if (!o) __builtin_unreachable();  // so that no caller tests it once more
+  return leaves(o);
 }
 
 template <Kernel K, LockPolicy L>
 inline void* BasicKmemCache<K, L>::alloc(gfp flags, int node, Place where) noexcept {
   internal::check_may_spin<K>("KmemCache", "alloc", flags, where);
-  return alloc_sized(object_size_, flags, node, where);
+  if constexpr (!kLean)
+    if (!attention_) return nullptr;  // not set up
+  return alloc_sized(cpu_, this->attention(), object_size_, flags, node, where);
 }
 
 template <Kernel K, LockPolicy L>
 void* BasicKmemCache<K, L>::alloc_nolock(gfp flags, int node, SlabRefusal* why,
                                          Place where) noexcept {
-  return alloc_nolock_sized(object_size_, flags, node, why, where);
+  if constexpr (!kLean)
+    if (!attention_) return alloc_trying(object_size_, flags, node, why, where);  // not set up
+  return alloc_nolock_sized(cpu_, this->attention(), object_size_, flags, node, why, where);
 }
 
 template <Kernel K, LockPolicy L>
-[[gnu::always_inline]] inline void* BasicKmemCache<K, L>::alloc_sized(std::size_t size, gfp flags,
-                                                                      int node,
-                                                                      Place where) noexcept {
+[[gnu::always_inline]] inline void* BasicKmemCache<K, L>::alloc_sized(
+    [[maybe_unused]] Slots at, [[maybe_unused]] const Word& attention, std::size_t size, gfp flags,
+    int node, Place where) noexcept {
   if constexpr (kLean) {
     return alloc_lean(flags, SlabAlloc::spinning, node, nullptr);
   } else {
     void* o;
-    if (node >= 0 || attention_.load(internal::kRelaxed) || !pop_here(o)) [[unlikely]]
+    if (node >= 0 || attention.load(internal::kRelaxed) || !pop_here(at, o)) [[unlikely]]
       return alloc_spinning(size, flags, node, where);
     return has(flags, gfp::zero) ? finish(leaves(o), object_size_, flags) : leaves(o);
   }
@@ -88,12 +120,10 @@ template <Kernel K, LockPolicy L>
                                                              Place where) noexcept
   requires(!internal::kLeanOf<K>)
 {
-  const std::uint32_t attention = attention_.load(internal::kRelaxed);
-  if (!attention && node < 0)
-    if (void* const o = pop_from_spare()) return finish(leaves(o), object_size_, flags);
-  if (attention == kDecaying && node < 0)
-    if (void* const o = pop_unlooked()) return finish(o, object_size_, flags);
-  if ((attention & kDecaying) && has(flags, gfp::reclaim)) look_at_decay();
+  if (node < 0)
+    if (void* const o = alloc_near()) return finish(o, object_size_, flags);
+  if (has(flags, gfp::reclaim) && this->attention().load(internal::kRelaxed) & kDecaying)
+    look_at_decay();
   SlabRefusal why{};
   void* const o = given(alloc_slow({flags, SlabAlloc::spinning, node}, &why));
   if (!o && tag_ && has(flags, gfp::memalloc)) [[unlikely]]
@@ -118,15 +148,14 @@ template <Kernel K, LockPolicy L>
 }
 
 template <Kernel K, LockPolicy L>
-[[gnu::always_inline]] inline void* BasicKmemCache<K, L>::alloc_nolock_sized(std::size_t size,
-                                                                             gfp flags, int node,
-                                                                             SlabRefusal* why,
-                                                                             Place where) noexcept {
+[[gnu::always_inline]] inline void* BasicKmemCache<K, L>::alloc_nolock_sized(
+    [[maybe_unused]] Slots at, [[maybe_unused]] const Word& attention, std::size_t size, gfp flags,
+    int node, SlabRefusal* why, Place where) noexcept {
   if constexpr (kLean) {
     return alloc_lean(flags, SlabAlloc::nolock, node, why);
   } else {
     void* o;
-    if (node < 0 && !attention_.load(internal::kRelaxed) && L::may_try() && pop_here(o))
+    if (node < 0 && !attention.load(internal::kRelaxed) && L::may_try() && pop_here(at, o))
         [[likely]] {
       if (why) *why = SlabRefusal::none;
       return has(flags, gfp::zero) ? finish(leaves(o), object_size_, flags) : leaves(o);
@@ -185,13 +214,8 @@ void* BasicKmemCache<K, L>::alloc_slow(const Request& r, SlabRefusal* why) noexc
   if (!no_sheaf && (r.node < 0 || pages_->nodes() == 1)) {
     auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
     if (c) {
-      MainOut out(*c, place_);
-      if (c->main->size == 0 && c->spare && c->spare->size) {
-        Sheaf* const s = c->spare;
-        c->spare = c->main == &internal::no_sheaf ? nullptr : c->main;
-        c->main = s;
-        internal::bump(counters_.spare_swaps);
-      }
+      MainOut out(*c, place_, unfree_bits_);
+      if (c->main->size == 0 && c->spare && c->spare->size) fill_from_spare(*c);
       if (c->main->size == 0)
         if (Sheaf* const s = barn_swap(n, c->main, Want::full, r.may_spin())) c->main = s;
       if (c->main->size) return out.pop();
@@ -244,7 +268,7 @@ inline bool BasicKmemCache<K, L>::free(void* object, Place where) noexcept {
   if constexpr (kLean) {
     return free_lean(*p, object, true, "free", where);
   } else {
-    if (free_fast(object)) [[likely]]
+    if (free_fast(cpu_, object)) [[likely]]
       return true;
     return free_spinning(*p, object, "free", where);
   }
@@ -258,41 +282,26 @@ inline bool BasicKmemCache<K, L>::free_nolock(void* object, Place where) noexcep
   if constexpr (kLean) {
     return free_lean(*p, object, false, "free_nolock", where);
   } else {
-    if (L::may_try() && free_fast(object)) [[likely]]
+    if (L::may_try() && free_fast(cpu_, object)) [[likely]]
       return true;
     return free_trying(*p, object, "free_nolock", where);
   }
-}
-
-template <Kernel K, LockPolicy L>
-[[gnu::cold, gnu::noinline]] bool BasicKmemCache<K, L>::bad_free(void* object, const char* call,
-                                                                 Place where) noexcept {
-  internal::bump(counters_.bad_frees);
-  Track* track = nullptr;  // of the cache that it is really of
-  if constexpr (!kLean) {
-    Page* const p = pages_->page_of(object);
-    if (p && p->kind == kSlab && static_cast<BasicKmemCache*>(p->owner)->debugged())
-      track = static_cast<BasicKmemCache*>(p->owner)->track_of(object);
-  }
-  report(Finding::foreign_pointer, call, object, where, track);
-  return false;
 }
 
 // An object of this cache, by what its page's tag or descriptor says, into this CPU's sheaf. False:
 // nothing changed, and the slow paths look closely. (What was deferred does not keep a free off this path:
 // the next allocation settles some of it, and the next free that finds the sheaf full.)
 template <Kernel K, LockPolicy L>
-[[gnu::always_inline]] inline bool BasicKmemCache<K, L>::free_fast(void* object) noexcept
+[[gnu::always_inline]] inline bool BasicKmemCache<K, L>::free_fast(CpuSlots at,
+                                                                   void* object) noexcept
   requires(!internal::kLeanOf<K>)
 {
-  if (unfree_bits_ & reinterpret_cast<std::uintptr_t>(object)) [[unlikely]]
-    return false;
   if constexpr (K::kConfig.debug) {  // all that is known is looked at
     Page* const p = pages_ ? pages_->page_of(object) : nullptr;
     if (!p || p->kind != kSlab || !is_object(*p, object) || !comes_back(object)) return false;
   }
   taken(object);
-  if (push_here(object)) [[likely]]
+  if (push_here(at, object)) [[likely]]
     return true;
   given(object);
   if constexpr (K::kConfig.debug) goes_out(object);
@@ -306,11 +315,7 @@ template <Kernel K, LockPolicy L>
   requires(!internal::kLeanOf<K>)
 {
   if (!is_object(p, object)) return refuse_free(Finding::foreign_pointer, object, call, where);
-  if (!attention_.load(internal::kRelaxed) && !knows_out()) {
-    taken(object);
-    if (push_to_spare(object)) return true;
-    given(object);
-  }
+  if (free_near(p, object)) return true;
   if (debugged()) {
     if (!debug_free(object, call, where)) return internal::bump(counters_.bad_frees), false;
   } else if (knows_out() ? !comes_back(object) : is_in_sheaf(object)) {
@@ -323,35 +328,16 @@ template <Kernel K, LockPolicy L>
          refuse_free(Finding::double_free, object, call, where);
 }
 
+// Into this CPU's two sheaves. False: nothing changed; anything else is to be done, or looked at.
 template <Kernel K, LockPolicy L>
-bool BasicKmemCache<K, L>::is_object(Page& p, const void* at) noexcept {
-  Page& slab = *pages_->head_of(&p);
-  const auto offset = reinterpret_cast<std::uintptr_t>(at) -
-                      reinterpret_cast<std::uintptr_t>(pages_->address(&slab)) - lead_;
-  // (How many are linked only the list's lock tells.)
-  return offset % stride_ == 0 && offset / stride_ < objects(slab);
-}
-
-// Whether the object lies on top of one of this CPU's two sheaves. False also where they are busy: a look
-// that has to wait is not worth it.
-template <Kernel K, LockPolicy L>
-bool BasicKmemCache<K, L>::is_in_sheaf(const void* object) noexcept
+inline bool BasicKmemCache<K, L>::free_near(Page& p, void* object) noexcept
   requires(!internal::kLeanOf<K>)
 {
-  auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
-  if (!c) return false;
-  const auto on_top = [object](Sheaf* s, std::uintptr_t size) {
-    return s && size && s->object()[size - 1] == object;
-  };
-  return on_top(c->main, c->in_main()) || on_top(c->spare, c->spare ? c->spare->size : 0);
-}
-
-template <Kernel K, LockPolicy L>
-[[gnu::cold, gnu::noinline]] bool BasicKmemCache<K, L>::refuse_free(Finding f, void* object,
-                                                                    const char* call,
-                                                                    Place where) noexcept {
-  internal::bump(counters_.bad_frees);
-  report(f, call, object, where);
+  if (this->attention().load(internal::kRelaxed) || knows_out() || !is_object(p, object))
+    return false;
+  taken(object);
+  if (push_to_spare(object)) return true;
+  given(object);
   return false;
 }
 
@@ -370,7 +356,7 @@ template <Kernel K, LockPolicy L>
   taken(object);
   if (L::may_try()) {
     const Given given =
-        is_local(p) && sheaf_source_ && (push_here(object) || free_to_sheaf(object, false))
+        is_local(p) && sheaf_source_ && (push_here(cpu_, object) || free_to_sheaf(object, false))
             ? Given::taken
             : free_to_slab(object, false);
     switch (given) {

@@ -6,6 +6,22 @@
 
 namespace nestlock {
 
+template <Kernel K, LockPolicy L>
+inline std::uint32_t BasicKmemCache<K, L>::objects(const Page& p) const noexcept {
+  if constexpr (kLean)
+    return static_cast<std::uint32_t>(kPageSize << p.order()) / stride_;
+  else
+    return p.owner_half[0];
+}
+
+template <Kernel K, LockPolicy L>
+inline std::uint32_t BasicKmemCache<K, L>::linked(const Page& p) const noexcept {
+  if constexpr (kLean)
+    return objects(p);
+  else
+    return p.owner_half[1];
+}
+
 // A slab's objects are linked in the order of their addresses, and only as they are wanted: what a
 // call may have to do is bounded by kLinkedAtOnce, not by the size of the slab, and memory that
 // nobody wants is not touched. The free list is empty only where no object is free.
@@ -147,7 +163,7 @@ void* BasicKmemCache<K, L>::alloc_from_new_slab(const Request& r, SlabRefusal& w
   } else {
     auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
     if (c && sheaf_source_ && pages_->nodes() == 1) {
-      const MainOut out(*c, place_);
+      const MainOut out(*c, place_, unfree_bits_);
       while (freelist(*p) && c->main->size < c->main->capacity)
         c->main->object()[c->main->size++] = take_object(*p);
     }
@@ -277,7 +293,7 @@ bool BasicKmemCache<K, L>::defer(void* object) noexcept {
 template <Kernel K, LockPolicy L>
 void BasicKmemCache<K, L>::unsettle() noexcept {
   // release: pairs with the acquire in settle_some(), which clears the mark; it must then see what waits.
-  attention_.fetch_or(kUnsettled, std::memory_order_release);
+  this->attention().fetch_or(kUnsettled, std::memory_order_release);
 }
 
 // At most `most` of the objects that nolock frees deferred, and the orphaned slabs of the nodes. Bounded,
@@ -285,12 +301,12 @@ void BasicKmemCache<K, L>::unsettle() noexcept {
 // list's lock leaves the rest, too.
 template <Kernel K, LockPolicy L>
 void BasicKmemCache<K, L>::settle_some(unsigned most, bool may_spin) noexcept {
-  if (!(attention_.load(internal::kRelaxed) & kUnsettled)) [[likely]]
+  if (!(this->attention().load(internal::kRelaxed) & kUnsettled)) [[likely]]
     return;
   // Nobody waits for the turn: it may be held by what we interrupted.
   if (!settling_.try_lock()) return;
   // First the mark, then the lists: what comes in between marks again.
-  attention_.fetch_and(~std::uint32_t{kUnsettled}, std::memory_order_acquire);
+  this->attention().fetch_and(~std::uint32_t{kUnsettled}, std::memory_order_acquire);
   bool more = false;
   if (!backlog_) backlog_ = deferred_.exchange(nullptr, std::memory_order_acquire);
   while (backlog_ && most) {
@@ -349,7 +365,7 @@ bool BasicKmemCache<K, L>::with_list(Node& n, bool may_spin, F f) noexcept {
 template <Kernel K, LockPolicy L>
 bool BasicKmemCache<K, L>::settle() noexcept {
   if (pages_ && L::may_try()) settle_some(kSettledAtOnce, false);
-  return !(attention_.load(internal::kRelaxed) & kUnsettled);
+  return !(this->attention().load(internal::kRelaxed) & kUnsettled);
 }
 
 // Task context: all that waited when it was called, but for what another CPU is at. Once the rest of an

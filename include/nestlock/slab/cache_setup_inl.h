@@ -15,10 +15,12 @@ bool BasicKmemCache<K, L>::set_up(Pages& pages, BasicKmemCache* sheaf_caches, co
   if (!internal::known(flags)) return false;
   if (kLean && (has(flags, slab::debug) || has(flags, slab::hardened))) return false;
   if (align < alignof(void*)) align = alignof(void*);
+  if constexpr (!kLean)
+    if (!attention_) attention_ = &own_attention_;
   pages_ = &pages;
   min_partial_ = kLean ? 2 : 5;
   if constexpr (!kLean) unfree_bits_ = ~std::uint32_t{0};
-  if (!kLean && pages_->nodes() > 1) attention_.fetch_or(kManyNodes, internal::kRelaxed);
+  if (!kLean && pages_->nodes() > 1) this->attention().fetch_or(kManyNodes, internal::kRelaxed);
   name_ = name;
   ctor_ = ctor;
   object_size_ = static_cast<std::uint32_t>(size);
@@ -34,7 +36,7 @@ bool BasicKmemCache<K, L>::set_up(Pages& pages, BasicKmemCache* sheaf_caches, co
       lead_ = static_cast<std::uint32_t>(align < 16 ? 16 : align);
       link_offset_ = static_cast<std::uint32_t>((size + 15) & ~std::size_t{7});
       whole = lead_ + link_offset_ + sizeof(Object) + sizeof(Track);
-      attention_.fetch_or(kDebugged, internal::kRelaxed);
+      this->attention().fetch_or(kDebugged, internal::kRelaxed);
     }
   stride_ = static_cast<std::uint32_t>((whole + align - 1) & ~(align - 1));
   min_order_ = 0;
@@ -51,7 +53,7 @@ bool BasicKmemCache<K, L>::set_up(Pages& pages, BasicKmemCache* sheaf_caches, co
       lead_ = static_cast<std::uint32_t>((words + align - 1) & ~(align - 1));
       while ((kPageSize << min_order_) < lead_ + stride_) ++min_order_;
       if (order_ < min_order_) order_ = min_order_;
-      attention_.fetch_or(kHardened, internal::kRelaxed);
+      this->attention().fetch_or(kHardened, internal::kRelaxed);
     }
     if (!has(flags, slab::debug) && !has(flags, slab::no_sheaves)) {
       if (!capacity)
@@ -81,7 +83,7 @@ void BasicKmemCache<K, L>::flush_cpu() noexcept
     auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
     if (!c) return;
     if (c->main) {
-      const MainOut out(*c, place_);
+      const MainOut out(*c, place_, unfree_bits_);
       mine[0] = c->main == &internal::no_sheaf ? nullptr : c->main;
       mine[1] = c->spare;
       c->main = &internal::no_sheaf;
@@ -115,7 +117,7 @@ void BasicKmemCache<K, L>::shrink() noexcept {
     {
       auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
       if (c && c->main) {
-        const MainOut out(*c, place_);
+        const MainOut out(*c, place_, unfree_bits_);
         add(c->spare), add(c->main);
         c->spare = nullptr;
         c->main = &internal::no_sheaf;
@@ -201,9 +203,9 @@ void BasicKmemCache<K, L>::fail_every(std::uint32_t k) noexcept
 {
   fail_every_.store(k, internal::kRelaxed);
   if (k)
-    attention_.fetch_or(kFailing, internal::kRelaxed);
+    this->attention().fetch_or(kFailing, internal::kRelaxed);
   else
-    attention_.fetch_and(~std::uint32_t{kFailing}, internal::kRelaxed);
+    this->attention().fetch_and(~std::uint32_t{kFailing}, internal::kRelaxed);
 }
 
 template <Kernel K, LockPolicy L>
@@ -212,7 +214,7 @@ SlabStats BasicKmemCache<K, L>::stats() const noexcept {
   const auto& c = counters_;
   auto now = [](const auto& counter) { return std::uintptr_t{counter.load(internal::kRelaxed)}; };
   if constexpr (!kLean)
-    for (unsigned i = 0; i < decltype(cpu_)::size(); ++i)
+    for (unsigned i = 0; pages_ && i < decltype(cpu_)::size(); ++i)
       s.fast_allocs += now(cpu_.on(i).allocs), s.fast_frees += cpu_.on(i).frees();
   s.list_allocs = now(c.list_allocs), s.list_frees = now(c.list_frees);
   s.refill_allocs = now(c.refill_allocs), s.new_slab_allocs = now(c.new_slab_allocs);
@@ -257,7 +259,7 @@ bool BasicKmemCache<K, L>::consistent(std::uintptr_t* objects_out) noexcept {
     };
     for (unsigned i = 0; i < decltype(cpu_)::size(); ++i) {
       if (!cpu_.on(i).main) continue;
-      const MainOut out(cpu_.on(i), place_);
+      const MainOut out(cpu_.on(i), place_, unfree_bits_);
       Sheaf* const m = cpu_.on(i).main;
       Sheaf* const s = cpu_.on(i).spare;
       if (m->size > m->capacity || (s && s->size > s->capacity)) return false;

@@ -1,6 +1,7 @@
-// Sheaves and the barn: refills, flushes, swaps, prefilled sheaves. Included by slab.h.
+// Sheaves and the barn: refills, flushes, swaps. Included by slab.h.
 #pragma once
 
+#include <cstring>
 #include <new>
 #include <utility>
 
@@ -53,7 +54,7 @@ void BasicKmemCache<K, L>::install_full(Node& n, Sheaf* s) noexcept
   {
     auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
     if (c) {
-      const MainOut out(*c, place_);
+      const MainOut out(*c, place_, unfree_bits_);
       if (c->main->size == 0) {
         std::swap(c->main, s);
         if (s == &internal::no_sheaf) return;
@@ -75,34 +76,67 @@ void BasicKmemCache<K, L>::install_full(Node& n, Sheaf* s) noexcept
     put_full(n, s);
 }
 
-// The two sheaves change places: what a call does that finds the first empty, or full, if the other is not. Few
-// instructions, for a load that goes up and down over a sheaf's end comes here each time.
+// While free pages wait for their return to the system: the fast path all the same, for calls that pass without a look
+// at the clock.
 template <Kernel K, LockPolicy L>
-inline void* BasicKmemCache<K, L>::pop_from_spare() noexcept
+[[gnu::always_inline]] inline bool BasicKmemCache<K, L>::pop_unlooked(CpuSlots at,
+                                                                      void*& object) noexcept
   requires(!internal::kLeanOf<K>)
 {
-  auto c = cpu_.template try_lock_claimed<&CpuSheaves::lock>(typename L::PcpTag{});
-  if (!c || c->in_main() || !c->spare || !c->spare->size) return nullptr;
-  change_sheaves(*c);
+  auto c = at.template try_lock_claimed<&CpuSheaves::lock>(typename L::PcpTag{});
+  if (!c || !c->unlooked) return false;
+  void** const top = c->top.load(internal::kRelaxed);
+  if (top == c->bottom.load(internal::kRelaxed)) return false;
+  --c->unlooked;
   internal::bump_locked(c->allocs);
-  void** const top = c->top.load(internal::kRelaxed) - 1;
-  c->top.store(top, internal::kRelaxed);
+  c->top.store(top - 1, internal::kRelaxed);
+  object = top[-1];
+  return true;
+}
+
+template <Kernel K, LockPolicy L>
+[[gnu::always_inline]] inline void* BasicKmemCache<K, L>::alloc_unlooked(
+    CpuSlots at, const Word& attention) noexcept
+  requires(!internal::kLeanOf<K>)
+{
+  void* o = nullptr;
+  if (attention.load(internal::kRelaxed) != kDecaying || !L::may_try() || !pop_unlooked(at, o))
+    return nullptr;
+  if (!o) __builtin_unreachable();
+  return leaves(o);
+}
+
+// What a call does that finds main empty, if the spare is not. Few instructions, for a load that goes up and
+// down over a sheaf's end comes here again and again.
+template <Kernel K, LockPolicy L>
+inline void* BasicKmemCache<K, L>::pop_near(CpuSheaves& c) noexcept
+  requires(!internal::kLeanOf<K>)
+{
+  if (!c.in_main()) {
+    if (!c.spare || !c.spare->size) return nullptr;
+    const MainOut out(c, place_, unfree_bits_);
+    fill_from_spare(c);
+  }
+  internal::bump_locked(c.allocs);
+  void** const top = c.top.load(internal::kRelaxed) - 1;
+  c.top.store(top, internal::kRelaxed);
   return *top;
 }
 
-// The fast path where nothing keeps from it but free pages that wait, and the clock need not be looked at.
+// An object of this CPU's two sheaves; null where anything else is to be done, or looked at.
 template <Kernel K, LockPolicy L>
-inline void* BasicKmemCache<K, L>::pop_unlooked() noexcept
+inline void* BasicKmemCache<K, L>::alloc_near() noexcept
   requires(!internal::kLeanOf<K>)
 {
-  if (attention_.load(internal::kRelaxed) != kDecaying || !L::may_try()) return nullptr;
+  const std::uint32_t attention = this->attention().load(internal::kRelaxed);
+  if ((attention & ~std::uint32_t{kDecaying}) || !pages_ || !L::may_try()) return nullptr;
   auto c = cpu_.template try_lock_claimed<&CpuSheaves::lock>(typename L::PcpTag{});
-  if (!c || !c->unlooked || !c->in_main()) return nullptr;
-  --c->unlooked;
-  internal::bump_locked(c->allocs);
-  void** const top = c->top.load(internal::kRelaxed) - 1;
-  c->top.store(top, internal::kRelaxed);
-  return leaves(*top);
+  // While free pages wait some calls pass without a look at the clock.
+  if (!c || (attention && !c->unlooked)) return nullptr;
+  void* const o = pop_near(*c);
+  if (!o) return nullptr;
+  if (attention) --c->unlooked;
+  return leaves(o);
 }
 
 template <Kernel K, LockPolicy L>
@@ -127,22 +161,54 @@ inline bool BasicKmemCache<K, L>::push_to_spare(void* object) noexcept
   const Sheaf& spare = *c->spare;
   if (top != c->limit || top[-1] == object || spare.size == spare.capacity) return false;
   if (spare.size && c->spare->object()[spare.size - 1] == object) return false;
-  change_sheaves(*c);
+  {
+    const MainOut out(*c, place_, unfree_bits_);
+    empty_to_spare(*c);
+  }
   void** const free = c->top.load(internal::kRelaxed);
   *free = object;
   c->top.store(free + 1, internal::kRelaxed);
   return true;
 }
 
-// What a sheaf of the whole has come and gone with it is `moved`, as in MainOut.
+// Main, which is out, is empty, the spare is not: they change places. But where main was full before, the load goes
+// up and down about a sheaf's end: main gets the half of a sheaf that came into the spare last, so that the next
+// calls, up or down, find it neither empty nor full.
 template <Kernel K, LockPolicy L>
-inline void BasicKmemCache<K, L>::change_sheaves(CpuSheaves& c) noexcept
+inline void BasicKmemCache<K, L>::fill_from_spare(CpuSheaves& c) noexcept
   requires(!internal::kLeanOf<K>)
 {
-  const MainOut out(c, place_);
+  internal::bump(counters_.spare_swaps);
+  const std::uint32_t half = c.main->capacity / 2;
+  if (std::exchange(c.main_was, CpuSheaves::Was::empty) == CpuSheaves::Was::full && half &&
+      c.spare->size > half) {
+    c.spare->size -= half;
+    std::memcpy(c.main->object(), c.spare->object() + c.spare->size, half * sizeof(void*));
+    c.main->size = half;
+    return;
+  }
   std::swap(c.main, c.spare);
   if (c.spare == &internal::no_sheaf) c.spare = nullptr;
+}
+
+// Main is full, the spare is not: the same the other way round. What came last stays in main.
+template <Kernel K, LockPolicy L>
+inline void BasicKmemCache<K, L>::empty_to_spare(CpuSheaves& c) noexcept
+  requires(!internal::kLeanOf<K>)
+{
   internal::bump(counters_.spare_swaps);
+  const std::uint32_t half = c.main->capacity / 2;
+  if (std::exchange(c.main_was, CpuSheaves::Was::full) == CpuSheaves::Was::empty && half &&
+      c.spare->size + half <= c.spare->capacity) {
+    void** const main = c.main->object();
+    std::memcpy(c.spare->object() + c.spare->size, main, half * sizeof(void*));
+    std::memcpy(main, main + half, half * sizeof(void*));  // a sheaf's capacity is even
+    c.spare->size += half;
+    c.main->size -= half;
+    return;
+  }
+  std::swap(c.main, c.spare);
+  if (c.spare == &internal::no_sheaf) c.spare = nullptr;
 }
 
 // Main is full, or was: spare, barn, a new sheaf in its place, or the spare when it is emptied. False: nothing of
@@ -155,12 +221,11 @@ bool BasicKmemCache<K, L>::free_to_sheaf(void* object, bool may_spin) noexcept
   {
     auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
     if (!c) return internal::bump(counters_.local_busy), false;
-    MainOut out(*c, place_);
+    MainOut out(*c, place_, unfree_bits_);
     Node& n = home(kAnyNode);
     if (c->main->size == c->main->capacity) {
       if (c->spare && c->spare->size < c->spare->capacity) {
-        std::swap(c->main, c->spare);
-        internal::bump(counters_.spare_swaps);
+        empty_to_spare(*c);
       } else if (Sheaf* const s = barn_swap(n, c->main, Want::empty, may_spin)) {
         c->main = s;
       } else if (may_spin && c->spare) {
@@ -183,7 +248,7 @@ bool BasicKmemCache<K, L>::free_to_sheaf(void* object, bool may_spin) noexcept
   {
     auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
     if (c) {
-      MainOut out(*c, place_);
+      MainOut out(*c, place_, unfree_bits_);
       if (c->main->size == c->main->capacity && (!c->spare || c->main == &internal::no_sheaf)) {
         if (c->main != &internal::no_sheaf) c->spare = c->main;
         c->main = empty;
@@ -295,54 +360,6 @@ internal::Sheaf* BasicKmemCache<K, L>::empty_sheaf(Node& n) noexcept
   if (!memory) return nullptr;
   internal::bump(counters_.sheaf_allocs);
   return ::new (sheaf_source_->given(memory)) Sheaf{0, capacity_, nullptr};
-}
-
-template <Kernel K, LockPolicy L>
-internal::Sheaf* BasicKmemCache<K, L>::prefill_sheaf(gfp flags, unsigned n) noexcept
-  requires(!internal::kLeanOf<K>)
-{
-  const Request r{flags, SlabAlloc::spinning, kAnyNode};
-  Node& node = home(kAnyNode);
-  Sheaf* s = nullptr;
-  if (sheaf_source_ && n <= capacity_) {
-    s = empty_sheaf(node);
-  } else {
-    unsigned order = 0;
-    while (order <= kMaxOrder && (kPageSize << order) < sizeof(Sheaf) + n * sizeof(void*)) ++order;
-    if (Page* const p = pages_->alloc_pages(flags & ~gfp::zero, order))
-      s = ::new (pages_->address(p)) Sheaf{0, n, nullptr};
-  }
-  if (!s) return nullptr;
-  s->size = refill(node, r, s->object(), s->capacity, n);
-  if (s->size >= n) return s;
-  return_sheaf(s);
-  return nullptr;
-}
-
-template <Kernel K, LockPolicy L>
-void* BasicKmemCache<K, L>::alloc_from_sheaf(Sheaf* s, gfp flags) noexcept
-  requires(!internal::kLeanOf<K>)
-{
-  if (s->size == 0) return nullptr;
-  internal::bump(counters_.refill_allocs);
-  void* const o = given(s->object()[--s->size]);
-  return finish(
-      debugged() ? debug_alloc(o, object_size_, "alloc_from_sheaf", Place::here()) : goes_out(o),
-      object_size_, flags);
-}
-
-template <Kernel K, LockPolicy L>
-void BasicKmemCache<K, L>::return_sheaf(Sheaf* s) noexcept
-  requires(!internal::kLeanOf<K>)
-{
-  if (!s) return;
-  Node& n = home(kAnyNode);
-  const bool ours = sheaf_source_ && s->capacity == capacity_;
-  if (ours && s->size && n.nr_full.load(internal::kRelaxed) < kMaxFull) return put_full(n, s);
-  if (s->size) flush(*s);
-  if (ours) return put_empty(n, s);
-  Page* const p = pages_->page_of(s);
-  pages_->free_pages(p, p->order());
 }
 
 }  // namespace nestlock

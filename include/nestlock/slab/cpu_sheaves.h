@@ -1,6 +1,7 @@
 // What a CPU has of a cache: two sheaves.
 #pragma once
 
+#include <bit>
 #include <cstddef>
 #include <cstdint>
 
@@ -19,6 +20,12 @@ struct CpuSheaves {
   typename L::Local lock;
   // So many allocations may pass without a look whether memory is to go back to the system.
   std::uint8_t unlooked = 0;
+  // What main and spare last exchanged objects for: main was empty, or full.
+  enum class Was : std::uint8_t { neither, empty, full };
+  Was main_was{};
+  // Bits that are 0 in the address of each object that the fast path of a free may put into main: see
+  // BasicKmemCache::unfree_bits_. A copy, beside what that path reads.
+  std::uint32_t unfree = 0;
   // Of main its objects are in [bottom, top), its room is [top, limit): beside the lock, so that the
   // fast paths touch no sheaf but for the object. Guarded by lock; `top` and `bottom` are read by
   // statistics without it.
@@ -43,16 +50,25 @@ struct CpuSheaves {
   }
 };
 
+// The CPUs' of one cache: with a power of two between them.
+template <Kernel K, LockPolicy L>
+struct alignas(std::bit_ceil(sizeof(CpuSheaves<K, L>) < 64 ? 64 : sizeof(CpuSheaves<K, L>)))
+    SheavesSlot {
+  CpuSheaves<K, L> value;
+};
+
 // While it lives main is like any other sheaf, and may be exchanged. The CPU's lock is held, which is the
 // caller's; or main is not null.
 template <Kernel K, LockPolicy L>
 class MainOut {
  public:
   template <class Place>
-  MainOut(CpuSheaves<K, L>& c, Place place) noexcept
+  MainOut(CpuSheaves<K, L>& c, Place place, std::uint32_t unfree) noexcept
       : c_(c), before_(c.allocs.load(kRelaxed) + c.in_main()) {
     if (!c.main) {
       place.is_used_on(claimed_cpu<typename K::Port>());
+      c.unfree = unfree;
+      c.main_was = {};
       c.main = &no_sheaf;
     }
     if (c.main != &no_sheaf) c.main->size = static_cast<std::uint32_t>(c.in_main());

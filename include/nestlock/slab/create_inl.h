@@ -9,7 +9,7 @@
 
 namespace nestlock {
 
-// A cache has an array over all CPUs, so its memory is pages.
+// A cache and its CPUs' sheaves, so its memory is pages.
 template <Kernel K, LockPolicy L, class C>
 BasicKmemCache<K, L>* BasicSlabAllocator<K, L, C>::create(const char* name, std::size_t size,
                                                           std::size_t align, slab flags,
@@ -19,11 +19,18 @@ BasicKmemCache<K, L>* BasicSlabAllocator<K, L, C>::create(const char* name, std:
   if constexpr (kLean)  // it has no such array, and the pages are few
     memory = kmalloc_lean(sizeof(Cache), gfp::kernel, SlabAlloc::spinning, kAnyNode, nullptr);
   else
-    memory = alloc_large(sizeof(Cache), gfp::kernel, Place::here());
+    memory = alloc_large(sizeof(CreatedCache), gfp::kernel, Place::here());
   if (!memory) return nullptr;
-  Cache* const c = ::new (memory) Cache;
+  Cache* c = nullptr;
   Cache* sheaves = nullptr;
-  if constexpr (!kLean) sheaves = sheaf_caches_;
+  if constexpr (kLean) {
+    c = ::new (memory) Cache;
+  } else {
+    auto* const created = ::new (memory) CreatedCache;
+    c = &created->cache;
+    c->cpu_ = {&created->slot[0].value, std::countr_zero(sizeof created->slot[0])};
+    sheaves = sheaf_caches_;
+  }
   if (!c->set_up(*pages_, sheaves, name, size, align, flags, ctor, sheaf_capacity)) {
     kfree(memory);
     return nullptr;
@@ -209,7 +216,7 @@ bool BasicSlabAllocator<K, L, C>::destroy(Cache* cache) noexcept {
       cache->place_.is_unused_on(i);
       if (!c.main) continue;
       {
-        const typename Cache::MainOut out(c, cache->place_);
+        const typename Cache::MainOut out(c, cache->place_, cache->unfree_bits_);
         for (internal::Sheaf* s : {c.main, c.spare}) {
           if (!s || s == &internal::no_sheaf) continue;
           if (s->size) cache->flush(*s);

@@ -37,6 +37,7 @@ template <Kernel K, LockPolicy L>
 void BasicKmemCache<K, L>::abandon_if_held(unsigned cpu) noexcept
   requires(!internal::kLeanOf<K>)
 {
+  if (!pages_) return;  // its set_up() was interrupted
   CpuSheaves& c = cpu_.on(cpu);
   if (!c.lock.is_locked()) return;
   const std::uintptr_t frees = c.frees();
@@ -60,7 +61,7 @@ void BasicKmemCache<K, L>::take_back(unsigned cpu) noexcept
   if (!c.main) return;
   Sheaf* theirs[2] = {nullptr, nullptr};
   {
-    const MainOut out(c, place_);
+    const MainOut out(c, place_, unfree_bits_);
     theirs[0] = c.main == &internal::no_sheaf ? nullptr : c.main;
     theirs[1] = std::exchange(c.spare, nullptr);
     c.main = &internal::no_sheaf;
