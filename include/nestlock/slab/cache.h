@@ -25,7 +25,7 @@ class BasicSlabAllocator;
 
 // A cache of objects of one size. Made by BasicSlabAllocator::create(), or inside it for kmalloc.
 template <Kernel K, LockPolicy L = policy::PerLockByte<K>>
-class BasicKmemCache {
+class alignas(kLean ? alignof(void*) : 64) BasicKmemCache {
  public:
   // The types that go with the parameters; and what prepares an object of a new slab.
   using Pages = BasicPageAllocator<K, L>;
@@ -371,7 +371,8 @@ class BasicKmemCache {
   // Where its sheaves come from; null: it has none.
   [[no_unique_address]] NotLean<BasicKmemCache*, 4> sheaf_source_{};
   // Not 0: something was deferred, allocations are made to fail, objects are checked, or must be
-  // kept apart by node, or free pages wait for their return to the system. Looked at by the fast path of an allocation.
+  // kept apart by node, or free pages wait for their return to the system. Looked at by the fast path of an
+  // allocation, so the classes' lie side by side (ClassRows).
   Word own_attention_{0u};
   [[no_unique_address]] NotLean<Word*, 9> attention_{};  // null: not set up
   Word& attention() noexcept;

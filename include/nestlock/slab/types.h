@@ -58,7 +58,7 @@ struct SlabStats {
   std::uintptr_t refill_allocs;            // of a sheaf that was filled for it
   std::uintptr_t new_slab_allocs;          // the first object of a new slab
   std::uintptr_t refills, flushes;         // sheaves filled and emptied
-  std::uintptr_t spare_swaps;              // of a CPU's two sheaves for each other
+  std::uintptr_t spare_swaps;              // of a CPU's two sheaves, or half of one, for each other
   std::uintptr_t barn_gets, barn_puts;     // sheaves from and to the barn
   std::uintptr_t sheaf_allocs;             // sheaves made
   std::uintptr_t new_slabs;                // made of pages
