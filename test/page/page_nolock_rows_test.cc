@@ -239,6 +239,16 @@ TEST_P(NolockPageRow, P19_NolockFreesLingerWhereCachesAreDisabled) {
   EXPECT_EQ(cached(), 1u);
   EXPECT_TRUE(give(pages[4]));
   EXPECT_EQ(cached(), 0u);
+  // However many, they are no more than where caches are on.
+  pages.resize(4 * kLeastHigh);
+  allocator->pcp_enable(0);
+  for (void *&p : pages) p = take();
+  allocator->pcp_disable(0);
+  for (void *const p : pages) {
+    EXPECT_TRUE(give(p, true));
+    EXPECT_LE(cached(), 2 * kLeastHigh);
+  }
+  EXPECT_GT(cached(), 0u);
   allocator->pcp_enable(0);
   give_everything_back();
 }

@@ -2,6 +2,7 @@
 // applies to: the per-CPU pages. P8 needs a migration: explore_pages_test.
 #include "test/support/page_rows.h"
 
+#include <algorithm>
 #include <atomic>
 #include <thread>
 
@@ -237,6 +238,40 @@ TEST_P(PageRow, P9_ANolockFreeOverTheHighMarkIsQueued) {
   give_last(false);
   EXPECT_LE(cached(), high);
   EXPECT_GT(allocator->stats().drains, drains);
+  give_everything_back();
+}
+
+// What a CPU keeps has a bound also where nobody can give the zone anything: the frees of an NMI that
+// interrupted its holder, after which no other comes, leave four times the mark there and park the rest,
+// which any CPU's next call brings home.
+TEST_P(PageRow, P9_NolockFreesBesideAHeldZoneParkWhatIsFarTooMuch) {
+  start();
+  std::vector<void*> pages;
+  while (pages.size() < 8 * kLeastHigh) pages.push_back(take());
+  allocator->drain_all();
+  const PageStats before = allocator->stats();
+  std::uintptr_t most = 0;
+  interrupted_holding(
+      zone_lock, nolock_nmi(), [&] { take(5); },
+      [&] {
+        for (void* const p : pages) {
+          EXPECT_TRUE(give(p, /*nolock=*/true));
+          most = std::max(most, cached());
+        }
+      },
+      kAtTheEnd);
+  EXPECT_EQ(most, 4 * kLeastHigh) << "where the zone can be had it is half of that";
+  const PageStats after = allocator->stats();
+  EXPECT_EQ(after.cached + after.parked, pages.size());
+  EXPECT_GT(after.parked, 4 * kDrainedByNolock - 1) << "the rest, in pieces of so many and one";
+  EXPECT_EQ(after.drains, before.drains);
+  EXPECT_GT(busy(after.zone_busy, nolock_nmi()), busy(before.zone_busy, nolock_nmi()));
+  EXPECT_TRUE(allocator->consistent());
+  // The next one that finds the zone free begins to empty what lies here, and others have the parked ones.
+  void* const one = take(3);
+  EXPECT_EQ(allocator->stats().parked, after.parked - kUnparkedAtOnce);
+  EXPECT_TRUE(give(one, /*nolock=*/true));
+  EXPECT_LT(cached(), after.cached);
   give_everything_back();
 }
 

@@ -15,6 +15,10 @@ inline constexpr int kAnyNode = -1;                   // the node of this CPU, e
 inline constexpr unsigned kUnparkedAtOnce = 64;   // parked blocks put back, by a call that may spin
 inline constexpr unsigned kUnparkedByNolock = 4;  // by a nolock call that gets the lock
 inline constexpr unsigned kDrainedByNolock = 24;  // pages that a CPU has too many, by a nolock free
+// What a CPU's cache takes at once is its `batch`, 1/256 of its zone within these bounds, and what it keeps
+// `high`, so many batches. Pages.
+inline constexpr std::uint32_t kLeastBatch = 4, kMostBatch = 63, kHighOf = 6;
+inline constexpr std::uint32_t kLeastHigh = kHighOf * kLeastBatch;
 
 // A byte a page, for whoever has the page; 0 when it is given back. 64 pages to a cache line, where a
 // descriptor is one: what a floor above has to know of an address on a fast path. It keeps this by

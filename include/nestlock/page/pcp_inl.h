@@ -89,22 +89,32 @@ template <Kernel K, LockPolicy L>
   return true;
 }
 
-// A nolock free may go over `high`. Of what is over twice that it gives the zone more than itself added, or other CPUs
-// and orders would never come by what a thread frees that makes nolock calls alone. (Looked at first, not to detach in
-// vain; where somebody takes the zone's lock meanwhile the blocks are parked.) Always true.
+// A nolock free may go over `high`. Of what is over twice that it gives the zone more than itself
+// added, or other CPUs and orders would never come by what a thread frees that makes nolock calls
+// alone. Where the zone is held (looked at first, not to detach in vain) it leaves that to a later
+// free; but not what is over four times `high`, which is parked: the zone is held for as long as the
+// system does not run who holds it, and a later free may never come. So that much, and a block for
+// each task that is moved in between, is the most that lies with a CPU whose frees have stopped. Where
+// caches are disabled `high` counts as the least that it can be. Always true.
 template <Kernel K, LockPolicy L>
 [[gnu::noinline]] bool BasicPageAllocator<K, L>::drain_by_nolock(Zone& z, unsigned order) noexcept {
-  const std::uint32_t high = z.pcp_high.load(internal::kRelaxed);
-  if (!high || z.lock.is_locked()) return true;  // 0: caches are disabled
+  std::uint32_t high = z.pcp_high.load(internal::kRelaxed);
+  if (high < kLeastHigh) high = kLeastHigh;
+  const std::uint32_t most = z.lock.is_locked() ? 4 * high : 2 * high;
   Index chain = kNil;
-  if (auto pcp = try_pcp<false>(z); pcp && pcp->count() / 2 > high)
+  if (auto pcp = try_pcp<false>(z); pcp && pcp->count() > most)
     chain = detach(*pcp, kDrainedByNolock + (1u << order));
+  if (chain == kNil) return true;
   const auto each = [&](auto f) {
     for (Index p = chain; p != kNil; p = chain) chain = all_[p].next, f(p, all_[p].order());
   };
   TryGuard g(z.lock, irq_save);
-  if (!g) return each([&](Index p, unsigned has) { park(z, all_ + p, has); }), true;
+  if (!g) {
+    if constexpr (!kLean) note_busy(z, false);
+    return each([&](Index p, unsigned has) { park(z, all_ + p, has); }), true;
+  }
   z.lock.assert_held();
+  internal::bump_locked(z.counters.drains);
   each([&](Index p, unsigned has) { give_locked(z, p, has); });
   unpark_locked(z, kUnparkedByNolock);
   return true;
@@ -175,7 +185,8 @@ void BasicPageAllocator<K, L>::pcp_enable(unsigned node) noexcept
   const auto off = z.pcp_off.load(internal::kRelaxed);
   if (off == 0) return;
   z.pcp_off.store(off - 1, internal::kRelaxed);
-  if (off == 1) z.pcp_high.store(6 * z.pcp_batch.load(internal::kRelaxed), internal::kRelaxed);
+  if (off == 1)
+    z.pcp_high.store(kHighOf * z.pcp_batch.load(internal::kRelaxed), internal::kRelaxed);
 }
 
 }  // namespace nestlock

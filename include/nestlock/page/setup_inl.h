@@ -66,9 +66,10 @@ PageSetup BasicPageAllocator<K, L>::set_up(const PageMemory& m) noexcept {
     z.min = size / 256 < kMost ? size / 256 : kMost;
     z.low = z.min + z.min / 4;
     z.high = z.min + z.min / 2;
-    const std::uint32_t batch = size / 256 < 4 ? 4 : size / 256 < 63 ? size / 256 : 63;
+    const std::uint32_t part = size / 256 < kLeastBatch ? kLeastBatch : size / 256;
+    const std::uint32_t batch = part < kMostBatch ? part : kMostBatch;
     z.pcp_batch.store(batch, internal::kRelaxed);
-    z.pcp_high.store(6 * batch, internal::kRelaxed);
+    z.pcp_high.store(kHighOf * batch, internal::kRelaxed);
     z.buddy.set_up(all_, first_pfn_, z.begin, z.end);
     if constexpr (!kLean) z.committed.store(commit_ ? z.begin : z.end, internal::kRelaxed);
     if (kLean || !commit_) add_memory(z, z.begin, z.end);
