@@ -900,6 +900,14 @@ mutant page_nolock_free_spins $pages 'PagesOn*' \
   'nor does a nolock free' \
   "$inside" 's/      TryGuard g(z.lock, irq_save);\n      if (g) {\n        z.lock.assert_held();\n        give_locked(z, index(page), order);/      Guard g(z.lock, irq_save);\n      {\n        give_locked(z, index(page), order);/'
 
+mutant drained_blocks_lost $pages 'PagesOn*' \
+  'what a nolock free took off its list while the zone was taken is parked' \
+  "$inside" 's/    return each(\[&\](Index p, unsigned has) { park(z, all_ + p, has); }), true;/    return true;/'
+
+mutant drained_without_the_zone $pages 'PagesOn*' \
+  'and is not given to a zone that somebody else has' \
+  "$inside" 's/  if (!g) {\n    if constexpr (!kLean) note_busy(z, false);\n    return each([^\n]*\n  }\n  z.lock.assert_held();\n//'
+
 mutant free_looks_at_no_state $control '*BadFreesAreRefused*' \
   'a page that is free is not freed again' \
   include/nestlock/page.h 's/ || !page->is(PageState::used, order)) \[\[unlikely\]\]\n *return bad_free(page, "free_pages"/) [[unlikely]]\n        return bad_free(page, "free_pages"/'
@@ -915,6 +923,14 @@ done
 mutant nolock_free_drains $page_rows 'All/PageRow.P9_*' \
   'P8: a nolock free over the mark does not drain' \
   "$inside" 's/return drain_by_nolock(z, order);/return drain_over_high(z);/'
+
+mutant nolock_frees_without_a_bound $page_rows 'All/PageRow.P9_*' \
+  'where nobody can give to the zone a CPU keeps four times the mark' \
+  "$inside" 's/z.lock.is_locked() ? 4 \* high : 2/z.lock.is_locked() ? ~0u : 2/'
+
+mutant disabled_caches_without_a_bound $gate_rows 'All/NolockPageRow.P19_*' \
+  'nor does it keep more where caches are disabled' \
+  "$inside" 's/  if (high < kLeastHigh) high = kLeastHigh;/  if (!high) return true;/'
 
 mutant gate_at_the_entry_only $gate_rows 'All/NolockPageRow.P15_*' \
   'P15: what no pcp takes passes the gate, too' \

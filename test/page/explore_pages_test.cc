@@ -25,22 +25,34 @@ using Watched = SimPages<K, WatchedLocks<K>>;
 // ---- one CPU ------------------------------------------------------------------------------------
 
 // What the task does when everything else comes: each of the allocator's protocols.
-enum class Doing { refill, pop_and_push, drain, drain_over_high, unpark };
-constexpr Doing kAllOfIt[] = {Doing::refill, Doing::pop_and_push, Doing::drain,
-                              Doing::drain_over_high, Doing::unpark};
+enum class Doing { refill, pop_and_push, drain, drain_over_high, drain_by_nolock, unpark };
+constexpr Doing kAllOfIt[] = {Doing::refill,          Doing::pop_and_push,    Doing::drain,
+                              Doing::drain_over_high, Doing::drain_by_nolock, Doing::unpark};
 constexpr const char* name_of(Doing d) {
-  constexpr const char* names[] = {"refill", "pop, push", "drain", "drain over high", "unpark"};
+  constexpr const char* names[] = {"refill",          "pop, push",       "drain",
+                                   "drain over high", "drain by nolock", "unpark"};
   return names[static_cast<unsigned>(d)];
 }
 
-// 40 pages for this CPU's lists, of which 24 is high: four blocks there, since nolock frees do not
-// drain, and one whose normal free does, in two batches. That one is returned.
+// Blocks of eight pages for this CPU's lists, of which 24 pages are high, by nolock frees, which do not
+// drain up to twice that; and one more, which is returned.
+template <class Pages>
+auto* fill_by_nolock(Pages& p, unsigned blocks) {
+  decltype(p.alloc(3)) block[8];
+  for (unsigned i = 0; i <= blocks; ++i) block[i] = p.alloc(3);
+  for (unsigned i = 1; i <= blocks; ++i) p.free_nolock(block[i], 3);
+  return block[0];
+}
+// The normal free of that one drains in two batches,
 template <class Pages>
 auto* fill_over_high(Pages& p) {
-  decltype(p.alloc(3)) block[5];
-  for (auto*& b : block) b = p.alloc(3);
-  for (int i = 1; i < 5; ++i) p.free_nolock(block[i], 3);
-  return block[0];
+  return fill_by_nolock(p, 4);
+}
+// and its nolock free gives the zone four blocks.
+constexpr unsigned kTwiceHigh = 6 * 8;
+template <class Pages>
+auto* fill_to_twice_high(Pages& p) {
+  return fill_by_nolock(p, kTwiceHigh / 8);
 }
 
 // An irq allocates as it may, and keeps what it got; an NMI can only ask, and gives a page back.
@@ -50,9 +62,16 @@ void on_one_cpu(Sim& sim, Doing doing, bool with_nmi) {
   auto* const irqs = p.alloc(0);
   auto* const nmis = p.alloc(0);
   if (doing == Doing::refill) p.pages.drain_all_pages();
-  auto* const big = doing == Doing::drain_over_high ? fill_over_high(p) : nullptr;
-  sim.task(0, [&p, doing, big] {
+  auto* const big = doing == Doing::drain_over_high   ? fill_over_high(p)
+                    : doing == Doing::drain_by_nolock ? fill_to_twice_high(p)
+                                                      : nullptr;
+  auto& entered = sim.make<unsigned>(0u);
+  sim.task(0, [&sim, &p, &entered, doing, big] {
     step();
+    if (doing == Doing::drain_by_nolock) {
+      p.free_nolock(big, 3);
+      if (!entered && p.pages.cached(0, 0) < kTwiceHigh) sim.count("drained by nolock");
+    }
     if (doing == Doing::drain || doing == Doing::unpark) p.pages.drain_cpu(0);
     if (doing == Doing::unpark) p.pages.unpark_all();
     if (doing == Doing::drain_over_high) p.free(big, 3);
@@ -60,12 +79,14 @@ void on_one_cpu(Sim& sim, Doing doing, bool with_nmi) {
       if (auto* const page = p.alloc(0)) p.free(page, 0);
     step();
   });
-  sim.irq(0, [&p, irqs] {
+  sim.irq(0, [&p, &entered, irqs] {
+    ++entered;
     p.alloc(0);
     p.free(irqs, 0);
   });
   if (with_nmi)
-    sim.nmi(0, [&p, nmis] {
+    sim.nmi(0, [&p, &entered, nmis] {
+      ++entered;
       p.alloc_nolock(0);
       p.free_nolock(nmis, 0);
     });
@@ -89,9 +110,37 @@ TEST(PagesOnOneCpu, EveryArrivalOfAnIrqAndAnNmi) {
     EXPECT_TRUE(r.ok() && r.complete) << r.text();
     for (const char* hit : {"nolock granted", "zone busy", "pcp busy", "parked"})
       EXPECT_NE(r.counts.count(hit), 0u) << hit << " in " << r.text();
+    EXPECT_EQ(r.counts.count("drained by nolock"), doing == Doing::drain_by_nolock) << r.text();
     const auto debug = explore_one_cpu<configs::up_debug>(doing, {.random = 1'000});
     EXPECT_TRUE(debug.ok()) << debug.text();
   }
+}
+
+// An NMI's frees in the middle of the zone: what is beyond four times high is parked there, and nothing
+// else is. Before and behind it the zone gets what is beyond twice high.
+TEST(PagesOnOneCpu, ANolockFreeParksWhatIsFarTooMuch) {
+  constexpr Config kC = configs::up;
+  const Scenario frees_in_the_zone = [](Sim& sim) {
+    sim.make<LockWatch>();
+    auto& p = sim.make<Watched<WatchedKernel<kC>>>(sim);
+    decltype(p.alloc(3)) block[7];
+    for (auto*& b : block) b = p.alloc(3);
+    p.free_nolock(fill_by_nolock(p, 5), 3);
+    sim.task(0, [&p] { p.alloc(4); });
+    sim.nmi(0, [&sim, &p, block] {
+      const bool held = p.pages.zone_locked(0);
+      for (auto* const b : block) p.free_nolock(b, 3);
+      const unsigned cached = p.pages.cached(0, 0);
+      sim.check(cached <= (held ? 2 : 1) * kTwiceHigh, "a CPU's pages have a bound");
+      if (held) sim.check(cached + 32 == kTwiceHigh + 7 * 8, "four blocks are parked");
+    });
+    sim.at_end([&p] { p.check_conserved(); });
+  };
+  const auto r =
+      show("page allocator", kC, "task in the zone, nmi frees far too much", frees_in_the_zone);
+  EXPECT_TRUE(r.ok() && r.complete) << r.text();
+  for (const char* hit : {"zone busy", "parked"})
+    EXPECT_NE(r.counts.count(hit), 0u) << hit << " in " << r.text();
 }
 
 // PREEMPT_RT: the locks sleep, and two tasks of the CPU preempt each other while they hold them.
@@ -219,6 +268,36 @@ TEST(PagesOnCpus, OwnersADrainAndInterrupts) {
                           on_cpus<Watched<WatchedKernel<configs::smp_debug>>>(3, 3, true, true),
                           {.random = 1'000});
   EXPECT_TRUE(debug.ok()) << debug.text();
+}
+
+// One frees by nolock over twice high, another takes the zone meanwhile: behind the look at its lock, too,
+// where the blocks are off the list already and are parked. No other free of these is.
+TEST(PagesOnCpus, ANolockFreeDrainsBesideTheZonesHolder) {
+  constexpr Config kC = configs::smp;
+  for (const bool drains : {false, true}) {
+    const Scenario beside = [drains](Sim& sim) {
+      sim.make<LockWatch>();
+      auto& p = sim.make<Watched<WatchedKernel<kC>>>(sim);
+      auto* const big = fill_to_twice_high(p);
+      sim.task(0, [&sim, &p, big, drains] {
+        p.free_nolock(big, 3);
+        if (!drains && p.pages.cached(0, 0) < kTwiceHigh) sim.count("drained by nolock");
+      });
+      sim.task(1, [&p, drains] {
+        if (drains) return p.pages.drain_cpu(0);
+        p.alloc(4);
+      });
+      sim.at_end([&p] { p.check_conserved(); });
+    };
+    const auto r = show("page allocator", kC,
+                        std::string("a nolock free over twice high, ") +
+                            (drains ? "a remote drain" : "a large block"),
+                        beside, drains ? ExploreOptions{.interruptions = 2} : ExploreOptions{});
+    EXPECT_TRUE(r.ok() && r.complete) << r.text();
+    for (const char* hit : {"zone busy", "parked"})
+      EXPECT_NE(r.counts.count(hit), 0u) << hit << " in " << r.text();
+    EXPECT_EQ(r.counts.count("drained by nolock"), !drains) << r.text();
+  }
 }
 
 // The uniprocessor's bytes for locks: right on one CPU, and none between two.

@@ -45,6 +45,9 @@ void PageSweep::sweep_all(By by, Visit visit) {
           s.result.boundaries >= s.of)
         .put("hits", s.calls.at_a_held_lock);
     EXPECT_TRUE(s.result.ok() && s.result.complete) << op.name << ": " << s.result.text();
+    if (op.drains) {
+      EXPECT_GT(s.drains, 0u) << op.name << ": the path that it is there for";
+    }
     EXPECT_EQ(s.calls.unexplained, 0u)
         << op.name << ": with only the pcp lock held, or none, a nested allocation is served";
     // So the one reason there is: not "no pcp", for the two locks are never held together.

@@ -86,6 +86,18 @@ class SweptPages {
     a.pcp_enable(0);
     for (void* p : held) a.free(p, 0);
   }
+  // Twice the high mark and some, so that the next nolock free drains, also where an interruption took some
+  // before it: with nolock frees up to the mark, and a refill's batch, of another order, beyond it.
+  void stock_to_twice_high() {
+    a.drain_all();
+    void* held[kHigh];
+    for (void*& p : held) p = a.alloc(gfp::nowait, 1);
+    a.drain_cpu(a.cpu_id());
+    for (void* p : held) a.free_nolock(p, 1);
+    take(0);
+  }
+  // How often pages went from a CPU to the zone.
+  std::uintptr_t drains() const { return a.stats().drains; }
   void victims() { small_victim = take(1), large_victim = take(4); }
 
   void park_a_victim() {
@@ -213,7 +225,8 @@ struct SweptOp {
   bool loops = false;   // over new memory
   bool brief = false;   // short enough where TSan's runtime is stepped, too
   bool takes_out =
-      false;  // free blocks are out of the zone for a while: a nested call may find none
+      false;            // free blocks are out of the zone for a while: a nested call may find none
+  bool drains = false;  // as it is prepared, and not interrupted, it gives the zone a CPU's pages
 };
 
 inline void swept_alloc(SweptPages& p, unsigned order) {
@@ -224,6 +237,11 @@ inline void swept_free(SweptPages& p, unsigned order) {
   void* const at = p.block.at;
   p.block.at = nullptr;
   p.a.free(at, order);
+}
+inline void swept_free_nolock(SweptPages& p, unsigned order) {
+  void* const at = p.block.at;
+  p.block.at = nullptr;
+  p.a.free_nolock(at, order);
 }
 inline void swept_pair(SweptPages& p, unsigned order) {
   swept_alloc(p, order);
@@ -260,6 +278,13 @@ inline std::vector<SweptOp> swept_ops() {
                      p.set_up(256), p.victims(), to_be_freed(p, order), p.stock_to_high();
                    },
                    swept_free});
+    ops.back().drains = true;
+    ops.push_back({"free nolock" + o + ", over twice high", order,
+                   [=](SweptPages& p) {
+                     p.set_up(256), p.victims(), to_be_freed(p, order), p.stock_to_twice_high();
+                   },
+                   swept_free_nolock});
+    ops.back().drains = true;
     ops.push_back(
         {"free" + o + ", unparking", order,
          [=](SweptPages& p) { p.set_up(256), p.victims(), p.stock(0, 4), to_be_freed(p, order); },

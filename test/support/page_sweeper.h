@@ -75,7 +75,8 @@ inline bool register_signals() {
 struct Swept {
   SweepResult result;
   NestedCalls calls;
-  std::uint64_t of = 0;  // boundaries that there are
+  std::uint64_t of = 0;      // boundaries that there are
+  std::uint64_t drains = 0;  // of the operation by itself, not interrupted
 };
 
 class OneSweep {
@@ -98,8 +99,11 @@ class OneSweep {
   }
   std::uint64_t length() {
     prepare();
-    return testing::sweep_through([&] { op_.run(pages_, op_.order); }, [] {}, {.ranges = program()})
-        .boundaries;
+    const std::uintptr_t drains = pages_.drains();
+    const SweepResult r =
+        testing::sweep_through([&] { op_.run(pages_, op_.order); }, [] {}, {.ranges = program()});
+    s_.drains = pages_.drains() - drains;
+    return r.boundaries;
   }
 
  private:
