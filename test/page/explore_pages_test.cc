@@ -120,9 +120,10 @@ TEST(PagesOnOneCpu, EveryArrivalOfAnIrqAndAnNmi) {
 // else is. Before and behind it the zone gets what is beyond twice high.
 TEST(PagesOnOneCpu, ANolockFreeParksWhatIsFarTooMuch) {
   constexpr Config kC = configs::up;
+  using P = Watched<WatchedKernel<kC>>;
   const Scenario frees_in_the_zone = [](Sim& sim) {
     sim.make<LockWatch>();
-    auto& p = sim.make<Watched<WatchedKernel<kC>>>(sim);
+    auto& p = sim.make<P>(sim);
     decltype(p.alloc(3)) block[7];
     for (auto*& b : block) b = p.alloc(3);
     p.free_nolock(fill_by_nolock(p, 5), 3);
@@ -274,10 +275,11 @@ TEST(PagesOnCpus, OwnersADrainAndInterrupts) {
 // where the blocks are off the list already and are parked. No other free of these is.
 TEST(PagesOnCpus, ANolockFreeDrainsBesideTheZonesHolder) {
   constexpr Config kC = configs::smp;
+  using P = Watched<WatchedKernel<kC>>;
   for (const bool drains : {false, true}) {
     const Scenario beside = [drains](Sim& sim) {
       sim.make<LockWatch>();
-      auto& p = sim.make<Watched<WatchedKernel<kC>>>(sim);
+      auto& p = sim.make<P>(sim);
       auto* const big = fill_to_twice_high(p);
       sim.task(0, [&sim, &p, big, drains] {
         p.free_nolock(big, 3);
