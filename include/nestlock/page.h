@@ -46,6 +46,7 @@ class BasicPageAllocator {
   using Stats = PageStats;
   using Place = internal::PlaceOf<K>;
 
+  // All zeros: an allocator of static storage takes no room in a program's file.
   constexpr BasicPageAllocator() = default;
   BasicPageAllocator(const BasicPageAllocator&) = delete;
   BasicPageAllocator& operator=(const BasicPageAllocator&) = delete;
@@ -192,7 +193,7 @@ class BasicPageAllocator {
   void set_decay(std::uint32_t milliseconds) noexcept
     requires(!internal::kLeanOf<K>)
   {
-    decay_ms_.store(milliseconds, internal::kRelaxed);
+    decay_ms_turned_.store(milliseconds ^ kDecayMs, internal::kRelaxed);
   }
   // For a floor above; one. False: there is one already.
   bool set_decay_hook(DecayHook& hook) noexcept
@@ -221,7 +222,7 @@ class BasicPageAllocator {
   void after_fork(bool child) noexcept;
 
   // ---- to look at: any context, a snapshot; of a node or CPU that there is not, 0 ----
-  unsigned nodes() const noexcept { return kLean ? 1u : static_cast<unsigned>(nodes_); }
+  unsigned nodes() const noexcept { return kLean || nodes_ <= 1 ? 1u : unsigned{nodes_}; }
   Stats stats(unsigned node) const noexcept;
   std::uint32_t cached(unsigned node, unsigned cpu) const noexcept {
     return node < nodes() && cpu < K::Port::kMaxCpus ? zone_[node].pcp.on(cpu).count() : 0;
@@ -247,15 +248,17 @@ class BasicPageAllocator {
   using Index = std::uint32_t;
   static constexpr Index kNil = Page::kNil;
   static constexpr bool kPcp = Locks::kPcp || K::kConfig.smp;
-
   using Pcp = internal::Pcp<K, Locks>;
   using Zone = internal::Zone<K, Locks>;
 
   // Above the flags, the number of isolated blocks.
-  enum Attention : std::uint32_t { kNotSetUp = 1, kRestricted = 2, kFailing = 4, kIsolatedOne = 8 };
+  enum Attention : std::uint32_t { kRestricted = 1, kFailing = 2, kIsolatedOne = 4 };
   enum class Push : std::uint8_t { done, over, refused };  // over: and the cache is above `high`
 
   Index index(const Page* p) const noexcept { return static_cast<Index>(p - all_); }
+  // A page's number is its index and 1: what begins with a number is zero while there is no page.
+  Page* numbered(Index n) const noexcept;
+  Index number(const Page* p) const noexcept { return static_cast<Index>(p - numbered(0)); }
   // A branch, so that with one node what follows does not wait for the page.
   Zone& zone_of(const Page& p) noexcept;
   // For a constant kAnyNode both are constants.
@@ -346,27 +349,24 @@ class BasicPageAllocator {
   void report(Finding f, const char* call, const Page* page, const void* at, Place where) noexcept;
 
   Page* all_ = nullptr;
+  Atomic<std::uint32_t> ready_{0};  // 1: set_up() is done
   template <class T, int kNumber>
   using NotLean = internal::NotLean<T, kNumber>;
   using System = bool (*)(void*, std::size_t) noexcept;
   std::uint8_t* tags_ = nullptr;  // behind the descriptors
-  std::uintptr_t first_pfn_ = 0;
-  std::uintptr_t pages_ = 0;
+  std::uintptr_t first_pfn_ = 0, pages_ = 0;
   Atomic<std::uintptr_t> described_{0};  // pages with a descriptor: see describe(). It only grows
-  [[no_unique_address]] NotLean<unsigned, 1> nodes_{1u};
-  Atomic<std::uint32_t> attention_{kNotSetUp};  // bits; 0 on the fast path
-  [[no_unique_address]] NotLean<Atomic<std::uint32_t>, 2> allowed_{
-      static_cast<std::uint32_t>(kGfpAll)};
-  [[no_unique_address]] NotLean<Atomic<std::uint32_t>, 3> fail_every_{0};
-  [[no_unique_address]] NotLean<Atomic<std::uint32_t>, 4> fail_orders_{0};
-  [[no_unique_address]] NotLean<Atomic<std::uint32_t>, 5> fail_turn_{0};
+  [[no_unique_address]] NotLean<Page*, 9> before_{};      // all_ - 1
+  [[no_unique_address]] NotLean<unsigned, 1> nodes_{0u};  // 0: not set up, one for who asks
+  [[no_unique_address]] NotLean<Atomic<std::uint32_t>, 3> attention_{0};  // 0: the fast path
+  [[no_unique_address]] NotLean<internal::PageControls<K>, 2> controls_{};
   [[no_unique_address]] NotLean<System, 6> commit_{};
   [[no_unique_address]] NotLean<System, 7> commit_descriptors_{};
   Atomic<Shrinker*> shrinkers_[kMaxShrinkers]{};
   Atomic<std::uint32_t> shrinking_{0};  // calls of shrinkers under way
   [[no_unique_address]] NotLean<System, 8> release_{};
   std::uint64_t (*now_)() noexcept = nullptr;
-  [[no_unique_address]] NotLean<Atomic<std::uint32_t>, 10> decay_ms_{kDecayMs};
+  [[no_unique_address]] NotLean<Atomic<std::uint32_t>, 10> decay_ms_turned_{0};  // ^ kDecayMs
   // Not 0: memory waits for its return. And when decay() has something to do; may have wrapped.
   [[no_unique_address]] NotLean<Atomic<std::uint32_t>, 11> decaying_{0};
   [[no_unique_address]] NotLean<Atomic<std::uintptr_t>, 12> decay_next_{std::uintptr_t{0}};

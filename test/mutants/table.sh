@@ -849,7 +849,7 @@ sources $control test/support/page_allocators.cc test/support/page_allocators_ob
 
 mutant refill_unlocked $pages 'PagesOn*' \
   'a refill puts its batch on the list under the lock of that list' \
-  "$inside" 's/\(if (chain == kNil) return first;\n  {\n    \)auto pcp = z.pcp.template try_lock_here<&Pcp::lock>(typename L::PcpTag{});/\1Pcp* const pcp = z.pcp.try_here();/'
+  "$inside" 's/\(if (!chain) return first;\n  {\n    \)auto pcp = z.pcp.template try_lock_here<&Pcp::lock>(typename L::PcpTag{});/\1Pcp* const pcp = z.pcp.try_here();/'
 
 mutant refill_busy_loses_its_batch $pages 'PagesOn*' \
   'a refill that finds the list taken gives its batch back to the zone' \
@@ -876,13 +876,26 @@ mutant page_beyond_the_descriptors $growing 'All/Upkeep.DescriptorsAreMadeWritab
   'an address of the range whose descriptor cannot be read' \
   include/nestlock/page.h 's/return pfn < described_.load(internal::kRelaxed) ? /return pfn < pages_ ? /'
 
+mutant looks_for_memory_before_set_up $growing 'All/Upkeep.EveryCallBeforeSetUp*' \
+  'before it is set up an allocator refuses at once' \
+  include/nestlock/page/alloc_free_inl.h 's/ || !ready_.load(internal::kRelaxed)) return nullptr;/) return nullptr;/'
+
+setting_up=page_sweep_test.up
+sources $setting_up test/support/page_allocators.cc test/support/page_allocators_observed.cc \
+  lib/page/page.cc test/support/locks.cc
+kernels $setting_up 'HostedKernel<configs::up>'
+
+mutant served_before_set_up $setting_up 'All/PageSweep.NothingIsServedUntilAllIsSetUp*' \
+  'and a nolock call in the middle of that gets nothing of a part' \
+  include/nestlock/page/alloc_free_inl.h 's/    if (!ready_.load(internal::kRelaxed)) break;\n//'
+
 mutant failed_commit_forgotten $growing 'All/Growing.AFailedCommitBesideAnother*' \
   'a range whose commit failed is tried again' \
   "$inside" 's/    z.failed.push(at, next_of());\n//'
 
 mutant parked_lost $pages 'PagesOn*' \
   'all that was parked comes back' \
-  "$inside" 's/\(    z.counters.parked.fetch_sub([^;]*);\n\)    give_locked(z, p, order);/\1    if (z.backlog != kNil) give_locked(z, p, order);/'
+  "$inside" 's/\(    z.counters.parked.fetch_sub([^;]*);\n\)    give_locked(z, p, order);/\1    if (z.backlog) give_locked(z, p, order);/'
 
 mutant parked_counted_once $pages 'PagesOn*' \
   'what is put back is not counted as parked any more' \
@@ -902,7 +915,7 @@ mutant page_nolock_free_spins $pages 'PagesOn*' \
 
 mutant drained_blocks_lost $pages 'PagesOn*' \
   'what a nolock free took off its list while the zone was taken is parked' \
-  "$inside" 's/    return each(\[&\](Index p, unsigned has) { park(z, all_ + p, has); }), true;/    return true;/'
+  "$inside" 's/    return each(\[&\](Page\* p, unsigned has) { park(z, p, has); }), true;/    return true;/'
 
 mutant drained_without_the_zone $pages 'PagesOn*' \
   'and is not given to a zone that somebody else has' \

@@ -83,6 +83,37 @@ TEST_P(PageSweepByNmi, NolockCallsInAnNmi) {
   sweep_all(By::nmi, kSome);
 }
 
+// set_up() itself: the first node has all its memory long before the last one has, and nobody gets any of it
+// before all is done; the rest of the boundaries are those of the way back from there.
+TEST_P(PageSweep, NothingIsServedUntilAllIsSetUp) {
+  if (kTsan) GTEST_SKIP() << "stepping all of TSan's runtime takes minutes";
+  const PageMemory two_nodes = memory(512, 2);
+  std::uint64_t entries = 0, refused = 0, served_behind = 0;
+  PageSetup done = PageSetup::already;
+  const SweepResult r =
+      testing::sweep_through([&] { done = allocator->set_up(two_nodes); },
+                             [&] {
+                               ++entries;
+                               PageRefusal why = PageRefusal::none;
+                               if (void* const p = allocator->alloc_nolock(gfp::none, 0, 0, &why)) {
+                                 if (!served_behind) served_behind = entries;
+                                 allocator->free_nolock(p, 0);
+                               } else {
+                                 refused += why == PageRefusal::no_memory;
+                               }
+                             },
+                             {.ranges = program()});
+  EXPECT_TRUE(r.ok() && r.complete) << r.text();
+  EXPECT_EQ(done, PageSetup::ok);
+  EXPECT_EQ(entries, r.boundaries);
+  EXPECT_GT(served_behind, 500u);
+  EXPECT_LT(entries - served_behind, 40u) << "of " << entries;
+  EXPECT_EQ(refused, served_behind - 1) << "nor did one look at the zone's lock";
+  std::printf("%s: nothing before boundary %lu of %lu\n", nestlock::name_of(config()),
+              static_cast<unsigned long>(served_behind), static_cast<unsigned long>(entries));
+  expect_all_free();
+}
+
 // One run of a mixed load, interrupted at every eleventh boundary: refills, drains and parked
 // blocks as often as they come. What the interruptions have is of bounded number, each block full
 // of its tag.

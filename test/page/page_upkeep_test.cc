@@ -51,6 +51,7 @@ TEST_P(Upkeep, EveryCallBeforeSetUpRefuses) {
   allocator->isolate(&byte, true);
   EXPECT_EQ(allocator->stats().present, 0u);
   EXPECT_EQ(allocator->pages(), 0u);
+  EXPECT_EQ(allocator->stats().failures, 0u) << "they looked for nothing";
   EXPECT_EQ(take_findings().size(), config().debug ? 3u : 0u) << "the frees";
   set_up(512);
   EXPECT_NE(allocator->alloc(gfp::kernel, 0), nullptr);

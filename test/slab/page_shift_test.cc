@@ -45,11 +45,19 @@ struct Allocators {
 };
 
 // Of static storage it takes no room in a program's file then, nor memory where a CPU never comes.
-TEST(SlabAllocatorObject, IsZeroUntilItIsSetUp) {
+template <class Allocator>
+void expect_zero(const Allocator& untouched) {
   if (kBuiltConfig.debug) GTEST_SKIP() << "debug locks begin with a mark";
-  static constinit SlabAllocator untouched;
   const auto* const byte = reinterpret_cast<const unsigned char*>(&untouched);
   for (std::size_t i = 0; i < sizeof untouched; ++i) ASSERT_EQ(byte[i], 0) << i;
+}
+TEST(SlabAllocatorObject, IsZeroUntilItIsSetUp) {
+  static constinit SlabAllocator untouched;
+  expect_zero(untouched);
+}
+TEST(PageAllocatorObject, IsZeroUntilItIsSetUp) {
+  static constinit PageAllocator untouched;
+  expect_zero(untouched);
 }
 
 TEST(PageShift, EachSizeIsServedWhole) {

@@ -9,18 +9,16 @@ namespace nestlock {
 template <Kernel K, LockPolicy L>
 BasicPage<K>* BasicPageAllocator<K, L>::alloc_slow(gfp flags, unsigned order, int node,
                                                    Place where) noexcept {
-  if (order > kMaxOrder || !has_node(node)) return nullptr;
-  if (attention_.load(internal::kRelaxed)) {
-    if (attention_.load(internal::kRelaxed) & kNotSetUp) return nullptr;
-    if constexpr (!kLean) {
+  if (order > kMaxOrder || !has_node(node) || !ready_.load(internal::kRelaxed)) return nullptr;
+  if constexpr (!kLean) {
+    if (attention_.load(internal::kRelaxed)) {
       // zero, comp and thisnode are about the result, not about what may be done to get it.
       constexpr gfp kResult = gfp::zero | gfp::comp | gfp::thisnode;
-      flags = flags & (static_cast<gfp>(allowed_.load(internal::kRelaxed)) | kResult);
+      flags = flags & (~static_cast<gfp>(controls_.denied.load(internal::kRelaxed)) | kResult);
       if (fails_now(order)) return internal::bump(first_zone(node)->counters.failures), nullptr;
     }
-  }
-  if constexpr (!kLean)
     if (decaying_.load(internal::kRelaxed) && has(flags, gfp::reclaim)) decay();
+  }
   Zone* const home = first_zone(node);
   const unsigned last = has(flags, gfp::thisnode) ? 1 : nodes();
   auto zone_at = [&](unsigned i) -> Zone& {
@@ -96,17 +94,16 @@ BasicPage<K>* BasicPageAllocator<K, L>::alloc_pages_nolock(gfp flags, unsigned o
     report(Finding::wrong_gfp, "alloc_pages_nolock", nullptr, nullptr, where);
   if (order >= kPcpOrders || !has_node(node)) return refuse(PageRefusal::order);
   if (!L::may_try()) return refuse(PageRefusal::gate);
-  if (attention_.load(internal::kRelaxed)) {
-    if (attention_.load(internal::kRelaxed) & kNotSetUp) return refuse(PageRefusal::no_memory);
-    if constexpr (!kLean)
-      if (fails_now(order)) return refuse(PageRefusal::injected);
-  }
+  if constexpr (!kLean)
+    if (attention_.load(internal::kRelaxed) && fails_now(order))
+      return refuse(PageRefusal::injected);
   PageRefusal reason = PageRefusal::no_memory;
   const unsigned last = has(flags, gfp::thisnode) ? 1 : nodes();
   for (unsigned i = 0; i < last; ++i) {
     Zone& z = zone_[(static_cast<unsigned>(home - zone_) + i) % nodes()];
     bool pcp_busy = !kPcp;
     if (Page* const p = pop_or_note(z, order, &pcp_busy)) return prepare(p, flags, order, where);
+    if (!ready_.load(internal::kRelaxed)) break;
     {
       TryGuard g(z.lock, irq_save);
       if (g) {

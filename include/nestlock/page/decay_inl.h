@@ -123,7 +123,7 @@ template <Kernel K, LockPolicy L>
   if (!release_ || !now_) return 0;
   // As wide as a word, so that a 32-bit core has it in one access; only differences count.
   const auto now = static_cast<std::uintptr_t>(now_());
-  const std::uintptr_t step = decay_ms_.load(internal::kRelaxed) / 2;
+  const std::uintptr_t step = (decay_ms_turned_.load(internal::kRelaxed) ^ kDecayMs) / 2;
   std::uintptr_t next = decay_next_.load(internal::kRelaxed);
   // One at a time does what is due. relaxed: the zones have their locks.
   if (static_cast<std::intptr_t>(now - next) < 0 ||

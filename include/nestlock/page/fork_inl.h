@@ -48,7 +48,7 @@ void BasicPageAllocator<K, L>::after_fork(bool child) noexcept NESTLOCK_NO_TSA {
     const auto count_parked = [this](Zone& z) {
       std::uintptr_t parked = 0;
       const Index fresh = z.parked.take_all();
-      for (const Index list : {z.backlog, fresh})
+      for (const Index list : {static_cast<Index>(z.backlog - 1), fresh})
         for (Index p = list; p != kNil; p = all_[p].next)
           parked += std::uintptr_t{1} << all_[p].order();
       for (Index p = fresh; p != kNil;) {

@@ -49,7 +49,7 @@ std::size_t BasicPageAllocator<K, L>::zoneinfo(char* out, std::size_t size) cons
       t.put("  busy from ").put(name_of(c), 8).put(" pcp ").number(s.pcp_busy[i], 10);
       t.put(" zone ").number(s.zone_busy[i], 10).put("\n");
     }
-    for (unsigned cpu = 0; cpu < decltype(Zone::pcp)::size(); ++cpu)
+    for (unsigned cpu = 0; cpu < internal::cpus_seen<typename K::Port>(); ++cpu)
       if (const std::uint32_t c = cached(n, cpu))
         t.put("  cpu ").number(cpu, 4).put(" cached ").number(c, 8).put("\n");
   }

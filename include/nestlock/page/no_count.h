@@ -28,6 +28,7 @@ struct Nothing {
   template <class... Ts>
   constexpr Nothing(Ts...) noexcept {}
   constexpr operator std::uint32_t() const noexcept { return 0; }
+  constexpr std::uint32_t load(std::memory_order) const noexcept { return 0; }
 };
 template <class T, int kNumber>
 using NotLean = std::conditional_t<kLean, Nothing<kNumber>, T>;

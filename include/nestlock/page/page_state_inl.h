@@ -137,9 +137,9 @@ template <Kernel K, LockPolicy L>
 bool BasicPageAllocator<K, L>::fails_now(unsigned order) noexcept
   requires(!internal::kLeanOf<K>)
 {
-  const std::uint32_t k = fail_every_.load(internal::kRelaxed);
-  if (!k || !(fail_orders_.load(internal::kRelaxed) >> order & 1)) return false;
-  return (fail_turn_.fetch_add(1, internal::kRelaxed) + 1) % k == 0;
+  const std::uint32_t k = controls_.fail_every.load(internal::kRelaxed);
+  if (!k || !(controls_.fail_orders.load(internal::kRelaxed) >> order & 1)) return false;
+  return (controls_.fail_turn.fetch_add(1, internal::kRelaxed) + 1) % k == 0;
 }
 
 template <Kernel K, LockPolicy L>

@@ -5,6 +5,16 @@
 
 namespace nestlock {
 
+// (From a pointer to what lies before the first page, which is an addition less.)
+template <Kernel K, LockPolicy L>
+[[gnu::always_inline]] inline BasicPage<K>* BasicPageAllocator<K, L>::numbered(
+    Index n) const noexcept {
+  if constexpr (kLean)
+    return all_ + (n - 1);
+  else
+    return before_ + n;
+}
+
 template <Kernel K, LockPolicy L>
 template <bool kFast>
 inline auto BasicPageAllocator<K, L>::try_pcp(Zone& z) noexcept {
@@ -24,12 +34,13 @@ template <bool kFast>
     if (busy) *busy = true;
     return nullptr;
   }
-  const Index p = pcp->list[order];
-  if (p == kNil) [[unlikely]]
+  const Index n = pcp->list[order];
+  if (!n) [[unlikely]]
     return nullptr;
-  pcp->list[order] = all_[p].next;
+  Page* const p = numbered(n);
+  pcp->list[order] = p->next;
   internal::bump_locked(pcp->out, std::uintptr_t{1} << order);
-  return all_ + p;
+  return p;
 }
 
 template <Kernel K, LockPolicy L>
@@ -57,7 +68,7 @@ template <bool kFast>
     if (pcp->count() >= z.pcp_high.load(internal::kRelaxed)) return Push::refused;
   page->set(PageState::cached, order);
   page->next = pcp->list[order];
-  pcp->list[order] = index(page);
+  pcp->list[order] = number(page);
   if constexpr (kLean)
     return internal::bump_locked(pcp->in, std::uintptr_t{1} << order), Push::done;
   const std::uintptr_t in = pcp->in.load(internal::kRelaxed) + (std::uintptr_t{1} << order);
@@ -76,7 +87,7 @@ template <Kernel K, LockPolicy L>
 {
   const std::uint32_t batch = z.pcp_batch.load(internal::kRelaxed);
   for (std::uint32_t round = 0, rounds = 1; round < rounds; ++round) {
-    Index chain = kNil;
+    Index chain = 0;
     {
       auto pcp = z.pcp.template try_lock_here<&Pcp::lock>(typename L::PcpTag{});
       const std::uint32_t count = pcp ? pcp->count() : 0;
@@ -101,36 +112,40 @@ template <Kernel K, LockPolicy L>
   std::uint32_t high = z.pcp_high.load(internal::kRelaxed);
   if (high < kLeastHigh) high = kLeastHigh;
   const std::uint32_t most = z.lock.is_locked() ? 4 * high : 2 * high;
-  Index chain = kNil;
+  Index chain = 0;
   if (auto pcp = try_pcp<false>(z); pcp && pcp->count() > most)
     chain = detach(*pcp, kDrainedByNolock + (1u << order));
-  if (chain == kNil) return true;
+  if (!chain) return true;
   const auto each = [&](auto f) {
-    for (Index p = chain; p != kNil; p = chain) chain = all_[p].next, f(p, all_[p].order());
+    while (chain) {
+      Page* const p = numbered(chain);
+      chain = p->next;
+      f(p, p->order());
+    }
   };
   TryGuard g(z.lock, irq_save);
   if (!g) {
     if constexpr (!kLean) note_busy(z, false);
-    return each([&](Index p, unsigned has) { park(z, all_ + p, has); }), true;
+    return each([&](Page* p, unsigned has) { park(z, p, has); }), true;
   }
   z.lock.assert_held();
   internal::bump_locked(z.counters.drains);
-  each([&](Index p, unsigned has) { give_locked(z, p, has); });
+  each([&](Page* p, unsigned has) { give_locked(z, index(p), has); });
   unpark_locked(z, kUnparkedByNolock);
   return true;
 }
 
-// Takes blocks of at least `pages` pages in all off the lists, largest first; the pcp is locked.
+// Takes blocks of at least `pages` pages in all off the lists, largest first, as a chain; the pcp is locked.
 template <Kernel K, LockPolicy L>
 std::uint32_t BasicPageAllocator<K, L>::detach(Pcp& pcp, std::uint32_t pages) noexcept {
-  Index chain = kNil;
+  Index chain = 0;
   std::uint32_t got = 0;
   for (unsigned order = kPcpOrders; order-- > 0 && got < pages;) {
-    while (got < pages && pcp.list[order] != kNil) {
-      const Index p = pcp.list[order];
-      pcp.list[order] = all_[p].next;
-      all_[p].next = chain;
-      chain = p;
+    while (got < pages && pcp.list[order]) {
+      Page* const p = numbered(pcp.list[order]);
+      pcp.list[order] = p->next;
+      p->next = chain;
+      chain = number(p);
       got += 1u << order;
     }
   }

@@ -36,7 +36,7 @@ template <Kernel K, LockPolicy L>
 void BasicPageAllocator<K, L>::touch(Zone& z, std::uint32_t pages) noexcept
   requires(!internal::kLeanOf<K>)
 {
-  Index chain = kNil;
+  Index chain = 0;
   for (std::uint32_t had = 0; had < pages; ++had) {
     Page* p = nullptr;
     {
@@ -49,9 +49,9 @@ void BasicPageAllocator<K, L>::touch(Zone& z, std::uint32_t pages) noexcept
     *byte = *byte;
     p->set(PageState::cached, 0);
     p->next = chain;
-    chain = index(p);
+    chain = number(p);
   }
-  if (chain != kNil) give_chain(z, chain);
+  if (chain) give_chain(z, chain);
 }
 
 }  // namespace nestlock

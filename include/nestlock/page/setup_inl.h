@@ -10,7 +10,7 @@ namespace nestlock {
 
 template <Kernel K, LockPolicy L>
 PageSetup BasicPageAllocator<K, L>::set_up(const PageMemory& m) noexcept {
-  if (!(attention_.load(internal::kRelaxed) & kNotSetUp)) return PageSetup::already;
+  if (ready_.load(internal::kRelaxed)) return PageSetup::already;
   if (m.nodes < 1 || m.nodes > (m.commit_descriptors ? 1 : kMaxNodes)) return PageSetup::bad_nodes;
   if (m.commit_descriptors && (!m.commit || !m.descriptors)) return PageSetup::too_small;
   if (kLean && (m.commit || m.release)) return PageSetup::commit_failed;
@@ -45,6 +45,7 @@ PageSetup BasicPageAllocator<K, L>::set_up(const PageMemory& m) noexcept {
   if constexpr (kLean) {
     described_.store(pages_, internal::kRelaxed);
   } else {
+    before_ = reinterpret_cast<Page*>(aligned - sizeof(Page));
     tags_ = tags;
     nodes_ = m.nodes;
     commit_ = m.commit;
@@ -75,7 +76,7 @@ PageSetup BasicPageAllocator<K, L>::set_up(const PageMemory& m) noexcept {
     if (kLean || !commit_) add_memory(z, z.begin, z.end);
   }
   // release: pairs with nothing stronger than the caller's own hand-over of the allocator.
-  attention_.fetch_and(~std::uint32_t{kNotSetUp}, std::memory_order_release);
+  ready_.store(1, std::memory_order_release);
   return PageSetup::ok;
 }
 
@@ -183,10 +184,10 @@ void BasicPageAllocator<K, L>::drain_cpu(unsigned cpu) noexcept {
     Zone& z = zone_[n];
     Pcp& pcp = z.pcp.on(cpu);
     while (pcp.count()) {
-      Index chain = kNil;
+      Index chain = 0;
       with_pcp(pcp,
                [&](Pcp& locked) { chain = detach(locked, z.pcp_batch.load(internal::kRelaxed)); });
-      if (chain == kNil) break;
+      if (!chain) break;
       give_chain(z, chain);
     }
   }
@@ -194,7 +195,9 @@ void BasicPageAllocator<K, L>::drain_cpu(unsigned cpu) noexcept {
 
 template <Kernel K, LockPolicy L>
 void BasicPageAllocator<K, L>::drain_all_pages() noexcept {
-  for (unsigned cpu = 0; cpu < decltype(Zone::pcp)::size(); ++cpu) drain_cpu(cpu);
+  // (Not of those that nobody ever had: each that is looked at costs a start a part of a page fault.)
+  const unsigned cpus = internal::cpus_seen<typename K::Port>();
+  for (unsigned cpu = 0; cpu < cpus; ++cpu) drain_cpu(cpu);
   unpark_all();
 }
 
@@ -207,7 +210,7 @@ void BasicPageAllocator<K, L>::unpark_all() noexcept {
       for (bool more = true; more;) {
         Guard g(zone_[n].lock, irq_save);
         unpark_locked(zone_[n], kUnparkedAtOnce);
-        more = zone_[n].backlog != kNil;
+        more = zone_[n].backlog != 0;
       }
     }
   }
@@ -294,8 +297,9 @@ template <Kernel K, LockPolicy L>
 void BasicPageAllocator<K, L>::set_allowed(gfp mask) noexcept
   requires(!internal::kLeanOf<K>)
 {
-  allowed_.store(static_cast<std::uint32_t>(mask), internal::kRelaxed);
-  if ((kGfpAll & ~mask) == gfp::none)
+  const gfp denied = kGfpAll & ~mask;
+  controls_.denied.store(static_cast<std::uint32_t>(denied), internal::kRelaxed);
+  if (denied == gfp::none)
     attention_.fetch_and(~std::uint32_t{kRestricted}, internal::kRelaxed);
   else
     attention_.fetch_or(kRestricted, internal::kRelaxed);
@@ -305,8 +309,8 @@ template <Kernel K, LockPolicy L>
 void BasicPageAllocator<K, L>::fail_every(std::uint32_t k, std::uint32_t orders) noexcept
   requires(!internal::kLeanOf<K>)
 {
-  fail_orders_.store(orders, internal::kRelaxed);
-  fail_every_.store(k, internal::kRelaxed);
+  controls_.fail_orders.store(orders, internal::kRelaxed);
+  controls_.fail_every.store(k, internal::kRelaxed);
   if (k)
     attention_.fetch_or(kFailing, internal::kRelaxed);
   else
@@ -325,7 +329,8 @@ PageStats BasicPageAllocator<K, L>::stats(unsigned node) const noexcept {
   s.parked = now(c.parked);
   s.clean = z.buddy.clean_pages(), s.released = now(c.released);
   s.min = z.min, s.low = z.low, s.high = z.high;
-  for (unsigned cpu = 0; cpu < decltype(Zone::pcp)::size(); ++cpu) {
+  const unsigned cpus = internal::cpus_seen<typename K::Port>();
+  for (unsigned cpu = 0; cpu < cpus; ++cpu) {
     const Pcp& pcp = z.pcp.on(cpu);
     s.cached += pcp.count();
     s.pcp_allocs += now(pcp.out) - now(pcp.drained), s.pcp_frees += now(pcp.in) - now(pcp.refilled);
@@ -368,8 +373,9 @@ bool BasicPageAllocator<K, L>::consistent() noexcept {
       const Pcp& pcp = z.pcp.on(cpu);
       std::uint32_t pages = 0;
       for (unsigned order = 0; order < kPcpOrders; ++order)
-        for (Index p = pcp.list[order]; p != kNil; p = all_[p].next) {
-          if (p < z.begin || p >= z.end || !all_[p].is(PageState::cached, order)) return false;
+        for (Index at = pcp.list[order]; at; at = numbered(at)->next) {
+          if (at <= z.begin || at > z.end || !numbered(at)->is(PageState::cached, order))
+            return false;
           if ((pages += 1u << order) > s.cached) return false;
         }
       if (pages != pcp.count()) return false;

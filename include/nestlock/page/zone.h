@@ -22,10 +22,11 @@ struct PcpLists {
   template <class T>
   using Atomic = typename K::Port::template Atomic<T>;
   using Index = typename BasicPage<K>::Index;
-  static constexpr Index kNil = BasicPage<K>::kNil;
 
   typename Locks::Pcp lock;
-  Index list[kPcpOrders] = {kNil, kNil, kNil, kNil} /* guarded by lock, linked by next */;
+  // By numbers that count from 1, and so linked by next: an empty one is zero, so that what a CPU has where
+  // it never comes takes no memory. Guarded by lock.
+  Index list[kPcpOrders]{};
   // Pages ever put on the lists and taken off: written under the lock, read by anyone.
   Atomic<std::uintptr_t> in{0}, out{0};
   // Pages here now; without the lock a snapshot, which two reads may put below zero.
@@ -54,7 +55,8 @@ struct ZonePages {
   typename Locks::Zone lock;
   std::conditional_t<kLean, LeanBuddy<K>, Buddy<K>> buddy;
   LockFreeList<K, Index> parked;
-  Index backlog = BasicPage<K>::kNil;  // taken off that list and not yet put back; guarded by lock
+  // The first taken off that list and not yet put back, counted from 1; guarded by lock.
+  Index backlog = 0;
 };
 template <Kernel K>
 struct ZoneFailed {
@@ -80,7 +82,7 @@ struct NoZoneSystem {
 };
 template <Kernel K>
 struct ZonePcp {
-  typename K::Port::template Atomic<std::uint32_t> pcp_batch{1}, pcp_high{0};  // pages
+  typename K::Port::template Atomic<std::uint32_t> pcp_batch{0}, pcp_high{0};  // pages
 };
 template <Kernel K>
 struct ZoneDepths {
@@ -106,6 +108,15 @@ struct Zone : ZonePages<K, Locks>,
     else
       return this->committed.load(kRelaxed);
   }
+};
+
+// What set_allowed() and fail_every() were told: asked where the allocator wants attention.
+template <Kernel K>
+struct PageControls {
+  template <class T>
+  using Atomic = typename K::Port::template Atomic<T>;
+  Atomic<std::uint32_t> denied{0};  // of gfp
+  Atomic<std::uint32_t> fail_every{0}, fail_orders{0}, fail_turn{0};
 };
 
 }  // namespace nestlock::internal

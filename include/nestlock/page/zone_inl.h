@@ -31,15 +31,16 @@ void BasicPageAllocator<K, L>::give_locked(Zone& z, Index p, unsigned order) noe
   z.buddy.give(p, order, z.isolated_blocks.load(internal::kRelaxed) && block_isolated(z, p));
 }
 
+// A chain is blocks off all lists, linked as those of a CPU are.
 template <Kernel K, LockPolicy L>
 void BasicPageAllocator<K, L>::give_chain(Zone& z, Index chain) noexcept {
   {
     Guard g(z.lock, irq_save);
     internal::bump_locked(z.counters.drains);
-    while (chain != kNil) {
-      const Index p = chain;
-      chain = all_[p].next;
-      give_locked(z, p, all_[p].order());
+    while (chain) {
+      const Page* const p = numbered(chain);
+      chain = p->next;
+      give_locked(z, index(p), p->order());
     }
   }
   if constexpr (!kLean)
@@ -51,11 +52,12 @@ template <Kernel K, LockPolicy L>
 void BasicPageAllocator<K, L>::unpark_locked(Zone& z, unsigned most) noexcept {
   if (!has_parked(z)) [[likely]]
     return;
-  if (z.backlog == kNil) z.backlog = z.parked.take_all();
+  // (The next one's number; behind the last, whose next is kNil, 0.)
+  if (!z.backlog) z.backlog = static_cast<Index>(z.parked.take_all() + 1);
   std::uintptr_t blocks = 0;
-  for (; z.backlog != kNil && blocks < most; ++blocks) {
-    const Index p = z.backlog;
-    z.backlog = all_[p].next;
+  for (; z.backlog && blocks < most; ++blocks) {
+    const auto p = static_cast<Index>(z.backlog - 1);
+    z.backlog = static_cast<Index>(all_[p].next + 1);
     const unsigned order = all_[p].order();
     z.counters.parked.fetch_sub(std::uintptr_t{1} << order, internal::kRelaxed);
     give_locked(z, p, order);
@@ -83,7 +85,7 @@ bool BasicPageAllocator<K, L>::block_isolated(const Zone& z, Index p) const noex
 template <Kernel K, LockPolicy L>
 BasicPage<K>* BasicPageAllocator<K, L>::refill(Zone& z, unsigned order, gfp flags) noexcept {
   Page* first = nullptr;
-  Index chain = kNil;
+  Index chain = 0;
   std::uint32_t got = 0;
   {
     Guard g(z.lock, irq_save);
@@ -99,17 +101,17 @@ BasicPage<K>* BasicPageAllocator<K, L>::refill(Zone& z, unsigned order, gfp flag
       if (!p) break;
       p->set(PageState::cached, order);
       p->next = chain;
-      chain = index(p);
+      chain = number(p);
     }
     internal::bump_locked(z.counters.refills);
   }
-  if (chain == kNil) return first;
+  if (!chain) return first;
   {
     auto pcp = z.pcp.template try_lock_here<&Pcp::lock>(typename L::PcpTag{});
     if (pcp) {
-      Index last = chain;
-      while (all_[last].next != kNil) last = all_[last].next;
-      all_[last].next = pcp->list[order];
+      Page* last = numbered(chain);
+      while (last->next) last = numbered(last->next);
+      last->next = pcp->list[order];
       pcp->list[order] = chain;
       internal::bump_locked(pcp->in, std::uintptr_t{got} << order);
       internal::bump_locked(pcp->refilled, std::uintptr_t{got} << order);

@@ -318,7 +318,7 @@ struct HostedPort : hosted::Parks, hosted::Slices {
   static bool is_static(const void* p) noexcept { return hosted::is_static_here(p); }
   static bool is_the_one_thread() noexcept { return hosted::is_the_one_thread(); }
   static bool is_alone() noexcept { return hosted::is_alone(); }
-  static unsigned cpus_seen() noexcept { return hosted::cpus_seen(); }
+  static unsigned cpus_seen() noexcept { return kC.smp ? hosted::cpus_seen() : 1; }
 
   // Debug: whether a handler was left by a jump, so that the context word is stale; repairs it.
   // Each trampoline records its frame and the stack it runs on; a call that comes from outside

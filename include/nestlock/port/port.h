@@ -135,7 +135,8 @@ template <class P>
 concept OneThreadPort = Port<P> && requires {
   { P::is_the_one_thread() } noexcept -> std::same_as<bool>;
 };
-// What a fork() of the port's process need not go over. Else: it takes every lock, and goes over all CPUs.
+// What a fork() of the port's process need not go over, nor a drain of all CPUs. Else: it takes every lock, and goes
+// over all CPUs.
 template <class P>
 concept ForkPort = Port<P> && requires {
   // Whether no other task is in the process.
