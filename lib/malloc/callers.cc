@@ -200,7 +200,9 @@ std::size_t still_out(char* out, std::size_t size) noexcept {
   internal::Text text(out, size);
   text.put("still out: ")
       .number(blocks)
-      .put(" blocks up to 10 KiB, ")
+      .put(" blocks up to ")
+      .number(SystemSlabAllocator::kLargestClass)
+      .put(" bytes, ")
       .number(bytes)
       .put(" bytes\n");
   text.put("    blocks         bytes  allocated by\n");

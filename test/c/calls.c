@@ -225,7 +225,7 @@ const char *check_kmalloc(void) {
   other = nestlock_kmalloc_nolock(64, NESTLOCK_GFP_ZERO, NESTLOCK_ANY_NODE);
   CHECK(other != NULL && other != object);
   CHECK(nestlock_kfree_nolock(object) && nestlock_kfree(other));
-  CHECK(nestlock_kmalloc_nolock(10241, NESTLOCK_GFP_NONE, NESTLOCK_ANY_NODE) == NULL);
+  CHECK(nestlock_kmalloc_nolock(13057, NESTLOCK_GFP_NONE, NESTLOCK_ANY_NODE) == NULL);
   object = nestlock_kmalloc(0, NESTLOCK_GFP_KERNEL);
   CHECK(object != NULL && nestlock_ksize(object) == 0 && nestlock_kfree(object));
   CHECK(nestlock_kfree(NULL) && nestlock_ksize(NULL) == 0);

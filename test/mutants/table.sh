@@ -1046,6 +1046,14 @@ mutant slab_tags_the_first_page $classes '*TheMapKnowsTheSlabs*' \
   'each page of a slab has the tag' \
   "$inside" 's/  if (tag_) pages_->set_tags(p, order, tag_);/  if (tag_) pages_->set_tags(p, 0, tag_);/'
 
+mutant slabs_of_eight_pages $classes '*WasteLittleOfASlab' \
+  'sizes of which a few fill 64 KiB waste an eighth and more of 32' \
+  include/nestlock/slab/cache_setup_inl.h 's/  if (!kLean \&\& order_ == 3 \&\& wastes(16)) ++order_;\n//'
+
+mutant nolock_slabs_of_one_object $classes '*ANolockCallMakesTheLargestSlab*' \
+  'a nolock call is refused the order of the cache, and takes the smallest' \
+  include/nestlock/slab/cache_list_inl.h 's/pages(r.may_spin() || order_ < kMost ? order_ : kMost)/pages(order_)/'
+
 mutant slab_moves_uncounted $classes '*FreesAreCounted*' \
   'what comes into a sheaf and goes in whole sheaves is told from what is freed' \
   "$inside" 's/    bump_locked(c_.moved, now - before_ - pushed_);/    bump_locked(c_.moved, 0 * (now - before_) - pushed_);/'

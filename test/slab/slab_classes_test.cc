@@ -1,5 +1,6 @@
 // Kind 12: the classes are a table that the embedder picks, and a free finds the class in a map of a
 // byte a page.
+#include <algorithm>
 #include <bit>
 #include <cstdint>
 #include <cstring>
@@ -66,7 +67,8 @@ TEST(SlabClasses, EachSizeHasTheSmallestClassThatHoldsIt) {
   EXPECT_EQ(Kernel::kNames.of[4], std::string("kmalloc-96"));
   EXPECT_EQ(Kernel::kNames.of[12], std::string("kmalloc-8k"));
   EXPECT_EQ(internal::ClassTable<FineClasses>::kNames.of[44], std::string("kmalloc-8k"));
-  EXPECT_EQ(internal::ClassTable<FineClasses>::kNames.of[46], std::string("kmalloc-10k"));
+  EXPECT_EQ(internal::ClassTable<FineClasses>::kNames.of[45], std::string("kmalloc-9k"));
+  EXPECT_EQ(internal::ClassTable<FineClasses>::kNames.of[47], std::string("kmalloc-13056"));
   for (const std::uint32_t s : FineClasses::kSizes) EXPECT_TRUE(s == 8 || s % 16 == 0) << s;
   EXPECT_EQ(Kernel::index_of(193), 7u);
   EXPECT_EQ(Kernel::index_of(4097), 12u);
@@ -170,7 +172,8 @@ TYPED_TEST(SlabClassMap, TheMapKnowsTheSlabsOfTheClassesAndNothingElse) {
   EXPECT_FALSE(s.kfree(&s));
 }
 
-// Slabs of several pages where these waste less: at most an 8th of the pages that are touched is no object.
+// Slabs of several pages where these waste less: at most a 16th of a slab is no object, for each of its pages has been
+// somebody else's before, and is resident.
 TYPED_TEST(SlabClassMap, FineClassesWasteLittleOfASlab) {
   FloorsOf<TypeParam, FineClasses> f;
   auto& s = f.slabs;
@@ -179,11 +182,30 @@ TYPED_TEST(SlabClassMap, FineClassesWasteLittleOfASlab) {
     void* const p = s.kmalloc(s.class_size(i), gfp::kernel);
     const auto* const page = f.pages.head_of(f.pages.page_of(p));
     const std::size_t slab = kPageSize << page->order(), size = s.class_size(i);
-    const std::size_t objects = slab / size * size;
-    const std::size_t touched = (objects + kPageSize - 1) & ~(kPageSize - 1);
-    EXPECT_LE((touched - objects) * 8, touched) << size;
+    EXPECT_LE(slab % size * 16, slab) << size;
     EXPECT_TRUE(s.kfree(p));
   }
+}
+
+// A nolock call makes no slab of more pages than a CPU's lists have, but of as many: it would get none at all, or such
+// as hold one object each.
+TYPED_TEST(SlabClassMap, ANolockCallMakesTheLargestSlabThatItCan) {
+  FloorsOf<TypeParam, FineClasses> f;
+  auto& s = f.slabs;
+  unsigned larger = 0;
+  for (unsigned i = 0; i < s.kClasses; ++i) {
+    auto order = [&](void* p) { return f.pages.head_of(f.pages.page_of(p))->order(); };
+    void* const nolock = s.kmalloc_nolock(s.class_size(i), gfp::none);
+    ASSERT_NE(nolock, nullptr) << s.class_size(i);
+    const unsigned has = order(nolock);
+    EXPECT_TRUE(s.kfree(nolock));
+    s.kmalloc_cache(i).shrink();
+    void* const other = s.kmalloc(s.class_size(i), gfp::kernel);
+    larger += order(other) >= kPcpOrders;
+    EXPECT_EQ(has, std::min(order(other), kPcpOrders - 1)) << s.class_size(i);
+    EXPECT_TRUE(s.kfree(other));
+  }
+  EXPECT_TRUE(larger || internal::kWithAsan || kPageSize > 4096) << "nothing was looked at";
 }
 
 // What is counted without a counter of frees: pops, pushes, and what moves in whole sheaves.

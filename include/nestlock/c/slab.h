@@ -30,7 +30,7 @@ NESTLOCK_C_BEGIN
 // ---- kmalloc ----
 
 // `size` bytes, NULL if there are none. 8 bytes aligned; a power of two is aligned to itself. More than the
-// largest class, which is 8 KiB or more (10 KiB on the hosted port), are whole pages. Size 0 gives an address
+// largest class, which is 8 KiB or more (13056 bytes on the hosted port), are whole pages. Size 0 gives an address
 // that must not be used and may be freed. Fast path: no atomic read-modify-write, no system call.
 void *nestlock_kmalloc(size_t size, nestlock_gfp_t flags NESTLOCK_PLACE)
     NESTLOCK_PAGE_SYMBOL("kmalloc") NESTLOCK_MUST_CHECK;

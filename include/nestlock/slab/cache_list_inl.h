@@ -188,7 +188,9 @@ BasicPage<K>* BasicKmemCache<K, L>::new_slab(const Request& r) noexcept {
                         : pages_->alloc_pages_nolock(
                               flags & (gfp::comp | gfp::nowarn | gfp::thisnode), order, r.node);
   };
-  Page* p = pages(order_);
+  // (A nolock call gets no more pages than a CPU's lists have.)
+  constexpr unsigned kMost = kPcpOrders - 1;
+  Page* p = pages(r.may_spin() || order_ < kMost ? order_ : kMost);
   if (!p && order_ != min_order_) p = pages(min_order_);
   if (!p) return nullptr;
   const unsigned order = p->order();

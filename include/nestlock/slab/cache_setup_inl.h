@@ -44,9 +44,13 @@ bool BasicKmemCache<K, L>::set_up(Pages& pages, BasicKmemCache* sheaf_caches, co
   order_ = min_order_;
   while (!kLean && order_ < 3 && (kPageSize << order_) / stride_ < 8) ++order_;
   // More pages where they waste less: at most a 32nd (in the lean form an eighth, for a larger slab keeps more
-  // that nobody uses).
+  // that nobody uses). And more than a CPU's lists have only where else a 16th is lost and more.
   constexpr unsigned kWaste = kLean ? 8 : 32;
-  while (order_ < 3 && (kPageSize << order_) % stride_ * kWaste > kPageSize << order_) ++order_;
+  auto wastes = [&](std::size_t part) {
+    return (kPageSize << order_) % stride_ * part > kPageSize << order_;
+  };
+  while (order_ < 3 && wastes(kWaste)) ++order_;
+  if (!kLean && order_ == 3 && wastes(16)) ++order_;
   if constexpr (!kLean) {
     if (has(flags, slab::hardened) && !has(flags, slab::debug)) {
       const std::size_t words = (kPageSize << order_) / stride_ * sizeof(Out);
