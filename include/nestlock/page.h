@@ -4,21 +4,19 @@
 //   alloc_pages_nolock(gfp::none, 0)     from any context, NMI and probes included; never spins
 //
 // Locks and their order (outer first; never two of one kind):
-//   1. pcp lock    a CPU's lists. Taken by try_lock with irqs ON, by its owner in any context;
-//                  other CPUs take it to drain. A refusal means: the code that we interrupted (or
-//                  another CPU) is in there; go to the zone.
+//   1. pcp lock    a CPU's lists. Taken by try_lock with irqs ON, by its owner in any context; other CPUs take it to
+//                  drain. A refusal means: the code that we interrupted (or another CPU) is in there; go to the zone.
 //   2. zone lock   the buddy. Irqs masked. `*_nolock` calls only try it.
-// They are never nested: a refill takes blocks under the zone lock, gives it back, and then puts
-// them under the pcp lock; a drain the other way round. So an interrupting context always finds one
-// of the two free.
+// They are never nested: a refill takes blocks under the zone lock, gives it back, and then puts them under the pcp
+// lock; a drain the other way round. So an interrupting context always finds one of the two free.
 //
 // What a nolock free finds no lock for is parked on the zone's lock-free list. Each call on that zone that holds its lock
 // puts some of it back, on any CPU: one that may spin at most kUnparkedAtOnce blocks, first; a nolock call that gets the
 // lock at most kUnparkedByNolock, and where its CPU has too many pages some kDrainedByNolock. So a process of nolock
 // calls alone gets its memory back, too, and no single call pays for all that waited.
 //
-// The lock types are a parameter (lock_policies.h); what does not promise its try_lock() to every
-// context does not compile.
+// The lock types are a parameter (lock_policies.h); what does not promise its try_lock() to every context does not
+// compile.
 #pragma once
 
 #include <cstddef>
@@ -189,6 +187,10 @@ class BasicPageAllocator {
   // it looks at the clock. Contexts as trim(). Allocations with gfp::reclaim call it, of a slab cache each ninth.
   std::size_t decay(bool* was_due = nullptr) noexcept
     requires(!internal::kLeanOf<K>);
+  // For who is to take `growth` bytes from the system elsewhere; calls with gfp::reclaim or gfp::idle do it when they take
+  // what the system kept. Gives back twice as much, but nothing of kDecayKeeps pages and 1/8 of those in use. As trim().
+  void release_idle(std::size_t growth) noexcept
+    requires(!internal::kLeanOf<K>);
   // 0: what is free goes back at the next call.
   void set_decay(std::uint32_t milliseconds) noexcept
     requires(!internal::kLeanOf<K>)
@@ -313,8 +315,6 @@ class BasicPageAllocator {
   void begin_decay() noexcept
     requires(!internal::kLeanOf<K>);
   void tell_decay(bool waits) noexcept
-    requires(!internal::kLeanOf<K>);
-  void release_idle(Zone& z) noexcept
     requires(!internal::kLeanOf<K>);
   std::uint32_t release_some(Zone& z, std::uint32_t most, unsigned order) noexcept
     requires(!internal::kLeanOf<K>);

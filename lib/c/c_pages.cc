@@ -17,7 +17,7 @@ static_assert(same(NESTLOCK_GFP_NONE, gfp::none) && same(NESTLOCK_GFP_WAKE, gfp:
               same(NESTLOCK_GFP_RECLAIM, gfp::reclaim) && same(NESTLOCK_GFP_HIGH, gfp::high) &&
               same(NESTLOCK_GFP_MEMALLOC, gfp::memalloc) && same(NESTLOCK_GFP_ZERO, gfp::zero) &&
               same(NESTLOCK_GFP_NOWARN, gfp::nowarn) && same(NESTLOCK_GFP_COMP, gfp::comp) &&
-              same(NESTLOCK_GFP_THISNODE, gfp::thisnode) &&
+              same(NESTLOCK_GFP_THISNODE, gfp::thisnode) && same(NESTLOCK_GFP_IDLE, gfp::idle) &&
               same(NESTLOCK_GFP_KERNEL, gfp::kernel) && same(NESTLOCK_GFP_NOWAIT, gfp::nowait) &&
               same(NESTLOCK_GFP_ATOMIC, gfp::atomic));
 

@@ -1103,8 +1103,20 @@ mutant batch_without_a_list $beyond '*WithoutACpu*' \
   include/nestlock/page/zone_inl.h 's/    if (internal::claimed_cpu<typename K::Port>() >= K::Port::kMaxCpus) return first;\n//'
 
 mutant grows_beside_idle_memory $decay '*NotByWhatLiesIdle' \
-  'free memory that does not serve goes back before the process grows' \
-  "$inside" 's/      if (has(flags, gfp::reclaim)) release_idle(z);\n//'
+  'free memory that does not serve goes back where the process grows' \
+  "$inside" 's/if (p \&\& clean < before \&\& has(flags, gfp::reclaim | gfp::idle))/if (false)/'
+
+mutant only_reclaim_gives_back $decay '*WhatLiesIdleGoesBackForOthers' \
+  'a call that may not wait for others can still give back what lies idle' \
+  include/nestlock/page/alloc_free_inl.h 's/has(flags, gfp::reclaim | gfp::idle))/has(flags, gfp::reclaim))/'
+
+mutant single_pages_lie_idle $decay '*WhatLiesIdleGoesBackForOthers' \
+  'pages that are free one by one go back, too' \
+  include/nestlock/page/decay_inl.h 's/static_cast<std::uint32_t>(most), 0);/static_cast<std::uint32_t>(most), kDecayOrder);/'
+
+mutant all_that_lies_idle_at_once $decay '*WhatLiesIdleGoesBackForOthers' \
+  'no call pays for more than twice of what it takes' \
+  include/nestlock/page/decay_inl.h 's/release_some(z, idle < most ? idle : static_cast<std::uint32_t>(most), 0);/release_some(z, idle, 0);/'
 
 forking=slab_fork_test.smp
 sources $forking lib/page/page.cc lib/slab/slab.cc

@@ -222,6 +222,33 @@ TYPED_TEST(PageDecay, TheProcessGrowsByWhatItNeedsAndNotByWhatLiesIdle) {
   for (auto* p : large) EXPECT_TRUE(floor.free_pages(p, 10));
   for (std::size_t i = 1; i < all.size(); i += 2) EXPECT_TRUE(floor.free_pages(all[i], 5));
 }
+// For a call that asks for no more than this, and for who grows elsewhere. Single pages, too; of both not much more
+// than the process grows by.
+TYPED_TEST(PageDecay, WhatLiesIdleGoesBackForOthers) {
+  auto& floor = *this->pages;
+  for (const unsigned order : {5u, 0u})
+    for (const bool grows : {true, false}) {
+      std::vector<typename TestFixture::Pages::Page*> all, large;
+      for (std::size_t i = 0; i < 16 * kMiB >> kPageShift >> order; ++i)
+        all.push_back(floor.alloc_pages(gfp::nowait, order));
+      for (std::size_t i = 0; i < all.size(); i += 2) EXPECT_TRUE(floor.free_pages(all[i], order));
+      const std::uintptr_t before = floor.stats(0).released;
+      if (grows) {
+        for (int i = 0; i < 3; ++i) large.push_back(floor.alloc_pages(gfp::nowait | gfp::idle, 10));
+      } else {
+        floor.release_idle(kMiB);
+        EXPECT_LT(floor.stats(0).released, before + (2 * kMiB >> kPageShift) + (1u << kMaxOrder));
+        for (int i = 0; i < 8; ++i) floor.release_idle(kMiB);
+      }
+      const PageStats s = floor.stats(0);
+      EXPECT_GT(s.released, before);
+      EXPECT_LE(s.free - s.clean, kDecayKeeps + (s.committed - s.free) / 8);
+      floor.release_idle(8 * kMiB);
+      EXPECT_EQ(floor.stats(0).released, s.released) << "what is little stays";
+      for (auto* p : large) EXPECT_TRUE(floor.free_pages(p, 10));
+      for (std::size_t i = 1; i < all.size(); i += 2) EXPECT_TRUE(floor.free_pages(all[i], order));
+    }
+}
 
 // ---- any number of pages ------------------------------------------------------------------------
 

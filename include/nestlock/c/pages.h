@@ -19,6 +19,7 @@ typedef uint32_t nestlock_gfp_t;
 #define NESTLOCK_GFP_NOWARN ((nestlock_gfp_t)32)     // a failure is expected: no report
 #define NESTLOCK_GFP_COMP ((nestlock_gfp_t)64)       // a block of several pages that knows its head
 #define NESTLOCK_GFP_THISNODE ((nestlock_gfp_t)128)  // the named node or nothing
+#define NESTLOCK_GFP_IDLE ((nestlock_gfp_t)256)      // if the process grows, idle memory goes back
 #define NESTLOCK_GFP_KERNEL (NESTLOCK_GFP_WAKE | NESTLOCK_GFP_RECLAIM)  // task: the most patient
 #define NESTLOCK_GFP_NOWAIT NESTLOCK_GFP_WAKE                           // where spinning is allowed
 #define NESTLOCK_GFP_ATOMIC (NESTLOCK_GFP_WAKE | NESTLOCK_GFP_HIGH)     // the same, more urgent

@@ -24,17 +24,30 @@ BasicPage<K>* BasicPageAllocator<K, L>::alloc_slow(gfp flags, unsigned order, in
   auto zone_at = [&](unsigned i) -> Zone& {
     return zone_[(static_cast<unsigned>(home - zone_) + i) % nodes()];
   };
+  // What is clean is memory that the process did not have, whether it has just been committed or not. (The
+  // counts are estimates, where other CPUs take and give, too.)
+  auto taken = [&](Zone& z) -> Page* {
+    if constexpr (kLean) {
+      return refill(z, order, flags);
+    } else {
+      const std::uint32_t before = z.buddy.clean_pages();
+      Page* const p = refill(z, order, flags);
+      const std::uint32_t clean = z.buddy.clean_pages();
+      if (p && clean < before && has(flags, gfp::reclaim | gfp::idle))
+        release_idle(std::size_t{before - clean} << kPageShift);
+      return p;
+    }
+  };
   for (int round = 0; round < 3; ++round) {
     for (unsigned i = 0; i < last; ++i) {
       Zone& z = zone_at(i);
       if (order < kPcpOrders && !has_parked(z))
         if (Page* const p = pop_or_note(z, order)) return prepare(p, flags, order, where);
-      if (Page* const p = refill(z, order, flags)) return prepare(p, flags, order, where);
+      if (Page* const p = taken(z)) return prepare(p, flags, order, where);
       if constexpr (!kLean) {
-        if (has(flags, gfp::reclaim)) release_idle(z);
         // Step by step: with large pages one step does not reach the watermark.
         while (has(flags, gfp::wake) && grow(z, order))
-          if (Page* const p = refill(z, order, flags)) return prepare(p, flags, order, where);
+          if (Page* const p = taken(z)) return prepare(p, flags, order, where);
       }
     }
     if (!has(flags, gfp::reclaim)) break;

@@ -74,16 +74,25 @@ std::uint32_t BasicPageAllocator<K, L>::release_some(Zone& z, std::uint32_t most
   return done;
 }
 
-// Before the process grows: free memory that did not serve, for its blocks are too small, goes back where it
-// is more than an eighth of what is in use; down to a sixteenth, so that it is worth while.
+// Where the process grows: free memory that did not serve, for its blocks are too small, goes back where it
+// is more than an eighth of what is in use; down to a sixteenth, so that it is worth while. Also single pages,
+// though each is a system call: the page that the process grows by instead costs a fault, too. But no more of
+// them than the growth pays for.
 template <Kernel K, LockPolicy L>
-void BasicPageAllocator<K, L>::release_idle(Zone& z) noexcept
+void BasicPageAllocator<K, L>::release_idle(std::size_t growth) noexcept
   requires(!internal::kLeanOf<K>)
 {
-  if (!release_ || !has_much(z)) return;
-  const std::uint32_t dirty = dirty_pages(z);
-  const std::uint32_t used = z.committed.load(internal::kRelaxed) - z.begin - z.buddy.free_pages();
-  if (dirty > kDecayKeeps + used / 8) release_some(z, dirty - kDecayKeeps - used / 16, kDecayOrder);
+  for (unsigned n = 0; n < nodes(); ++n) {
+    Zone& z = zone_[n];
+    if (!has_much(z)) continue;
+    const std::uint32_t dirty = dirty_pages(z);
+    const std::uint32_t used =
+        z.committed.load(internal::kRelaxed) - z.begin - z.buddy.free_pages();
+    if (dirty <= kDecayKeeps + used / 8) continue;
+    const std::uint32_t idle = dirty - kDecayKeeps - used / 16;
+    const std::size_t most = growth / kPageSize * 2;
+    release_some(z, idle < most ? idle : static_cast<std::uint32_t>(most), 0);
+  }
 }
 
 template <Kernel K, LockPolicy L>

@@ -22,6 +22,8 @@ enum class gfp : std::uint32_t {
   nowarn = 1u << 5,    // a failure is expected: no report
   comp = 1u << 6,      // a block of several pages that knows its head
   thisnode = 1u << 7,  // the named node or nothing
+  idle = 1u << 8,  // where this takes memory from the system, what lies idle goes back to it, as
+                   // with reclaim: where trim() may be called
 
   kernel = wake | reclaim,  // task context; the most patient
   nowait = wake,            // any context that may take a spinlock
@@ -39,7 +41,7 @@ constexpr gfp operator~(gfp a) noexcept { return static_cast<gfp>(~static_cast<s
 constexpr bool has(gfp flags, gfp bit) noexcept { return (flags & bit) != gfp::none; }
 
 // Every flag.
-inline constexpr gfp kGfpAll =
-    gfp::kernel | gfp::high | gfp::memalloc | gfp::zero | gfp::nowarn | gfp::comp | gfp::thisnode;
+inline constexpr gfp kGfpAll = gfp::kernel | gfp::high | gfp::memalloc | gfp::zero | gfp::nowarn |
+                               gfp::comp | gfp::thisnode | gfp::idle;
 
 }  // namespace nestlock

@@ -11,7 +11,13 @@ namespace nestlock {
 template <Kernel K, LockPolicy L, class C>
 void* BasicSlabAllocator<K, L, C>::alloc_larger(std::size_t size, std::size_t align,
                                                 gfp flags) noexcept {
-  return !kLean && larger_ && has(flags, gfp::wake) ? larger_->allocate(size, align) : nullptr;
+  if constexpr (kLean) {
+    return nullptr;
+  } else {
+    if (!larger_ || !has(flags, gfp::wake)) return nullptr;
+    if (has(flags, gfp::reclaim | gfp::idle)) pages_->release_idle(size);
+    return larger_->allocate(size, align);
+  }
 }
 
 // Of a block that is a mapping. Null: it is to be copied.
