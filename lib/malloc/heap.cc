@@ -56,10 +56,12 @@ void* no_memory() noexcept {
   return nullptr;
 }
 
+// Of calls that hold no lock. No gfp::reclaim: what it asks others to give back is theirs to be waited for, in task
+// context only.
+constexpr gfp kFlags = gfp::nowait | gfp::idle | gfp::nowarn;
+
 // Null: not at hand, and what there is in this library's range of addresses is used up.
 void* from_slabs(std::size_t size, bool nolock) noexcept {
-  // No gfp::reclaim: what it asks others to give back is theirs to be waited for, in task context only.
-  constexpr gfp kFlags = gfp::nowait | gfp::nowarn;
   return nolock ? slabs.kmalloc_nolock(size, gfp::nowarn) : slabs.kmalloc(size, kFlags);
 }
 
@@ -74,6 +76,12 @@ void look_at_decay(std::size_t class_) noexcept {
   const int saved = errno;
   slabs.look_at_decay(class_);
   errno = saved;
+}
+// The process is about to grow by a mapping: what lies idle here is not to stay beside it. So vectors that grow
+// beyond kLargest do not keep the pages that they come from.
+void before_mapping(std::size_t size) noexcept {
+  decay();
+  slabs.pages().release_idle(size);
 }
 
 // By the nolock rules, then from the reserve, then the kernel: that one holds no lock of ours.
@@ -133,7 +141,7 @@ void* allocate_slow(std::size_t asked, const void* caller) noexcept {
       p = from_slabs(size, false);
     }
   } else if (ready && !must_not_wait()) {
-    decay();
+    before_mapping(size);
   }
   if (!p) p = mapped_blocks::allocate(size, kAlign);
   return p ? allocated(p, asked, caller) : no_memory();
@@ -207,7 +215,7 @@ void* reallocate(void* block, std::size_t size, const void* caller) noexcept {
   // Pages of the slab floor's become more or fewer where they lie, if they can.
   constexpr std::size_t kClass = SystemSlabAllocator::kLargestClass;
   if (old > kClass && size > kClass && size <= kLargest && in_range(block) && !must_not_wait())
-    if (void* const there = slabs.krealloc(block, size, gfp::nowait | gfp::nowarn)) return there;
+    if (void* const there = slabs.krealloc(block, size, kFlags)) return there;
   void* const fresh = allocate(size, caller);
   if (!fresh) return nullptr;
   std::memcpy(fresh, block, old < size ? old : size);
@@ -234,6 +242,8 @@ void* allocate_aligned(std::size_t align, std::size_t size, const void* caller) 
       p = in_emergency(size, align, ready);
     else
       p = from_slabs(std::bit_ceil(size < align ? align : size), false);  // aligned to its size
+  } else if (set_up() && !must_not_wait()) {
+    before_mapping(size);
   }
   if (!p) p = mapped_blocks::allocate(size, align);
   return p ? allocated(p, size, caller) : no_memory();

@@ -279,6 +279,41 @@ TEST(Malloc, CallsForLargeBlocksAndFreesLetMemoryGoBack) {
   system_pages().set_decay(kDecayMs);
 }
 
+// Vectors that grow beyond the largest block of the range, an aligned block, and blocks that find the free ones
+// too small: the pages that they come from, or lie beside, do not stay.
+TEST(Malloc, TheProcessGrowsByWhatItNeedsAndNotByWhatLiesIdle) {
+  const auto idle = [] {
+    const PageStats s = system_pages().stats(0);
+    return (s.free - s.clean) << kPageShift;
+  };
+  const auto much = [] {
+    const PageStats s = system_pages().stats(0);
+    return (kDecayKeeps + (s.committed - s.free) / 8) << kPageShift;
+  };
+  nestlock_malloc_trim(0);
+  std::vector<void*> blocks(64);
+  for (const bool aligned : {false, true}) {
+    for (void*& p : blocks) ASSERT_NE(p = nestlock_malloc(kMiB - kMiB / 8), nullptr);
+    if (aligned) {
+      for (void* const p : blocks) nestlock_free(p);
+      EXPECT_GT(idle(), much()) << "nothing to give back";
+      for (void*& p : blocks) ASSERT_NE(p = nestlock_aligned_alloc(64, kMiB + kMiB / 8), nullptr);
+    } else {
+      for (void*& p : blocks) ASSERT_NE(p = nestlock_realloc(p, kMiB + kMiB / 8), nullptr);
+    }
+    EXPECT_LE(idle(), much() + kMiB) << (aligned ? "aligned" : "vectors");
+    for (void* const p : blocks) nestlock_free(p);
+  }
+  blocks.resize(4096);
+  for (void*& p : blocks) ASSERT_NE(p = nestlock_malloc(20'000), nullptr);
+  for (std::size_t i = 0; i < blocks.size(); i += 2) nestlock_free(blocks[i]);
+  std::vector<void*> larger(256);
+  for (void*& p : larger) ASSERT_NE(p = nestlock_malloc(kMiB / 4), nullptr);
+  EXPECT_LE(idle(), much() + kMiB) << "beside larger blocks";
+  for (std::size_t i = 1; i < blocks.size(); i += 2) nestlock_free(blocks[i]);
+  for (void* const p : larger) nestlock_free(p);
+}
+
 // docs/malloc.md has the number. Blocks of a page each, as emergencies make them: the same table.
 TEST(Malloc, WhenTheTableOfMappingsIsFull) {
   constexpr std::size_t kMost = 131072;

@@ -1262,6 +1262,14 @@ mutant threads_leave_their_sheaves malloc_threads_test.smp_debug 'MallocThreads.
   'what an ended thread had in store is nobody'"'"'s any more' \
   include/nestlock/slab/cache_setup_inl.h 's/    if (!s) continue;\n    if (s->size \&\& n.nr_full/    if (!s || s->size) continue;\n    if (s->size \&\& n.nr_full/'
 
+mutant mappings_beside_idle_pages malloc_test.smp_debug '*NotByWhatLiesIdle' \
+  'vectors that grow into mappings do not keep the pages that they come from' \
+  lib/malloc/heap.cc 's/  slabs.pages().release_idle(size);\n//'
+
+mutant malloc_grows_beside_idle_pages malloc_test.smp_debug '*NotByWhatLiesIdle' \
+  'nor do blocks that find the free pages too few in a row' \
+  lib/malloc/heap.cc 's/gfp::nowait | gfp::idle | gfp::nowarn/gfp::nowait | gfp::nowarn/'
+
 mutant malloc_waits_in_a_handler malloc_sweep_test.smp MallocSweep.AForkInAHandler \
   'a handler waits for the lock that the code it interrupted holds' \
   lib/malloc/heap.cc 's/  return Port::irqs_disabled();/  return false;/'
