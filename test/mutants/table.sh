@@ -1327,7 +1327,7 @@ mutant hardened_words_lie_in_objects $hardened 'SlabHardened/*.GoodUse*' \
 
 mutant prefilled_objects_never_go_out $hardened 'SlabHardened/*.APrefilled*' \
   'what a prefilled sheaf gave comes back' \
-  include/nestlock/slab/cache_sheaves_inl.h 's/: goes_out(o),/: o,/'
+  include/nestlock/slab/prefill_inl.h 's/: goes_out(o),/: o,/'
 
 mutant flags_are_one_word $hardened 'SlabHardened/*.FlagsAre*' \
   'flags are combined' \
