@@ -24,6 +24,9 @@ namespace internal {
 // For a floor whose first call may come before the constructors: sets them up, unless they are. Any
 // context. False: this context interrupted it on its own thread.
 bool set_up_system_pages() noexcept NESTLOCK_INTERNAL_SYMBOL("set_up_system_pages");
+// Whole pages of the system's that hold these bytes are not to become huge ones.
+void prefer_small_pages(void* start, std::size_t size) noexcept
+    NESTLOCK_INTERNAL_SYMBOL("prefer_small_pages");
 
 [[gnu::used]] inline const char* const system_pages_link_stamp = &NESTLOCK_LINK_STAMP;
 }  // namespace internal

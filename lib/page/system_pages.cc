@@ -50,6 +50,8 @@ std::uint64_t now() noexcept {
          static_cast<std::uint64_t>(t.tv_nsec) / 1000000;
 }
 
+using internal::prefer_small_pages;
+
 void* reserve(std::size_t size) noexcept {
   void* const p =
       mmap(nullptr, size, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
@@ -147,6 +149,7 @@ bool set_up_on(void* range, std::size_t size,
     return false;
   }
   pages.reserve(0);  // the first memory, so that a handler gets some also in a fresh process
+  prefer_small_pages(range, kLeastMib << 20);
   internal::lsan_root(range, size);
   return true;
 }
@@ -170,6 +173,7 @@ bool set_up_reserved(std::size_t size) noexcept {
 // More than a limit allows can never be in use, and each page of the range costs: a byte of the limit for data,
 // which is writable from the beginning, and a descriptor's bytes of the limit for addresses.
 void set_up() noexcept {
+  prefer_small_pages(&pages, sizeof pages);
   const std::size_t addresses = limit_of(RLIMIT_AS), data = limit_of(RLIMIT_DATA);
   const std::size_t size = std::max(std::min({wanted(), addresses, data}), kLeastMib << 20);
   const bool ready = (addresses != SIZE_MAX && set_up_under_a_limit(size)) || set_up_reserved(size);
@@ -188,6 +192,17 @@ void set_up() noexcept {
 bool internal::set_up_system_pages() noexcept {
   static constinit hosted::Once once;
   return once.run(set_up);
+}
+
+// Of which a program that wants little touches a page here and there: where the system gives huge pages to whoever
+// asks for none, each of them would cost 2 MiB. A kernel without them knows no such advice.
+void internal::prefer_small_pages(void* start, std::size_t size) noexcept {
+  const int saved = errno;
+  const auto page = static_cast<std::uintptr_t>(getpagesize());
+  const auto at = reinterpret_cast<std::uintptr_t>(start);
+  const std::uintptr_t begin = at & ~(page - 1), end = (at + size + page - 1) & ~(page - 1);
+  madvise(reinterpret_cast<void*>(begin), end - begin, MADV_NOHUGEPAGE);
+  errno = saved;
 }
 
 PageAllocator& system_pages() noexcept { return pages; }

@@ -74,6 +74,7 @@ bool internal::set_up_system_slab(slab (*flags)() noexcept) noexcept {
   if (!set_up_system_pages()) return false;
   static constinit hosted::Once once;
   return once.run([flags]() noexcept {
+    prefer_small_pages(&system_slab_object, sizeof system_slab_object);
     const bool mine = system_slab_object.set_up(system_pages(), flags());
     if (mine) system_slab_object.set_larger(&kMapped);
     static constinit hosted::OfflineHook hook{

@@ -1217,13 +1217,9 @@ mutant no_allocation_looks_at_the_clock $looks 'SlabDecay/*.WhatIsDue*' \
   include/nestlock/slab/cache_sheaves_inl.h 's/  if (attention) --c->unlooked;//'
 
 sheaves=slab_caches_test.smp_debug
-mutant a_sheaf_for_each_turn_up $sheaves '*ALoadAboutASheafsEnd*' \
+mutant a_sheaf_for_each_turn $sheaves '*ALoadAboutASheafsEnd*' \
   'who goes up and down about a sheaf'"'"'s end exchanges seldom' \
-  include/nestlock/slab/cache_sheaves_inl.h 's/== CpuSheaves::Was::empty \&\& half/== CpuSheaves::Was::neither \&\& half/'
-
-mutant a_sheaf_for_each_turn_down $sheaves '*ALoadAboutASheafsEnd*' \
-  'who goes up and down about a sheaf'"'"'s end exchanges seldom' \
-  include/nestlock/slab/cache_sheaves_inl.h 's/== CpuSheaves::Was::full \&\& half/== CpuSheaves::Was::neither \&\& half/'
+  include/nestlock/slab/cache_sheaves_inl.h 's/std::exchange(c.main_was_empty, false) \&\& half/false/'
 
 mutant half_a_sheaf_is_copied_and_stays $sheaves '*ALoadAboutASheafsEnd*' \
   'what went to the spare is no longer in main' \
@@ -1244,6 +1240,16 @@ mutant nolock_tries_every_class $few 'All/SlabRow.K4_*' \
 mutant destroyed_before_it_is_settled $deferring 'All/SlabFreeRow.K15_*' \
   'K15: what was deferred comes home before the cache goes' \
   "$inside" 's/\(      sheaf_source_->free_to_slab(s, true);\n    }\n  }\n\)  settle_all();\n/\1/'
+
+own_pages=system_pages_test.smp
+sources $own_pages lib/page/page.cc lib/page/system_pages.cc
+mutant tables_on_huge_pages $own_pages 'SystemPages.WhatIsTouched*' \
+  'a program that wants little has no huge page for the tables' \
+  lib/page/system_pages.cc 's/  prefer_small_pages(&pages, sizeof pages);//'
+
+mutant first_memory_on_huge_pages $own_pages 'SystemPages.WhatIsTouched*' \
+  'a program that wants little has no huge page for its first memory' \
+  lib/page/system_pages.cc 's/  prefer_small_pages(range, kLeastMib << 20);//'
 
 # ---- malloc --------------------------------------------------------------------------------------
 

@@ -6,10 +6,12 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <cinttypes>
 #include <cstdint>
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <fstream>
 #include <string>
 #include <thread>
 #include <vector>
@@ -63,6 +65,33 @@ TEST(SystemPages, GiveAndTakeEveryOrder) {
   EXPECT_TRUE(pages.consistent());
   EXPECT_GE(pages.stats(0).committed, 1024u);
   EXPECT_GT(pages.stats(0).present, pages.stats(0).committed) << "a reserve of addresses";
+}
+
+// Whether the system was told that these bytes are not to be on huge pages.
+bool stays_small(const void* at) {
+  std::ifstream maps("/proc/self/smaps");
+  bool here = false;
+  for (std::string line; std::getline(maps, line);) {
+    std::uintptr_t begin = 0, end = 0;
+    if (std::sscanf(line.c_str(), "%" SCNxPTR "-%" SCNxPTR " ", &begin, &end) == 2)
+      here = begin <= reinterpret_cast<std::uintptr_t>(at) &&
+             reinterpret_cast<std::uintptr_t>(at) < end;
+    else if (here && line.starts_with("VmFlags:"))
+      return line.find(" nh") != line.npos;
+  }
+  return false;
+}
+
+// A program that wants little pays for no huge page: not for the tables, and not for its first memory.
+TEST(SystemPages, WhatIsTouchedHereAndThereStaysOnSmallPages) {
+  if (!std::ifstream("/sys/kernel/mm/transparent_hugepage/enabled")) GTEST_SKIP() << "none here";
+  PageAllocator& pages = system_pages();
+  EXPECT_TRUE(stays_small(&pages));
+  EXPECT_TRUE(stays_small(reinterpret_cast<const char*>(&pages + 1) - 1));
+  EXPECT_TRUE(stays_small(pages.address(pages.page_at(0))));
+  static char elsewhere[8 << 20];
+  elsewhere[4 << 20] = 1;
+  EXPECT_FALSE(stays_small(&elsewhere[4 << 20]));
 }
 
 TEST(SystemPages, AThreadsExitSendsItsPagesHome) {

@@ -197,16 +197,9 @@ inline constexpr SlabPath<M> kSlabPaths[] = {
      [](M& m) { m.one_free(), m.one_alloc(); }, &SlabStats::fast_frees},
     {"spare swap", [](M& m) { m.fill_sheaves(), m.take(M::kSheaf); }, [](M& m) { m.one_alloc(); },
      &SlabStats::spare_swaps},
-    // Main was empty before and is full now; and the other way round, with a full spare.
+    // Main was empty before, and is full now.
     {"half a sheaf to the spare", [](M& m) { m.fill_sheaves(), m.take(M::kSheaf + 1), m.give(1); },
      [](M& m) { m.one_free(); }, &SlabStats::spare_swaps},
-    {"half a sheaf from the spare",
-     [](M& m) {
-       m.fill_sheaves(), m.take(M::kSheaf + 1);
-       m.give(1 + M::kSheaf / 2 + 1);  // half of it went
-       m.take(M::kSheaf / 2 + 1);
-     },
-     [](M& m) { m.one_alloc(); }, &SlabStats::spare_swaps},
     {"barn get", [](M& m) { m.fill_sheaves(), m.cache->flush_cpu(); }, [](M& m) { m.one_alloc(); },
      &SlabStats::barn_gets},
     {"barn put",

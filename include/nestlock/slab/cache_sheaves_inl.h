@@ -171,35 +171,27 @@ inline bool BasicKmemCache<K, L>::push_to_spare(void* object) noexcept
   return true;
 }
 
-// Main, which is out, is empty, the spare is not: they change places. But where main was full before, the load goes
-// up and down about a sheaf's end: main gets the half of a sheaf that came into the spare last, so that the next
-// calls, up or down, find it neither empty nor full.
+// Main, which is out, is empty, the spare is not: they change places.
 template <Kernel K, LockPolicy L>
 inline void BasicKmemCache<K, L>::fill_from_spare(CpuSheaves& c) noexcept
   requires(!internal::kLeanOf<K>)
 {
   internal::bump(counters_.spare_swaps);
-  const std::uint32_t half = c.main->capacity / 2;
-  if (std::exchange(c.main_was, CpuSheaves::Was::empty) == CpuSheaves::Was::full && half &&
-      c.spare->size > half) {
-    c.spare->size -= half;
-    std::memcpy(c.main->object(), c.spare->object() + c.spare->size, half * sizeof(void*));
-    c.main->size = half;
-    return;
-  }
+  c.main_was_empty = true;
   std::swap(c.main, c.spare);
   if (c.spare == &internal::no_sheaf) c.spare = nullptr;
 }
 
-// Main is full, the spare is not: the same the other way round. What came last stays in main.
+// Main is full, the spare is not: they change places. But where main was empty before, the load goes up and down about
+// a sheaf's end: the half of main that came first goes, so that the next calls, up or down, find main neither empty nor
+// full. (So no turn at main's other end needs the same.)
 template <Kernel K, LockPolicy L>
 inline void BasicKmemCache<K, L>::empty_to_spare(CpuSheaves& c) noexcept
   requires(!internal::kLeanOf<K>)
 {
   internal::bump(counters_.spare_swaps);
   const std::uint32_t half = c.main->capacity / 2;
-  if (std::exchange(c.main_was, CpuSheaves::Was::full) == CpuSheaves::Was::empty && half &&
-      c.spare->size + half <= c.spare->capacity) {
+  if (std::exchange(c.main_was_empty, false) && half && c.spare->size + half <= c.spare->capacity) {
     void** const main = c.main->object();
     std::memcpy(c.spare->object() + c.spare->size, main, half * sizeof(void*));
     std::memcpy(main, main + half, half * sizeof(void*));  // a sheaf's capacity is even

@@ -20,9 +20,8 @@ struct CpuSheaves {
   typename L::Local lock;
   // So many allocations may pass without a look whether memory is to go back to the system.
   std::uint8_t unlooked = 0;
-  // What main and spare last exchanged objects for: main was empty, or full.
-  enum class Was : std::uint8_t { neither, empty, full };
-  Was main_was{};
+  // Whether main and spare last exchanged objects because main was empty, not full.
+  bool main_was_empty = false;
   // Bits that are 0 in the address of each object that the fast path of a free may put into main: see
   // BasicKmemCache::unfree_bits_. A copy, beside what that path reads.
   std::uint32_t unfree = 0;
@@ -68,7 +67,7 @@ class MainOut {
     if (!c.main) {
       place.is_used_on(claimed_cpu<typename K::Port>());
       c.unfree = unfree;
-      c.main_was = {};
+      c.main_was_empty = false;
       c.main = &no_sheaf;
     }
     if (c.main != &no_sheaf) c.main->size = static_cast<std::uint32_t>(c.in_main());
