@@ -137,6 +137,8 @@ class PerCpuCalls {
   }
 
  private:
+  friend All;
+  constexpr PerCpuCalls() noexcept = default;
   struct Must {
     static constexpr bool kMust = true;
     [[no_unique_address]] PlaceOf<K> where;

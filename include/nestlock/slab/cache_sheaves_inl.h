@@ -1,7 +1,6 @@
 // Sheaves and the barn: refills, flushes, swaps. Included by slab.h.
 #pragma once
 
-#include <cstring>
 #include <new>
 #include <utility>
 
@@ -192,9 +191,9 @@ inline void BasicKmemCache<K, L>::empty_to_spare(CpuSheaves& c) noexcept
   internal::bump(counters_.spare_swaps);
   const std::uint32_t half = c.main->capacity / 2;
   if (std::exchange(c.main_was_empty, false) && half && c.spare->size + half <= c.spare->capacity) {
-    void** const main = c.main->object();
-    std::memcpy(c.spare->object() + c.spare->size, main, half * sizeof(void*));
-    std::memcpy(main, main + half, half * sizeof(void*));  // a sheaf's capacity is even
+    void **const main = c.main->object(), **const spare = c.spare->object() + c.spare->size;
+    for (std::uint32_t i = 0; i < half; ++i)  // a sheaf's capacity is even
+      spare[i] = main[i], main[i] = main[half + i];
     c.spare->size += half;
     c.main->size -= half;
     return;
