@@ -336,6 +336,7 @@ class BasicSlabAllocator {
 #include "nestlock/slab/larger_inl.h"
 #include "nestlock/slab/lean_inl.h"
 #include "nestlock/slab/prefill_inl.h"
+#include "nestlock/slab/settle_inl.h"
 
 namespace nestlock {
 

@@ -125,8 +125,8 @@ std::size_t limit_of(decltype(RLIMIT_AS) resource) noexcept {
   return static_cast<std::size_t>(limit.rlim_cur);  // RLIM_INFINITY is the largest number
 }
 
-std::size_t wanted() noexcept {
-  if (const std::size_t asked = asked_for()) return asked;
+std::size_t wanted(std::size_t asked) noexcept {
+  if (asked) return asked;
   const long have = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
   return have > 0 && page > 0 ? 4 * static_cast<std::size_t>(have) * static_cast<std::size_t>(page)
                               : std::size_t{1} << 30;
@@ -175,8 +175,11 @@ bool set_up_reserved(std::size_t size) noexcept {
 void set_up() noexcept {
   prefer_small_pages(&pages, sizeof pages);
   const std::size_t addresses = limit_of(RLIMIT_AS), data = limit_of(RLIMIT_DATA);
-  const std::size_t size = std::max(std::min({wanted(), addresses, data}), kLeastMib << 20);
+  const std::size_t asked = asked_for();
+  const std::size_t size = std::max(std::min({wanted(asked), addresses, data}), kLeastMib << 20);
   const bool ready = (addresses != SIZE_MAX && set_up_under_a_limit(size)) || set_up_reserved(size);
+  if (ready && pages.pages() << kPageShift < asked)
+    say("nestlock: NESTLOCK_RESERVE_MIB: not so many addresses can be had; fewer are taken\n");
   if (!ready)
     say("nestlock: not even 4 MiB of addresses can be had: system_pages() has no memory\n");
   static constinit hosted::OfflineHook hook{

@@ -1026,6 +1026,14 @@ mutant slab_takes_interior_pointers $limits '*PointersIntoAnObjectAreRefused' \
   'a pointer into an object is refused on the fast path' \
   "$inside" 's/c->unfree \& reinterpret_cast<std::uintptr_t>(object) || //'
 
+mutant slab_takes_what_it_has $limits '*WhatIsFreedTwiceIsRefused*' \
+  'an object that lies in its slab is refused there' \
+  include/nestlock/slab/cache_list_inl.h 's/      if (mark_of(link) == mark) return false;\n//'
+
+mutant slab_gives_marked_objects $limits '*WhatIsFreedTwiceIsRefused*' \
+  'an object that is out has no mark' \
+  include/nestlock/slab/cache_list_inl.h 's/    if (marks_) mark_of(link) = 0;/    if (marks_) (void)mark_of(link);/'
+
 mutant slab_takes_twice $limits '*AnObjectIsFreedOnce' \
   'the object on top of the sheaf is not freed again' \
   "$inside" 's/top == c->limit || [^\n]*== object)/top == c->limit)/'

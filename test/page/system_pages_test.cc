@@ -118,6 +118,10 @@ TEST(SystemPages, ASettingOutsideItsRangeIsNamed) {
         ::testing::ExitedWithCode(0),
         std::string("^nestlock: NESTLOCK_RESERVE_MIB=") + value + " is no number from 4 to");
   }
+  ASSERT_EQ(setenv("NESTLOCK_RESERVE_MIB", "134217728", 1), 0);  // all that 47 bits address
+  EXPECT_EXIT(std::_Exit(system_pages().alloc_pages(gfp::kernel, 0) ? 0 : 1),
+              ::testing::ExitedWithCode(0),
+              "^nestlock: NESTLOCK_RESERVE_MIB: not so many addresses can be had");
   ASSERT_EQ(setenv("NESTLOCK_RESERVE_MIB", "16", 1), 0);
   EXPECT_EXIT(std::_Exit(system_pages().stats(0).present == 16u << 20 >> kPageShift ? 0 : 1),
               ::testing::ExitedWithCode(0), "^$");

@@ -163,12 +163,14 @@ class alignas(kLean ? alignof(void*) : 64) BasicKmemCache {
   // The first so many of them, by address, are in use or linked; the rest was never given out. (In the
   // lean form all are linked.)
   std::uint32_t linked(const Page& p) const noexcept;
-  // Slabs that were taken off are chained for discard() through their free-list pointer.
+  // Slabs that were taken off are chained for discard().
   static Page* next_empty(const Page& p) noexcept { return static_cast<Page*>(p.owner_list); }
   static void chain_empty(Page& p, Page*& chain) noexcept {
     p.owner_list = chain;
     chain = &p;
   }
+  // The word behind an object's link: a value of its own while it lies in its slab, if the cache marks_.
+  static std::uintptr_t& mark_of(Object* link) noexcept;
   Object* link_of(void* object) const noexcept {
     return reinterpret_cast<Object*>(static_cast<char*>(object) + link_offset_);
   }
@@ -276,10 +278,10 @@ class alignas(kLean ? alignof(void*) : 64) BasicKmemCache {
 
   // list lock held
   void* take_locked(Node& n) noexcept;
-  void give_locked(Node& n, Page& slab, void* object, Page*& empty) noexcept;
+  bool give_locked(Node& n, Page& slab, void* object, Page*& empty) noexcept;
   void add_slab_locked(Node& n, Page& slab) noexcept;
   void settle_locked(Node& n, Page*& empty) noexcept;
-  unsigned settle_backlog_locked(Node& n, unsigned most, Page*& empty) noexcept;
+  unsigned settle_backlog_locked(Node& n, unsigned most, Page*& empty, void*& twice) noexcept;
   void discard_empty_slabs(Node& n) noexcept;
   void discard(Page* chain, bool may_spin) noexcept;
 
@@ -366,6 +368,7 @@ class alignas(kLean ? alignof(void*) : 64) BasicKmemCache {
   // Of its pages: 1 + its index among the classes; 0 if it is none of them.
   [[no_unique_address]] NotLean<std::uint8_t, 3> tag_{};
   [[no_unique_address]] NotLean<std::uint8_t, 8> grows_to_{};  // full sheaves; see kBarnPages
+  [[no_unique_address]] NotLean<std::uint8_t, 10> marks_{};    // not 0: see mark_of()
   std::uint32_t min_partial_ = 0;                              // slabs that stay, though empty
   Constructor ctor_ = nullptr;
   // Where its sheaves come from; null: it has none.

@@ -1,10 +1,15 @@
-// Slabs and their list: single objects, new slabs, orphans, deferred frees. Included by slab.h.
+// Slabs and their list: single objects, new slabs, orphans. Included by slab.h.
 #pragma once
 
 #include "nestlock/lock/guard.h"
 #include "nestlock/slab.h"
 
 namespace nestlock {
+
+template <Kernel K, LockPolicy L>
+inline std::uintptr_t& BasicKmemCache<K, L>::mark_of(Object* link) noexcept {
+  return *reinterpret_cast<std::uintptr_t*>(link + 1);
+}
 
 template <Kernel K, LockPolicy L>
 inline std::uint32_t BasicKmemCache<K, L>::objects(const Page& p) const noexcept {
@@ -50,6 +55,8 @@ template <Kernel K, LockPolicy L>
 void* BasicKmemCache<K, L>::take_object(Page& p) noexcept {
   Object* const link = freelist(p);
   set_freelist(p, link->next);
+  if constexpr (!kLean)
+    if (marks_) mark_of(link) = 0;
   ++p.owner_count;
   if constexpr (!kLean)
     if (!link->next) link_more(p);
@@ -69,14 +76,22 @@ void* BasicKmemCache<K, L>::take_locked(Node& n) noexcept {
 }
 
 // The last object of a slab beyond min_partial takes the slab off; it is chained to `empty`, for
-// discard() after the lock.
+// discard() after the lock. False: it lies in the slab already, as far as can be told, and nothing changed.
 template <Kernel K, LockPolicy L>
-void BasicKmemCache<K, L>::give_locked(Node& n, Page& p, void* object, Page*& empty) noexcept {
+bool BasicKmemCache<K, L>::give_locked(Node& n, Page& p, void* object, Page*& empty) noexcept {
   Object* const link = link_of(object);
+  if (freelist(p) == link || inuse(p) == 0) return false;
+  if constexpr (!kLean)
+    if (marks_) {
+      const auto mark =
+          reinterpret_cast<std::uintptr_t>(this) ^ ~reinterpret_cast<std::uintptr_t>(link);
+      if (mark_of(link) == mark) return false;
+      mark_of(link) = mark;
+    }
   link->next = freelist(p);
   set_freelist(p, link);
   --p.owner_count;
-  if (on_list(p) == kOrphan) return;  // whoever settles it looks again
+  if (on_list(p) == kOrphan) return true;  // whoever settles it looks again
   if (inuse(p) == 0 && n.nr_partial >= min_partial_) {
     if (on_list(p) == kPartial) {
       n.partial.remove(pages_->descriptors(), pages_->index_of(&p));
@@ -87,6 +102,7 @@ void BasicKmemCache<K, L>::give_locked(Node& n, Page& p, void* object, Page*& em
   } else if (on_list(p) == kOff) {
     add_slab_locked(n, p);
   }
+  return true;
 }
 
 template <Kernel K, LockPolicy L>
@@ -231,17 +247,13 @@ BasicPage<K>* BasicKmemCache<K, L>::new_slab(const Request& r) noexcept {
   return p;
 }
 
-// An object that heads its slab's free list is free already: that is looked at under the lock.
 template <Kernel K, LockPolicy L>
 auto BasicKmemCache<K, L>::free_to_slab(void* object, bool may_spin) noexcept -> Given {
   Page& p = slab_of(object);
   Node& n = node_of(p);
   Page* empty = nullptr;
   bool free_already = false;
-  auto give = [&] {
-    free_already = freelist(p) == link_of(object) || inuse(p) == 0;
-    if (!free_already) give_locked(n, p, object, empty);
-  };
+  auto give = [&] { free_already = !give_locked(n, p, object, empty); };
   if (may_spin) {
     Guard g(n.list_lock, irq_save);
     give();
@@ -276,76 +288,6 @@ void BasicKmemCache<K, L>::discard(Page* chain, bool may_spin) noexcept {
   }
 }
 
-// False: it is the object that was deferred last.
-template <Kernel K, LockPolicy L>
-bool BasicKmemCache<K, L>::defer(void* object) noexcept {
-  Object* const link = link_of(object);
-  Object* first = deferred_.load(internal::kRelaxed);
-  if (first == link) return false;
-  // release: pairs with the exchange in settle_some(); the drainer sees the link.
-  do link->next = first;
-  while (
-      !deferred_.compare_exchange_weak(first, link, std::memory_order_release, internal::kRelaxed));
-  internal::bump(counters_.deferred);
-  unsettle();
-  return true;
-}
-
-// Marks that something waits to be settled.
-template <Kernel K, LockPolicy L>
-void BasicKmemCache<K, L>::unsettle() noexcept {
-  // release: pairs with the acquire in settle_some(), which clears the mark; it must then see what waits.
-  this->attention().fetch_or(kUnsettled, std::memory_order_release);
-}
-
-// At most `most` of the objects that nolock frees deferred, and the orphaned slabs of the nodes. Bounded,
-// so that no call pays for all that was left behind; what is left stays marked. A call that is refused a
-// list's lock leaves the rest, too.
-template <Kernel K, LockPolicy L>
-void BasicKmemCache<K, L>::settle_some(unsigned most, bool may_spin) noexcept {
-  if (!(this->attention().load(internal::kRelaxed) & kUnsettled)) [[likely]]
-    return;
-  // Nobody waits for the turn: it may be held by what we interrupted.
-  if (!settling_.try_lock()) return;
-  // First the mark, then the lists: what comes in between marks again.
-  this->attention().fetch_and(~std::uint32_t{kUnsettled}, std::memory_order_acquire);
-  bool more = false;
-  if (!backlog_) backlog_ = deferred_.exchange(nullptr, std::memory_order_acquire);
-  while (backlog_ && most) {
-    Node& n = node_of(slab_of(object_of(backlog_)));
-    Page* empty = nullptr;
-    if (!with_list(n, may_spin, [&] { most = settle_backlog_locked(n, most, empty); })) break;
-    discard(empty, may_spin);
-  }
-  for (unsigned i = 0; i < pages_->nodes(); ++i) {
-    if (node_[i].orphans.empty()) continue;
-    Page* empty = nullptr;
-    more |= !with_list(node_[i], may_spin, [&] { settle_locked(node_[i], empty); });
-    discard(empty, may_spin);
-  }
-  more |= backlog_ || deferred_.load(internal::kRelaxed);
-  settling_.unlock();
-  if (more) unsettle();
-}
-
-// The head of the backlog and what follows it on the same node, at most kSettledAtOnce objects, for irqs
-// are masked meanwhile. Returns how many of `most` are left.
-template <Kernel K, LockPolicy L>
-unsigned BasicKmemCache<K, L>::settle_backlog_locked(Node& n, unsigned most,
-                                                     Page*& empty) noexcept {
-  unsigned done = 0;
-  for (; backlog_ && done < most && done < kSettledAtOnce; ++done) {
-    void* const object = object_of(backlog_);
-    Page& p = slab_of(object);
-    if (&node_of(p) != &n) break;
-    backlog_ = backlog_->next;
-    give_locked(n, p, object, empty);
-  }
-  internal::bump_locked(counters_.settled, done);
-  if (done) internal::bump(counters_.list_frees, done);
-  return most - done;
-}
-
 // Runs f() with the list's lock held. False: the call may not spin, and the lock is held.
 template <Kernel K, LockPolicy L>
 template <class F>
@@ -362,35 +304,6 @@ bool BasicKmemCache<K, L>::with_list(Node& n, bool may_spin, F f) noexcept {
   }
   f();
   return true;
-}
-
-template <Kernel K, LockPolicy L>
-bool BasicKmemCache<K, L>::settle() noexcept {
-  if (pages_ && L::may_try()) settle_some(kSettledAtOnce, false);
-  return !(this->attention().load(internal::kRelaxed) & kUnsettled);
-}
-
-// Task context: all that waited when it was called, but for what another CPU is at. Once the rest of an
-// earlier call, and once what was deferred since; what interrupts this may defer as fast as it settles.
-template <Kernel K, LockPolicy L>
-void BasicKmemCache<K, L>::settle_all() noexcept {
-  for (int i = 0; i < 2; ++i) settle_some(~0u, true);
-}
-
-template <Kernel K, LockPolicy L>
-void BasicKmemCache<K, L>::settle_locked(Node& n, Page*& empty) noexcept {
-  if (n.orphans.empty()) return;
-  for (auto i = n.orphans.take_all(); i != Page::kNil;) {
-    Page& p = *pages_->page_at(i);
-    i = p.next;
-    n.nr_orphans.fetch_sub(1, internal::kRelaxed);
-    p.owner_mark = kOff;
-    if (inuse(p) == 0 && n.nr_partial >= min_partial_) {
-      chain_empty(p, empty);
-    } else {
-      add_slab_locked(n, p);
-    }
-  }
 }
 
 }  // namespace nestlock

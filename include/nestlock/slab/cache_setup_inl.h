@@ -38,6 +38,8 @@ bool BasicKmemCache<K, L>::set_up(Pages& pages, BasicKmemCache* sheaf_caches, co
       whole = lead_ + link_offset_ + sizeof(Object) + sizeof(Track);
       this->attention().fetch_or(kDebugged, internal::kRelaxed);
     }
+  if constexpr (!kLean)
+    marks_ = !behind && !has(flags, slab::debug) && size >= sizeof(Object) + sizeof(std::uintptr_t);
   stride_ = static_cast<std::uint32_t>((whole + align - 1) & ~(align - 1));
   min_order_ = 0;
   while ((kPageSize << min_order_) < stride_) ++min_order_;

@@ -261,6 +261,7 @@ void BasicKmemCache<K, L>::flush(Sheaf& s, bool may_spin) noexcept
   requires(!internal::kLeanOf<K>)
 {
   internal::bump(counters_.flushes);
+  void* twice = nullptr;
   for (unsigned i = 0; i < pages_->nodes(); ++i) {
     Node& n = node_[i];
     Page* empty = nullptr;
@@ -269,12 +270,17 @@ void BasicKmemCache<K, L>::flush(Sheaf& s, bool may_spin) noexcept
         if (Page& p = slab_of(s.object()[k]); &node_of(p) == &n) f(p, s.object()[k]);
     };
     if (!with_list(n, may_spin, [&] {
-          each_of_node([&](Page& p, void* object) { give_locked(n, p, object, empty); });
+          each_of_node([&](Page& p, void* object) {
+            if (give_locked(n, p, object, empty)) return;
+            twice = object;
+            internal::bump(counters_.bad_frees);
+          });
         }))
       each_of_node([&](Page&, void* object) { defer(object); });
     discard(empty, may_spin);
   }
   s.size = 0;
+  if (twice) report(Finding::double_free, "kfree", twice, Place::here());
 }
 
 // Gives `have` (an empty one for a full one, or the reverse) and returns the other; null if the
