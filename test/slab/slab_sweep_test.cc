@@ -91,7 +91,8 @@ void print(const char* kernel, const char* path, const testing::SweepResult& r, 
 constexpr const char* kTooSlow = "takes minutes under ThreadSanitizer";
 template <class M>
 bool worth_its_time(const SlabPath<M>& path) {
-  return !internal::kWithTsan || &path == kSlabPaths<M> || &path == kSlabPaths<M> + 5;
+  const std::string_view name = path.name;
+  return !internal::kWithTsan || name == "fast" || name == "refill";
 }
 
 template <class K>
