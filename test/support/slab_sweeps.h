@@ -230,6 +230,9 @@ inline constexpr SlabPath<M> kSlabPaths[] = {
        m.give(2 * M::kSheaf);  // whole slabs
      },
      [](M& m) { m.one_free(); }, &SlabStats::discarded_slabs},
+    // What a page allocation asks for before it fails.
+    {"reclaim", [](M& m) { m.take(96), m.give(80); }, [](M& m) { m.cache->shrink(); },
+     &SlabStats::discarded_slabs},
 };
 
 }  // namespace nestlock::test_support
