@@ -99,7 +99,7 @@ TEST_F(PiTurns, ALeaderThatIsGoneHoldsNobodyUpForLong) {
   set(0, 1, 20'000, 1, 0);
   const std::uint64_t asked = hosted::process().pi_lock_entries.load();
   PiLock lock;
-  for (hosted::PiQueue& q : hosted::process().pi_queues) q.leads = ~0u;
+  for (hosted::PiQueue& q : hosted::process().pi_queues) q.leads = q.awake = ~0u;
   ASSERT_EQ(lock.lock(), SleepResult::acquired);
   std::atomic<bool> had{false};
   std::thread t([&] {
@@ -112,7 +112,32 @@ TEST_F(PiTurns, ALeaderThatIsGoneHoldsNobodyUpForLong) {
   t.join();
   EXPECT_TRUE(had.load());
   EXPECT_EQ(leaders(), 64u * 32 - 1) << "its own lock's bit is right again";
+  for (hosted::PiQueue& q : hosted::process().pi_queues) q.leads = q.awake = 0;
+}
+
+// One that was woken where another thread runs, or yields, does not keep the only other waiter asleep.
+TEST_F(PiTurns, WhoComesWhereTheLeaderDoesNotRunLeads) {
+  PiLock lock;
+  for (hosted::PiQueue& q : hosted::process().pi_queues) q.leads = ~0u;
+  {
+    hosted::PiTurn turn(&lock);
+    EXPECT_TRUE(turn.leads_or_sleeps(hosted::PiTurn::latest())) << "it slept for an hour";
+    EXPECT_EQ(bits(&hosted::PiQueue::awake), 1u) << "a third would lead as well";
+  }
+  EXPECT_EQ(leaders(), 64u * 32 - 1);
   for (hosted::PiQueue& q : hosted::process().pi_queues) q.leads = 0;
+}
+
+// A leader that yields the processor says so, and takes it back.
+TEST_F(PiTurns, ALeaderThatYieldsDoesNotRun) {
+  set(0, 1, 3'600'000'000, ~0u, 0);  // it yields for as long as the lock is held
+  PiLock lock;
+  ASSERT_EQ(lock.lock(), SleepResult::acquired);
+  std::thread leader = waiter(lock, [] {});
+  while (leaders() == 0 || bits(&hosted::PiQueue::awake) != 0) sched_yield();
+  while (bits(&hosted::PiQueue::awake) != 1) sched_yield();
+  lock.unlock();
+  leader.join();
 }
 
 // Whose turn is over goes on while the leader has no processor, but for no longer than its share.

@@ -183,7 +183,7 @@ class PiLock {
       }
       if (end && reached(clock, *end, yields ? 0 : nap_ns)) return false;
       if (yields) {
-        --yields, sched_yield();
+        --yields, turn.yield();
       } else {
         --naps, Parks::nap(&word_, nap_ns);
         if (nap_ns < kLongestNap_ns) nap_ns *= 2;

@@ -48,8 +48,8 @@ struct PiWaiting {
 
 // Of the waiters of 32 such locks.
 struct PiQueue {
-  Word leads{0};     // a bit each: one of them leads
-  Word awake{0};     // and has run since it was woken to
+  Word leads{0};  // a bit each: one of them leads
+  Word awake{0};  // and runs: not since it was woken to on another's processor, nor while it yields
   Word changes{0};   // so often has one left off leading
   Word sleepers{0};  // that wait to lead
 };
