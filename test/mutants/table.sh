@@ -484,7 +484,15 @@ mutant a_turn_ends_before_the_leader_runs pi_turn_test.smp_debug 'PiTurns.GoOn*'
 
 mutant a_leader_is_awake_for_ever pi_turn_test.smp_debug 'PiTurns.AreTaken*' \
   'P8: the next leader has not run yet' \
-  $pi_turn 's/queue_->awake.fetch_and(~bit_, kRelaxed);//'
+  $pi_turn '/void leave/,/^  }/s/queue_->awake.fetch_and(~bit_, kRelaxed);//'
+
+mutant who_comes_sleeps_behind_who_does_not_run pi_turn_test.smp_debug 'PiTurns.WhoComes*' \
+  'P8: nobody sleeps behind a leader alone that does not run' \
+  $pi_turn 's/if (!queue_->sleepers.load(kRelaxed) \&\& !(queue_->awake.load(kRelaxed) \& bit_)) return lead();//'
+
+mutant a_leader_yields_in_secret pi_turn_test.smp_debug 'PiTurns.ALeaderThatYields*' \
+  'P8: a leader that yields does not run' \
+  $pi_turn '/void yield/,/sched_yield/s/queue_->awake.fetch_and(~bit_, kRelaxed);//'
 
 mutant a_gone_leader_leads_for_ever pi_turn_test.smp_debug 'PiTurns.ALeaderThatIsGone*' \
   'P8: what a leader left behind holds up for a stated time' \
@@ -1028,11 +1036,19 @@ mutant slab_takes_interior_pointers $limits '*PointersIntoAnObjectAreRefused' \
 
 mutant slab_takes_what_it_has $limits '*WhatIsFreedTwiceIsRefused*' \
   'an object that lies in its slab is refused there' \
-  include/nestlock/slab/cache_list_inl.h 's/      if (mark_of(link) == mark) return false;\n//'
+  include/nestlock/slab/cache_list_inl.h 's/was == in_slab || //'
 
 mutant slab_gives_marked_objects $limits '*WhatIsFreedTwiceIsRefused*' \
   'an object that is out has no mark' \
   include/nestlock/slab/cache_list_inl.h 's/    if (marks_) mark_of(link) = 0;/    if (marks_) (void)mark_of(link);/'
+
+mutant a_sheaf_gives_to_anothers_slab $limits '*WhatASheafStillHolds*' \
+  'what a sheaf still holds goes to no slab that is another cache'"'"'s by now' \
+  include/nestlock/slab/cache_sheaves_inl.h 's/!still_holds(p, object) ||//'
+
+mutant what_is_free_is_deferred $limits '*WhatIsFreeIsNotDeferred' \
+  'a nolock free of what lies in its slab does not write over its link' \
+  include/nestlock/slab/settle_inl.h 's/ || !mark(link, true)//'
 
 mutant slab_takes_twice $limits '*AnObjectIsFreedOnce' \
   'the object on top of the sheaf is not freed again' \

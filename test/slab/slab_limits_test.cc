@@ -362,6 +362,58 @@ TYPED_TEST(SlabLimits, ADeferredObjectIsDeferredOnce) {
   EXPECT_EQ(this->floors_.live(), 0u);
 }
 
+// Whatever was deferred since, and also what lies in its slab, whose list defer() would write over.
+TYPED_TEST(SlabLimits, WhatIsFreeIsNotDeferred) {
+  auto& s = this->slabs();
+  auto* const cache = s.create("deferring", 64, 0, slab::no_sheaves);
+  std::vector<void*> all;
+  for (int i = 0; i < 8; ++i) all.push_back(cache->alloc(gfp::kernel));
+  for (int i = 0; i < 3; ++i) EXPECT_TRUE(cache->free(all[i]));
+  Gated<TypeParam>::open = false;
+  for (int i = 0; i < 3; ++i) EXPECT_FALSE(cache->free_nolock(all[i])) << i;
+  for (int i = 3; i < 6; ++i) EXPECT_TRUE(cache->free_nolock(all[i]));
+  for (int i = 3; i < 6; ++i) EXPECT_FALSE(cache->free_nolock(all[i])) << i;
+  Gated<TypeParam>::open = true;
+  EXPECT_TRUE(cache->settle());
+  EXPECT_EQ(cache->stats().bad_frees, 6u);
+  all.erase(all.begin(), all.begin() + 6);
+  for (int i = 0; i < 200; ++i) all.push_back(cache->alloc(gfp::kernel));
+  std::sort(all.begin(), all.end());
+  EXPECT_EQ(std::unique(all.begin(), all.end()), all.end());
+  for (void* p : all) EXPECT_TRUE(cache->free(p));
+  EXPECT_TRUE(s.destroy(cache));
+}
+
+// A sheaf holds it, and its slab went back to the pages when it was freed again: they may be anybody's by now.
+TYPED_TEST(SlabLimits, WhatASheafStillHoldsDoesNotGoIntoAnothersSlab) {
+  auto& s = this->slabs();
+  auto *const cache = s.create("first", 1000), *const other = s.create("other", 1000);
+  ASSERT_NE(other, nullptr);
+  std::vector<void*> all;
+  while (cache->stats().slabs < 20) all.push_back(cache->alloc(gfp::kernel));
+  for (int i = 0; i < 8; ++i) EXPECT_TRUE(cache->free(all[i]));
+  Gated<TypeParam>::open = false;
+  std::uintptr_t refused = 0;
+  for (void* p : all) refused += !cache->free_nolock(p);
+  Gated<TypeParam>::open = true;
+  while (!cache->settle()) {
+  }
+  EXPECT_LT(cache->stats().slabs, 20u);
+  std::vector<void*> others;
+  while (others.size() < all.size()) others.push_back(other->alloc(gfp::kernel));
+  cache->shrink();
+  EXPECT_EQ(cache->stats().bad_frees, 8u) << refused << " of them at once";
+  EXPECT_EQ(cache->stats().slabs, 0u);
+  for (int i = 0; i < 100; ++i) others.push_back(other->alloc(gfp::kernel));
+  std::sort(others.begin(), others.end());
+  EXPECT_EQ(std::unique(others.begin(), others.end()), others.end());
+  for (void* p : others) EXPECT_TRUE(other->free(p));
+  EXPECT_TRUE(s.consistent());
+  EXPECT_TRUE(s.destroy(cache));
+  EXPECT_TRUE(s.destroy(other));
+  EXPECT_EQ(this->floors_.live(), 0u);
+}
+
 TYPED_TEST(SlabLimits, CachesAreDestroyedOnceAndNullIsNone) {
   auto& s = this->slabs();
   EXPECT_TRUE(s.destroy(nullptr));

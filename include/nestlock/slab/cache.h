@@ -160,8 +160,7 @@ class alignas(kLean ? alignof(void*) : 64) BasicKmemCache {
   }
   static std::uintptr_t on_list(const Page& p) noexcept { return p.owner_mark; }
   std::uint32_t objects(const Page& p) const noexcept;
-  // The first so many of them, by address, are in use or linked; the rest was never given out. (In the
-  // lean form all are linked.)
+  // The first so many of them, by address, are in use or linked; the rest was never given out. (Lean: all are linked.)
   std::uint32_t linked(const Page& p) const noexcept;
   // Slabs that were taken off are chained for discard().
   static Page* next_empty(const Page& p) noexcept { return static_cast<Page*>(p.owner_list); }
@@ -169,8 +168,9 @@ class alignas(kLean ? alignof(void*) : 64) BasicKmemCache {
     p.owner_list = chain;
     chain = &p;
   }
-  // The word behind an object's link: a value of its own while it lies in its slab, if the cache marks_.
+  // The word behind an object's link: while it lies in its slab or is deferred a value of its own, if the cache marks_.
   static std::uintptr_t& mark_of(Object* link) noexcept;
+  bool mark(Object* link, bool deferred) noexcept;
   Object* link_of(void* object) const noexcept {
     return reinterpret_cast<Object*>(static_cast<char*>(object) + link_offset_);
   }
@@ -278,6 +278,7 @@ class alignas(kLean ? alignof(void*) : 64) BasicKmemCache {
 
   // list lock held
   void* take_locked(Node& n) noexcept;
+  bool still_holds(Page& slab, void* object) noexcept;
   bool give_locked(Node& n, Page& slab, void* object, Page*& empty) noexcept;
   void add_slab_locked(Node& n, Page& slab) noexcept;
   void settle_locked(Node& n, Page*& empty) noexcept;

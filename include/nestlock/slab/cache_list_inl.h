@@ -11,6 +11,20 @@ inline std::uintptr_t& BasicKmemCache<K, L>::mark_of(Object* link) noexcept {
   return *reinterpret_cast<std::uintptr_t*>(link + 1);
 }
 
+// False: it is free already. (In its slab both marks say so: a link there that defer() wrote over would cut the list.)
+template <Kernel K, LockPolicy L>
+bool BasicKmemCache<K, L>::mark(Object* link, bool deferred) noexcept {
+  if constexpr (!kLean)
+    if (marks_) {
+      const auto in_slab =
+          reinterpret_cast<std::uintptr_t>(this) ^ ~reinterpret_cast<std::uintptr_t>(link);
+      const std::uintptr_t was = mark_of(link);
+      if (was == in_slab || (deferred && was == ~in_slab)) return false;
+      mark_of(link) = deferred ? ~in_slab : in_slab;
+    }
+  return true;
+}
+
 template <Kernel K, LockPolicy L>
 inline std::uint32_t BasicKmemCache<K, L>::objects(const Page& p) const noexcept {
   if constexpr (kLean)
@@ -75,19 +89,20 @@ void* BasicKmemCache<K, L>::take_locked(Node& n) noexcept {
   return object;
 }
 
+// Whether the slab is this cache's to take back what a sheaf or the backlog held. What was freed twice may be there
+// when its slab has long gone to another user.
+template <Kernel K, LockPolicy L>
+bool BasicKmemCache<K, L>::still_holds(Page& p, void* object) noexcept {
+  return kLean || (p.kind == kSlab && p.owner == this && is_object(p, object));
+}
+
 // The last object of a slab beyond min_partial takes the slab off; it is chained to `empty`, for
 // discard() after the lock. False: it lies in the slab already, as far as can be told, and nothing changed.
 template <Kernel K, LockPolicy L>
 bool BasicKmemCache<K, L>::give_locked(Node& n, Page& p, void* object, Page*& empty) noexcept {
   Object* const link = link_of(object);
   if (freelist(p) == link || inuse(p) == 0) return false;
-  if constexpr (!kLean)
-    if (marks_) {
-      const auto mark =
-          reinterpret_cast<std::uintptr_t>(this) ^ ~reinterpret_cast<std::uintptr_t>(link);
-      if (mark_of(link) == mark) return false;
-      mark_of(link) = mark;
-    }
+  if (!mark(link, false)) return false;
   link->next = freelist(p);
   set_freelist(p, link);
   --p.owner_count;

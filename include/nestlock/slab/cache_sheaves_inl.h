@@ -262,6 +262,10 @@ void BasicKmemCache<K, L>::flush(Sheaf& s, bool may_spin) noexcept
 {
   internal::bump(counters_.flushes);
   void* twice = nullptr;
+  const auto refuse = [&](void* object) {
+    twice = object;
+    internal::bump(counters_.bad_frees);
+  };
   for (unsigned i = 0; i < pages_->nodes(); ++i) {
     Node& n = node_[i];
     Page* empty = nullptr;
@@ -271,12 +275,12 @@ void BasicKmemCache<K, L>::flush(Sheaf& s, bool may_spin) noexcept
     };
     if (!with_list(n, may_spin, [&] {
           each_of_node([&](Page& p, void* object) {
-            if (give_locked(n, p, object, empty)) return;
-            twice = object;
-            internal::bump(counters_.bad_frees);
+            if (!still_holds(p, object) || !give_locked(n, p, object, empty)) refuse(object);
           });
         }))
-      each_of_node([&](Page&, void* object) { defer(object); });
+      each_of_node([&](Page& p, void* object) {
+        if (!still_holds(p, object) || !defer(object)) refuse(object);
+      });
     discard(empty, may_spin);
   }
   s.size = 0;

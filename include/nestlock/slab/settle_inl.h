@@ -5,12 +5,12 @@
 
 namespace nestlock {
 
-// False: it is the object that was deferred last.
+// False: it is free already, as far as can be told.
 template <Kernel K, LockPolicy L>
 bool BasicKmemCache<K, L>::defer(void* object) noexcept {
   Object* const link = link_of(object);
   Object* first = deferred_.load(internal::kRelaxed);
-  if (first == link) return false;
+  if (first == link || !mark(link, true)) return false;
   // release: pairs with the exchange in settle_some(); the drainer sees the link.
   do link->next = first;
   while (
@@ -71,7 +71,7 @@ unsigned BasicKmemCache<K, L>::settle_backlog_locked(Node& n, unsigned most, Pag
     Page& p = slab_of(object);
     if (&node_of(p) != &n) break;
     backlog_ = backlog_->next;
-    if (give_locked(n, p, object, empty)) continue;
+    if (still_holds(p, object) && give_locked(n, p, object, empty)) continue;
     twice = object;
     internal::bump(counters_.bad_frees);
   }
