@@ -118,11 +118,11 @@ class BasicPageAllocator {
   Page* head_of(Page* p) const noexcept {
     return p && p->state() == PageState::tail ? all_ + p->next : p;
   }
-  // After set_up() they do not change place.
+  // After set_up() they do not change place, and only become more.
   PageTags tags() const noexcept
     requires(!internal::kLeanOf<K>)
   {
-    return {tags_, first_pfn_, pages_};
+    return {tags_, first_pfn_, described_.load(internal::kRelaxed)};
   }
   // By the owner of these 2^order pages.
   void set_tags(const Page* p, unsigned order, std::uint8_t tag) noexcept

@@ -280,9 +280,13 @@ class BasicSlabAllocator {
   void* resize_larger(void* p, std::size_t size, gfp flags) noexcept
     requires(!internal::kLeanOf<K>);
   bool resized_in_place(void* p, std::size_t size, gfp flags) noexcept;
+  Page* page_looked_for(void* p) noexcept
+    requires(!internal::kLeanOf<K>);
 
   Pages* pages_ = nullptr;
   PageTags tags_;
+  // As many as were known at the last look: a free beyond looks again.
+  typename K::Port::template Atomic<std::uintptr_t> tagged_{0};
   const LargerBlocks* larger_ = nullptr;
   Reclaim reclaim_;
   Decay decay_;

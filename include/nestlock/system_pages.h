@@ -1,4 +1,4 @@
-// Hosted: the process's own page allocator, over a reserved range of addresses. Needs lib/page.
+// Hosted: the process's own page allocator, over a range of addresses. Needs lib/page.
 #pragma once
 
 #include "nestlock/page.h"
@@ -14,9 +14,9 @@ static_assert(
 
 // Set up when the program starts (before main, with the first constructors), on a range of
 // NESTLOCK_RESERVE_MIB mebibytes (environment; default: four times the machine's memory), at most what
-// RLIMIT_AS and RLIMIT_DATA allow, that is committed in steps of 2 MiB as it is needed (and under
-// RLIMIT_AS not reserved before); free memory goes back by trim() and decay(). If even the
-// reservation fails, every allocation is null. Any context. A CPU's cached pages go home when its thread
+// RLIMIT_AS and RLIMIT_DATA allow, that is mapped in steps of 2 MiB as it is needed (and reserved at once only
+// where the system has no place for that); free memory goes back by trim() and decay(). If not even 4 MiB of
+// addresses can be had, every allocation is null. Any context. A CPU's cached pages go home when its thread
 // exits.
 PageAllocator& system_pages() noexcept NESTLOCK_INTERNAL_SYMBOL("system_pages");
 

@@ -1,10 +1,12 @@
 #include "nestlock/system_pages.h"
 
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
 #include <unistd.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <cstdint>
 #include <cstdlib>
@@ -17,21 +19,6 @@ namespace nestlock {
 namespace {
 
 constinit PageAllocator pages;
-
-bool commit(void* start, std::size_t size) noexcept {
-  const int saved = errno;
-  const bool ok = mprotect(start, size, PROT_READ | PROT_WRITE) == 0;
-  errno = saved;
-  return ok;
-}
-
-// Any part: its first and its last page belong to the neighbours, too.
-bool commit_descriptors(void* start, std::size_t size) noexcept {
-  const auto page = static_cast<std::uintptr_t>(getpagesize());
-  const auto at = reinterpret_cast<std::uintptr_t>(start);
-  const std::uintptr_t begin = at & ~(page - 1), end = (at + size + page - 1) & ~(page - 1);
-  return commit(reinterpret_cast<void*>(begin), end - begin);
-}
 
 // A part of one of the system's pages (of 64 KiB, where a kernel for AArch64 is built so) stays: madvise() would
 // take the rest of it, too, which is somebody else's. A block of a page or more begins with one.
@@ -58,38 +45,94 @@ void* reserve(std::size_t size) noexcept {
   return p == MAP_FAILED ? nullptr : p;
 }
 
-// ---- under a limit of addresses -----------------------------------------------------------------
+// ---- a place for the range, of which nothing is mapped before it is committed -------------------
 //
-// RLIMIT_AS counts what is only reserved, too: a range would leave nothing to mappings and to threads' stacks, or be
-// too small for what the program wants in small blocks. So under a limit none is reserved. The range lies where the
-// system puts nothing by itself, and each step of it is mapped when it is committed. Whoever has mapped something
-// there all the same keeps it: that step fails, as one for which there is no memory.
+// The system counts what is only reserved where it counts addresses: for RLIMIT_AS, for the limit of what may be
+// locked in memory (mlockall() without the privilege is refused then), in the figures of its tools. So the range and
+// its descriptors lie where the system puts nothing by itself, and each step of them is mapped when it is wanted.
+// Whoever has mapped something there all the same keeps it: that step fails, as one for which there is no memory.
 
-bool commit_by_mapping(void* start, std::size_t size) noexcept {
+// Whole blocks of the buddy, whose descriptors are whole pages of the system's.
+constexpr std::size_t kBlock =
+    std::max(std::size_t{2} << 20, static_cast<std::size_t>(kPageSize) << kMaxOrder);
+
+// 0, or errno's value.
+int map_at(void* start, std::size_t size) noexcept {
   const int saved = errno;
   void* const p = mmap(start, size, PROT_READ | PROT_WRITE,
                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+  const int error = p == MAP_FAILED ? errno : p == start ? 0 : EEXIST;
   // (A kernel before 4.17 does not know the flag, and may map elsewhere.)
   if (p != MAP_FAILED && p != start) munmap(p, size);
   errno = saved;
-  return p == start;
+  return error;
 }
 
-// Addresses for a range of this size or, where there are not as many, of what is left in `size`. The range begins
-// half-way to where the system maps, and ends at five eighths of the way at most: Linux puts a program with its heap
-// at two thirds, or far below, and all else above. Null: the place is taken, or nothing can be mapped.
-void* unreserved(std::size_t& size) noexcept {
-  constexpr std::size_t kStep = std::size_t{2} << 20;
+bool commit(void* start, std::size_t size) noexcept { return map_at(start, size) == 0; }
+
+// How far the descriptors, and the tags behind them, are mapped.
+constinit std::atomic<std::uintptr_t> descriptors_to{0}, tags_to{0};
+constinit std::uintptr_t tags_begin = 0;
+
+// In order of their addresses, but two threads may be at the same part: then the second one waits until the first one
+// has said how far it got. If that one is gone meanwhile (in a child of fork()) there are no more descriptors, and so no
+// more memory in the range.
+bool commit_descriptors(void* start, std::size_t size) noexcept {
+  const auto page = static_cast<std::uintptr_t>(getpagesize());
+  const auto at = reinterpret_cast<std::uintptr_t>(start);
+  const std::uintptr_t end = (at + size + page - 1) & ~(page - 1);
+  std::atomic<std::uintptr_t>& mapped_to = at < tags_begin ? descriptors_to : tags_to;
+  for (int tries = 1000; tries > 0; --tries) {
+    // acquire, and release below: what is read here is mapped, for whoever reads it.
+    const std::uintptr_t from = mapped_to.load(std::memory_order_acquire);
+    if (from >= end) return true;
+    const int error = map_at(reinterpret_cast<void*>(from), end - from);
+    if (error == 0) {
+      mapped_to.store(end, std::memory_order_release);
+      return true;
+    }
+    if (error != EEXIST) return false;
+    sched_yield();
+  }
+  return false;
+}
+
+// Addresses for a range of this size and its descriptors. The places begin half-way to where the system maps, and end
+// at five eighths of the way: Linux puts a program with its heap at two thirds, or far below, and all else above. Each
+// copy of the library in a process finds one of its own. Null: they are taken or too small, or nothing can be mapped.
+void* place_for(std::size_t size) noexcept {
   const auto page = static_cast<std::size_t>(getpagesize());
   void* const probe = reserve(page);
   if (!probe) return nullptr;
   munmap(probe, page);
   const auto top = reinterpret_cast<std::uintptr_t>(probe);
-  void* const range = reinterpret_cast<void*>(top / 2 & ~(kStep - 1));
-  if (size > top / 8) size = top / 8 & ~(kStep - 1);
-  if (!commit_by_mapping(range, page)) return nullptr;
-  munmap(range, page);
-  return range;
+  const std::uintptr_t first = top / 2 & ~(kBlock - 1), all = top / 8;
+  const std::size_t need = size + PageAllocator::descriptor_bytes(size);
+  const std::size_t apart = std::max(need + kBlock, all / 4) & ~(kBlock - 1);
+  for (std::uintptr_t at = 0; size < all && at + need <= all; at += apart) {
+    void* const range = reinterpret_cast<void*>(first + at);
+    if (!commit(range, page)) continue;
+    munmap(range, page);
+    return range;
+  }
+  return nullptr;
+}
+
+// ---- where there is none: reserved at once ------------------------------------------------------
+
+bool commit_reserved(void* start, std::size_t size) noexcept {
+  const int saved = errno;
+  const bool ok = mprotect(start, size, PROT_READ | PROT_WRITE) == 0;
+  errno = saved;
+  return ok;
+}
+
+// Any part: its first and its last page belong to the neighbours, too.
+bool commit_reserved_descriptors(void* start, std::size_t size) noexcept {
+  const auto page = static_cast<std::uintptr_t>(getpagesize());
+  const auto at = reinterpret_cast<std::uintptr_t>(start);
+  const std::uintptr_t begin = at & ~(page - 1), end = (at + size + page - 1) & ~(page - 1);
+  return commit_reserved(reinterpret_cast<void*>(begin), end - begin);
 }
 
 // To standard error, in pieces; nothing allocates, and errno is kept.
@@ -132,40 +175,49 @@ std::size_t wanted(std::size_t asked) noexcept {
                               : std::size_t{1} << 30;
 }
 
-// On these addresses, of which nothing is committed.
-bool set_up_on(void* range, std::size_t size,
-               bool (*commit_range)(void*, std::size_t) noexcept) noexcept {
-  // Untouched they cost no memory, but all that can be read or written would after mlockall().
-  void* const descriptors = reserve(PageAllocator::descriptor_bytes(size));
-  if (!descriptors) return false;
-  if (pages.set_up({.start = range,
-                    .size = size,
-                    .commit = commit_range,
-                    .release = release,
-                    .now = now,
-                    .descriptors = descriptors,
-                    .commit_descriptors = commit_descriptors}) != PageSetup::ok) {
-    munmap(descriptors, PageAllocator::descriptor_bytes(size));
-    return false;
-  }
+// On these addresses, of which nothing is committed. (Descriptors that are untouched cost no memory, but all that can
+// be read or written would after mlockall().)
+bool set_up_on(const PageMemory& memory) noexcept {
+  if (pages.set_up(memory) != PageSetup::ok) return false;
   pages.reserve(0);  // the first memory, so that a handler gets some also in a fresh process
-  prefer_small_pages(range, kLeastMib << 20);
-  internal::lsan_root(range, size);
+  prefer_small_pages(memory.start, kLeastMib << 20);
+  internal::lsan_root(memory.start, memory.size);
   return true;
 }
 
-bool set_up_under_a_limit(std::size_t size) noexcept {
-  void* const range = unreserved(size);
-  return range && set_up_on(range, size, commit_by_mapping);
+bool set_up_in_place(std::size_t size) noexcept {
+  size = (size + kBlock - 1) & ~(kBlock - 1);
+  void* const range = place_for(size);
+  const std::uintptr_t descriptors = reinterpret_cast<std::uintptr_t>(range) + size;
+  tags_begin = descriptors + size / kPageSize * sizeof(Page);
+  // relaxed, both: nobody else knows of the range yet.
+  descriptors_to.store(descriptors, std::memory_order_relaxed);
+  tags_to.store(tags_begin, std::memory_order_relaxed);
+  return range && set_up_on({.start = range,
+                             .size = size,
+                             .commit = commit,
+                             .release = release,
+                             .now = now,
+                             .descriptors = reinterpret_cast<void*>(descriptors),
+                             .commit_descriptors = commit_descriptors});
 }
 
 // An address space too small for the range gets half, until it fits.
 bool set_up_reserved(std::size_t size) noexcept {
   for (; size >= kLeastMib << 20; size /= 2) {
-    void* const range = reserve(size);
-    if (!range) continue;
-    if (set_up_on(range, size, commit)) return true;
-    munmap(range, size);
+    void *const range = reserve(size), *const descriptors =
+                                           reserve(PageAllocator::descriptor_bytes(size));
+    if (range && descriptors &&
+        set_up_on({.start = range,
+                   .size = size,
+                   .commit = commit_reserved,
+                   .release = release,
+                   .now = now,
+                   .descriptors = descriptors,
+                   .commit_descriptors = commit_reserved_descriptors}))
+      return true;
+    if (range) munmap(range, size);
+    if (descriptors) munmap(descriptors, PageAllocator::descriptor_bytes(size));
   }
   return false;
 }
@@ -177,7 +229,7 @@ void set_up() noexcept {
   const std::size_t addresses = limit_of(RLIMIT_AS), data = limit_of(RLIMIT_DATA);
   const std::size_t asked = asked_for();
   const std::size_t size = std::max(std::min({wanted(asked), addresses, data}), kLeastMib << 20);
-  const bool ready = (addresses != SIZE_MAX && set_up_under_a_limit(size)) || set_up_reserved(size);
+  const bool ready = set_up_in_place(size) || set_up_reserved(size);
   if (ready && pages.pages() << kPageShift < asked)
     say("nestlock: NESTLOCK_RESERVE_MIB: not so many addresses can be had; fewer are taken\n");
   if (!ready)

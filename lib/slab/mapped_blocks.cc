@@ -9,6 +9,7 @@
 
 #include "nestlock/config/annotations.h"
 #include "nestlock/config/config.h"
+#include "nestlock/system_pages.h"
 
 namespace nestlock::mapped_blocks {
 namespace {
@@ -30,9 +31,8 @@ struct Slot {
   std::atomic<std::size_t> size;
 };
 constexpr std::uintptr_t kFree = 0, kTaken = 1;
-// Bytes, which are zero without a constructor: clang's evaluation of constants ends before so many atomics.
-alignas(Slot) constinit unsigned char memory[kMost * sizeof(Slot)]{};
-Slot& slot_at(std::size_t at) noexcept { return reinterpret_cast<Slot*>(memory)[at]; }
+// Mapped with the first block: a program without any has no use of its 2 MiB.
+constinit std::atomic<Slot*> table{nullptr};
 static_assert(sizeof(Slot) == sizeof(std::uintptr_t) + sizeof(std::size_t));
 constinit std::atomic<std::size_t> blocks{0}, bytes{0};
 
@@ -42,14 +42,35 @@ std::size_t hash(std::uintptr_t block) noexcept {
 
 Slot* find(std::uintptr_t block) noexcept {
   if (!blocks.load(kRelaxed)) return nullptr;  // whoever has a block sees it counted
-  for (std::size_t i = 0, at = hash(block); i < kMost; ++i, at = (at + 1) % kMost)
-    if (slot_at(at).block.load(kRelaxed) == block) return &slot_at(at);
+  // acquire: pairs with map_table(), for who has no block may see the count and not the table.
+  Slot* const slots = table.load(std::memory_order_acquire);
+  for (std::size_t i = 0, at = hash(block); slots && i < kMost; ++i, at = (at + 1) % kMost)
+    if (slots[at].block.load(kRelaxed) == block) return &slots[at];
   return nullptr;
 }
 
+// Of several that come first one maps it: the others, and whoever interrupted one, take back what they mapped.
+Slot* map_table() noexcept {
+  constexpr std::size_t kBytes = kMost * sizeof(Slot);
+  void* const map =
+      mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (map == MAP_FAILED) return nullptr;
+  nestlock::internal::prefer_small_pages(map, kBytes);
+  Slot* is = nullptr;
+  // acq_rel: whoever sees the table sees its pages' advice, and the one that came first.
+  if (table.compare_exchange_strong(is, static_cast<Slot*>(map), std::memory_order_acq_rel,
+                                    std::memory_order_acquire))
+    return static_cast<Slot*>(map);
+  munmap(map, kBytes);
+  return is;
+}
+
+// The caller keeps errno.
 Slot* take_slot(std::uintptr_t block) noexcept {
-  for (std::size_t i = 0, at = hash(block); i < kMost; ++i, at = (at + 1) % kMost) {
-    Slot& s = slot_at(at);
+  Slot* slots = table.load(std::memory_order_acquire);
+  if (!slots) slots = map_table();
+  for (std::size_t i = 0, at = hash(block); slots && i < kMost; ++i, at = (at + 1) % kMost) {
+    Slot& s = slots[at];
     std::uintptr_t is = s.block.load(kRelaxed);
     if (is == kFree && s.block.compare_exchange_strong(is, kTaken, kRelaxed)) return &s;
   }

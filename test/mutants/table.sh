@@ -484,7 +484,7 @@ mutant a_turn_ends_before_the_leader_runs pi_turn_test.smp_debug 'PiTurns.GoOn*'
 
 mutant a_leader_is_awake_for_ever pi_turn_test.smp_debug 'PiTurns.AreTaken*' \
   'P8: the next leader has not run yet' \
-  $pi_turn '/void leave/,/^  }/s/queue_->awake.fetch_and(~bit_, kRelaxed);//'
+  $pi_turn 's/\(void leave.*\)queue_->awake.fetch_and(~bit_, kRelaxed);/\1/'
 
 mutant who_comes_sleeps_behind_who_does_not_run pi_turn_test.smp_debug 'PiTurns.WhoComes*' \
   'P8: nobody sleeps behind a leader alone that does not run' \
@@ -492,7 +492,7 @@ mutant who_comes_sleeps_behind_who_does_not_run pi_turn_test.smp_debug 'PiTurns.
 
 mutant a_leader_yields_in_secret pi_turn_test.smp_debug 'PiTurns.ALeaderThatYields*' \
   'P8: a leader that yields does not run' \
-  $pi_turn '/void yield/,/sched_yield/s/queue_->awake.fetch_and(~bit_, kRelaxed);//'
+  $pi_turn 's/queue_->awake.fetch_and(~bit_, kRelaxed);\n    sched_yield/sched_yield/'
 
 mutant a_gone_leader_leads_for_ever pi_turn_test.smp_debug 'PiTurns.ALeaderThatIsGone*' \
   'P8: what a leader left behind holds up for a stated time' \
@@ -1061,6 +1061,18 @@ mutant slab_takes_twice_at_a_full_sheaf $limits '*AnObjectIsFreedOnceAtEachFill*
 classes=slab_classes_test.up
 sources $classes lib/page/page.cc lib/slab/slab.cc
 kernels $classes 'HostedKernel<configs::up>'
+
+mutant tags_are_not_committed system_slab_test.smp '*' \
+  'the tags of pages are there with their descriptors' \
+  include/nestlock/page/setup_inl.h 's/more \&\& !commit_descriptors_(tags_/!more \&\& !commit_descriptors_(tags_/'
+
+mutant the_second_of_two_does_not_wait system_pages_test.smp 'SystemPages.GrowForSeveral*' \
+  'of two threads that want the same descriptors both get them' \
+  lib/page/system_pages.cc 's/if (error != EEXIST) return false;/return false;/'
+
+mutant steps_go_over_others_mappings system_pages_test.smp 'SystemPages.WhatIsMapped*' \
+  'what others have mapped in the range stays theirs' \
+  lib/page/system_pages.cc 's/MAP_ANONYMOUS | MAP_FIXED_NOREPLACE/MAP_ANONYMOUS | MAP_FIXED/'
 
 mutant slab_tags_outlive_slabs $classes '*TheMapKnowsTheSlabs*' \
   'a page that is given back is no class'"'"'s any more: a free would take what lies there' \

@@ -1,11 +1,13 @@
 // The process's own page allocator, as lib/page sets it up, in the built configuration.
 #include "nestlock/system_pages.h"
 
+#include <sched.h>
 #include <sys/mman.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <atomic>
 #include <cinttypes>
 #include <cstdint>
 #include <cstdio>
@@ -160,6 +162,67 @@ long resident_pages() {
   if (!f || std::fscanf(f, "%ld %ld", &size, &resident) != 2) resident = -1;
   if (f) std::fclose(f);
   return resident;
+}
+
+// Kind 6: what is only reserved costs nothing where addresses are counted. (The sanitizers reserve their own.)
+TEST(SystemPages, TakeNoAddressesBeforeTheyAreUsed) {
+  if (internal::kWithTsan || internal::kWithAsan) GTEST_SKIP() << "the tool's addresses count, too";
+  long pages = 0;
+  std::FILE* const f = std::fopen("/proc/self/statm", "r");
+  ASSERT_TRUE(f && std::fscanf(f, "%ld", &pages) == 1);
+  std::fclose(f);
+  const std::uintptr_t range = system_pages().pages() << kPageShift;
+  ASSERT_GE(range, std::uintptr_t{1} << 30);
+  EXPECT_LT(static_cast<std::uintptr_t>(pages) * static_cast<std::uintptr_t>(getpagesize()),
+            range / 8);
+}
+
+// The premise is that nobody else maps something at addresses of the range. Who does keeps it, and the range does
+// not grow past it; it does again when it is gone. In a child, for this one's other tests.
+TEST(SystemPages, WhatIsMappedInTheRangeStaysWhatItIs) {
+  if (internal::kWithTsan) GTEST_SKIP() << "the tool lets nobody map there: it is reserved at once";
+  const auto map_there = [] {
+    PageAllocator& pages = system_pages();
+    const auto page = static_cast<std::size_t>(getpagesize());
+    void* const next =
+        pages.address(pages.page_at(0)) + (std::size_t{pages.stats(0).committed} << kPageShift);
+    void* const theirs = mmap(next, page, PROT_READ | PROT_WRITE,
+                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+    if (theirs != next) _exit(2);
+    std::memset(theirs, 0x5a, page);
+    int got = 0;
+    while (Page* const p = pages.alloc_pages(gfp::kernel, kMaxOrder)) {
+      std::memset(pages.address(p), 1, kPageSize);
+      if (++got == 64) _exit(3);
+    }
+    for (std::size_t i = 0; i < page; ++i)
+      if (static_cast<const unsigned char*>(theirs)[i] != 0x5a) _exit(4);
+    munmap(theirs, page);
+    _exit(pages.alloc_pages(gfp::kernel, kMaxOrder) ? 0 : 5);
+  };
+  EXPECT_EXIT(map_there(), ::testing::ExitedWithCode(0), "");
+}
+
+// Several threads want the next descriptors at once: each gets its memory.
+TEST(SystemPages, GrowForSeveralThreadsAtOnce) {
+  if (!kBuiltConfig.smp) GTEST_SKIP() << "one CPU";
+  PageAllocator& pages = system_pages();
+  constexpr unsigned kThreads = 4, kBlocks = 64;
+  std::atomic<unsigned> got{0}, waiting{kThreads};
+  std::vector<std::thread> threads;
+  for (unsigned i = 0; i < kThreads; ++i)
+    threads.emplace_back([&] {
+      Page* blocks[kBlocks];
+      waiting.fetch_sub(1);
+      while (waiting.load()) sched_yield();
+      for (Page*& b : blocks)
+        got.fetch_add((b = pages.alloc_pages(gfp::kernel, kMaxOrder)) != nullptr);
+      for (Page* const b : blocks)
+        if (b) pages.free_pages(b, kMaxOrder);
+    });
+  for (std::thread& t : threads) t.join();
+  EXPECT_EQ(got.load(), kThreads * kBlocks);
+  EXPECT_TRUE(pages.consistent());
 }
 
 // Kind 6: a real-time program locks its memory, which costs what is used and not what is reserved. In a child,

@@ -24,10 +24,10 @@ inline constexpr std::uint32_t kLeastHigh = kHighOf * kLeastBatch;
 // descriptor is one: what a floor above has to know of an address on a fast path. It keeps this by
 // itself, so that a look-up loads no pointer to it.
 struct PageTags {
-  // The byte of each page, and which pages there are.
+  // The byte of each page, and which pages have one by now.
   const std::uint8_t* tag = nullptr;
   std::uintptr_t first_pfn = 0, pages = 0;
-  // Not below `pages`: the address is not in the managed range.
+  // Not below `pages`: the address is not in the managed range, or not in use yet.
   std::uintptr_t index(const void* at) const noexcept {
     return (reinterpret_cast<std::uintptr_t>(at) >> kPageShift) - first_pfn;
   }

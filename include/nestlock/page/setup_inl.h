@@ -35,10 +35,7 @@ PageSetup BasicPageAllocator<K, L>::set_up(const PageMemory& m) noexcept {
   if (end - begin < m.nodes || end - begin > kNil - (2u << kMaxOrder)) return PageSetup::too_small;
   // Zero-filled is a valid absent page, except that its links are 0 and not kNil: both are only
   // looked at on a list. So a reserved range of any size is not touched here.
-  // (But the tags, of which every free reads one, are of the whole range.)
   const auto tags = reinterpret_cast<std::uint8_t*>(aligned) + (end - begin) * sizeof(Page);
-  if (!kLean && m.commit_descriptors && !m.commit_descriptors(tags, end - begin))
-    return PageSetup::commit_failed;
   all_ = reinterpret_cast<Page*>(aligned);
   first_pfn_ = begin;
   pages_ = end - begin;
@@ -98,7 +95,7 @@ void BasicPageAllocator<K, L>::add_memory(Zone& z, Index begin, Index end) noexc
   }
 }
 
-// The descriptors of all pages up to `end` can be used, or there is no memory for them. In large steps, and
+// The descriptors and tags of all pages up to `end` can be used, or there is no memory for them. In growing steps, and
 // for whole blocks: a page's neighbours in the buddy can be looked at, whether committed or not.
 template <Kernel K, LockPolicy L>
 bool BasicPageAllocator<K, L>::describe(const Zone& z, Index end) noexcept
@@ -108,10 +105,19 @@ bool BasicPageAllocator<K, L>::describe(const Zone& z, Index end) noexcept
   const auto from = static_cast<Index>(described_.load(internal::kRelaxed));
   if (end <= from || !commit_descriptors_) [[likely]]
     return true;
-  constexpr std::uint32_t kStep = (std::uint32_t{64} << 20) >> kPageShift;
-  if (end - from < kStep) end = z.end - from < kStep ? z.end : from + kStep;
+  constexpr std::uint32_t kLargest = (std::uint32_t{64} << 20) >> kPageShift;
+  const Index step = from < kLargest ? from : kLargest;
+  if (end - from < step) end = z.end - from < step ? z.end : from + step;
   end = block_end(end - 1, z);
   if (!commit_descriptors_(all_ + from, (end - from) * sizeof(Page))) return false;
+  // The tags by 64 KiB: whole pages of any system's.
+  const auto tagged = [this](std::uintptr_t pages) {
+    const std::uintptr_t up = (pages + 0xffff) & ~std::uintptr_t{0xffff};
+    return up < pages_ ? up : pages_;
+  };
+  if (const auto more = tagged(end) - tagged(from);
+      more && !commit_descriptors_(tags_ + tagged(from), more))
+    return false;
   Guard g(zone_[0].lock, irq_save);  // two at once have done the same; the further end stays
   if (described_.load(internal::kRelaxed) < end) described_.store(end, internal::kRelaxed);
   return true;
@@ -135,7 +141,7 @@ bool BasicPageAllocator<K, L>::take_failed(Zone& z, Index& begin, Index& end) no
   return true;
 }
 
-// Commits the next 2 MiB, or what a larger block needs; a range whose commit failed before first. False:
+// Commits up to the next 2 MiB, or what a larger block needs; a range whose commit failed before first. False:
 // none left, or out of memory. A range whose commit fails is put back if nobody claimed the next one
 // meanwhile, else it is kept for a later call.
 template <Kernel K, LockPolicy L>
@@ -152,6 +158,8 @@ bool BasicPageAllocator<K, L>::grow(Zone& z, unsigned order) noexcept
       std::uint32_t want = (1u << order) > kStep ? 1u << order : kStep;
       // up to the next boundary of that size, so that whole blocks come together
       want += static_cast<std::uint32_t>(-(first_pfn_ + at) & (want - 1));
+      // At first a little less: a small program is to stay below 8 MiB, the usual limit of what may be locked.
+      if (at == z.begin && want == kStep && want > 1u << order) want -= kStep / 8;
       upto = z.end - at < want ? z.end : at + want;
       if (!describe(z, upto)) return false;
       // relaxed: the claim orders nothing; the zone lock publishes the memory.

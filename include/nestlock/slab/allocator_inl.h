@@ -49,6 +49,7 @@ bool BasicSlabAllocator<K, L, C>::set_up(Pages& pages, slab flags) noexcept {
   pages.add_shrinker(reclaim_);
   if constexpr (!kLean) {
     tags_ = pages.tags();  // behind that call no compiler has it before the classes
+    tagged_.store(tags_.pages, internal::kRelaxed);
     decay_.slabs = this;
     decay_.change = [](DecayHook& h, bool waits) noexcept {
       for (Cache& c : static_cast<Decay&>(h).slabs->classes_)
@@ -96,7 +97,7 @@ template <Kernel K, LockPolicy L, class C>
                                                                   Place where) noexcept
   requires(!internal::kLeanOf<K>)
 {
-  Page* const page = slabs.pages_ ? slabs.pages_->page_of(p) : nullptr;
+  Page* const page = slabs.page_looked_for(p);
   if (page && page->kind == Cache::kSlab) [[likely]]
     return static_cast<Cache*>(page->owner)->free_spinning(*page, p, "kfree", where);
   return slabs.free_other(page, p, true, where);
@@ -107,7 +108,7 @@ template <Kernel K, LockPolicy L, class C>
                                                                 Place where) noexcept
   requires(!internal::kLeanOf<K>)
 {
-  Page* const page = slabs.pages_ ? slabs.pages_->page_of(p) : nullptr;
+  Page* const page = slabs.page_looked_for(p);
   if (page && page->kind == Cache::kSlab) [[likely]]
     return static_cast<Cache*>(page->owner)->free_trying(*page, p, "kfree_nolock", where);
   return slabs.free_other(page, p, false, where);

@@ -70,7 +70,7 @@ inline bool BasicSlabAllocator<K, L, C>::kfree(void* p, Place where) noexcept {
     return kfree_lean(p, true, where);
   } else {
     if (const std::uintptr_t page = tags_.index(p);
-        page < tags_.pages && free_fast(tags_.tag[page], p)) [[likely]]
+        page < tagged_.load(internal::kRelaxed) && free_fast(tags_.tag[page], p)) [[likely]]
       return true;
     return free_spinning(p, *this, where);
   }
@@ -81,14 +81,26 @@ template <Kernel K, LockPolicy L, class C>
   requires(!internal::kLeanOf<K>)
 {
   const std::uintptr_t page = tags_.index(p);
-  return page < tags_.pages && L::may_try() && free_fast(tags_.tag[page], p);
+  return page < tagged_.load(internal::kRelaxed) && L::may_try() && free_fast(tags_.tag[page], p);
+}
+
+// For who had no use of a tag.
+template <Kernel K, LockPolicy L, class C>
+inline BasicPage<K>* BasicSlabAllocator<K, L, C>::page_looked_for(void* p) noexcept
+  requires(!internal::kLeanOf<K>)
+{
+  if (!pages_) return nullptr;
+  // relaxed: whoever has an object of a page was told of it behind the commit of its tag.
+  if (const std::uintptr_t now = pages_->tags().pages; now != tagged_.load(internal::kRelaxed))
+    tagged_.store(now, internal::kRelaxed);
+  return pages_->page_of(p);
 }
 
 template <Kernel K, LockPolicy L, class C>
 inline bool BasicSlabAllocator<K, L, C>::kfree_near(void* p) noexcept
   requires(!internal::kLeanOf<K>)
 {
-  Page* const page = pages_ && L::may_try() ? pages_->page_of(p) : nullptr;
+  Page* const page = L::may_try() ? page_looked_for(p) : nullptr;
   return page && page->kind == Cache::kSlab &&
          static_cast<Cache*>(page->owner)->free_near(*page, p);
 }
@@ -108,7 +120,8 @@ inline bool BasicSlabAllocator<K, L, C>::kfree_nolock(void* p, Place where) noex
     return kfree_lean(p, false, where);
   } else {
     if (const std::uintptr_t page = tags_.index(p);
-        page < tags_.pages && L::may_try() && free_fast(tags_.tag[page], p)) [[likely]]
+        page < tagged_.load(internal::kRelaxed) && L::may_try() && free_fast(tags_.tag[page], p))
+        [[likely]]
       return true;
     return free_trying(p, *this, where);
   }
