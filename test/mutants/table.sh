@@ -1062,18 +1062,6 @@ classes=slab_classes_test.up
 sources $classes lib/page/page.cc lib/slab/slab.cc
 kernels $classes 'HostedKernel<configs::up>'
 
-mutant tags_are_not_committed system_slab_test.smp '*' \
-  'the tags of pages are there with their descriptors' \
-  include/nestlock/page/setup_inl.h 's/more \&\& !commit_descriptors_(tags_/!more \&\& !commit_descriptors_(tags_/'
-
-mutant the_second_of_two_does_not_wait system_pages_test.smp 'SystemPages.GrowForSeveral*' \
-  'of two threads that want the same descriptors both get them' \
-  lib/page/system_pages.cc 's/if (error != EEXIST) return false;/return false;/'
-
-mutant steps_go_over_others_mappings system_pages_test.smp 'SystemPages.WhatIsMapped*' \
-  'what others have mapped in the range stays theirs' \
-  lib/page/system_pages.cc 's/MAP_ANONYMOUS | MAP_FIXED_NOREPLACE/MAP_ANONYMOUS | MAP_FIXED/'
-
 mutant slab_tags_outlive_slabs $classes '*TheMapKnowsTheSlabs*' \
   'a page that is given back is no class'"'"'s any more: a free would take what lies there' \
   "$inside" 's/    if (tag_) pages_->set_tags(p, order, 0);\n//'
@@ -1279,6 +1267,21 @@ mutant destroyed_before_it_is_settled $deferring 'All/SlabFreeRow.K15_*' \
 
 own_pages=system_pages_test.smp
 sources $own_pages lib/page/page.cc lib/page/system_pages.cc
+own_slab=system_slab_test.smp
+sources $own_slab lib/page/page.cc lib/page/system_pages.cc lib/slab/slab.cc lib/slab/system_slab.cc \
+  lib/slab/mapped_blocks.cc
+mutant tags_are_not_committed $own_slab '*' \
+  'the tags of pages are there with their descriptors' \
+  include/nestlock/page/setup_inl.h 's/more \&\& !commit_descriptors_(tags_/!more \&\& !commit_descriptors_(tags_/'
+
+mutant the_second_of_two_does_not_wait $own_pages 'SystemPages.GrowForSeveral*' \
+  'of two threads that want the same descriptors both get them' \
+  lib/page/system_pages.cc 's/if (error != EEXIST) return false;/return false;/'
+
+mutant steps_go_over_others_mappings $own_pages 'SystemPages.WhatIsMapped*' \
+  'what others have mapped in the range stays theirs' \
+  lib/page/system_pages.cc 's/MAP_ANONYMOUS | MAP_FIXED_NOREPLACE/MAP_ANONYMOUS | MAP_FIXED/'
+
 mutant tables_on_huge_pages $own_pages 'SystemPages.WhatIsTouched*' \
   'a program that wants little has no huge page for the tables' \
   lib/page/system_pages.cc 's/  prefer_small_pages(&pages, sizeof pages);//'

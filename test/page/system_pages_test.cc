@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include <atomic>
+#include <cerrno>
 #include <cinttypes>
 #include <cstdint>
 #include <cstdio>
@@ -24,6 +25,7 @@ namespace {
 // For a test: the size of the system's pages, and the least that was given back to it.
 int pretended_page_size = 0;
 std::size_t least_given_back = SIZE_MAX;
+std::atomic<std::uintptr_t> waits_from{UINTPTR_MAX};
 }  // namespace
 
 #if !NESTLOCK_WITH_TSAN && \
@@ -35,6 +37,15 @@ extern "C" int getpagesize() noexcept {
 extern "C" int madvise(void* start, std::size_t size, int advice) noexcept {
   if (advice == MADV_DONTNEED && size < least_given_back) least_given_back = size;
   return static_cast<int>(syscall(SYS_madvise, start, size, advice));
+}
+// While it is asked to, who has mapped something from that address on waits until another has been refused it.
+extern "C" void* mmap(void* at, std::size_t size, int protection, int flags, int file,
+                      off_t offset) noexcept {
+  void* const p =
+      reinterpret_cast<void*>(syscall(SYS_mmap, at, size, protection, flags, file, offset));
+  if (p == MAP_FAILED && errno == EEXIST) waits_from = UINTPTR_MAX;
+  while (p != MAP_FAILED && reinterpret_cast<std::uintptr_t>(at) >= waits_from) sched_yield();
+  return p;
 }
 #endif
 
@@ -209,6 +220,9 @@ TEST(SystemPages, GrowForSeveralThreadsAtOnce) {
   PageAllocator& pages = system_pages();
   constexpr unsigned kThreads = 4, kBlocks = 64;
   std::atomic<unsigned> got{0}, waiting{kThreads};
+  // The descriptors lie behind the range.
+  waits_from = reinterpret_cast<std::uintptr_t>(pages.address(pages.page_at(0))) +
+               (pages.pages() << kPageShift);
   std::vector<std::thread> threads;
   for (unsigned i = 0; i < kThreads; ++i)
     threads.emplace_back([&] {
@@ -221,6 +235,7 @@ TEST(SystemPages, GrowForSeveralThreadsAtOnce) {
         if (b) pages.free_pages(b, kMaxOrder);
     });
   for (std::thread& t : threads) t.join();
+  waits_from = UINTPTR_MAX;
   EXPECT_EQ(got.load(), kThreads * kBlocks);
   EXPECT_TRUE(pages.consistent());
 }
