@@ -285,8 +285,12 @@ class BasicSlabAllocator {
 
   Pages* pages_ = nullptr;
   PageTags tags_;
-  // As many as were known at the last look: a free beyond looks again.
-  typename K::Port::template Atomic<std::uintptr_t> tagged_{0};
+  // As many as were known at the last look: a free beyond looks again. Read as a plain word, for GCC compares no atomic
+  // in one instruction: it is aligned and only grows, and whatever was there to be read is true.
+  std::uintptr_t tagged_ = 0;
+  std::uintptr_t tagged() const noexcept {
+    return internal::kWithTsan ? __atomic_load_n(&tagged_, __ATOMIC_RELAXED) : tagged_;
+  }
   const LargerBlocks* larger_ = nullptr;
   Reclaim reclaim_;
   Decay decay_;

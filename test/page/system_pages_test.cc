@@ -195,8 +195,8 @@ TEST(SystemPages, WhatIsMappedInTheRangeStaysWhatItIs) {
   const auto map_there = [] {
     PageAllocator& pages = system_pages();
     const auto page = static_cast<std::size_t>(getpagesize());
-    void* const next =
-        pages.address(pages.page_at(0)) + (std::size_t{pages.stats(0).committed} << kPageShift);
+    void* const next = static_cast<char*>(pages.address(pages.page_at(0))) +
+                       (std::size_t{pages.stats(0).committed} << kPageShift);
     void* const theirs = mmap(next, page, PROT_READ | PROT_WRITE,
                               MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
     if (theirs != next) _exit(2);

@@ -49,7 +49,7 @@ bool BasicSlabAllocator<K, L, C>::set_up(Pages& pages, slab flags) noexcept {
   pages.add_shrinker(reclaim_);
   if constexpr (!kLean) {
     tags_ = pages.tags();  // behind that call no compiler has it before the classes
-    tagged_.store(tags_.pages, internal::kRelaxed);
+    tagged_ = tags_.pages;
     decay_.slabs = this;
     decay_.change = [](DecayHook& h, bool waits) noexcept {
       for (Cache& c : static_cast<Decay&>(h).slabs->classes_)

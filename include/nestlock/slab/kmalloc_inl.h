@@ -70,7 +70,7 @@ inline bool BasicSlabAllocator<K, L, C>::kfree(void* p, Place where) noexcept {
     return kfree_lean(p, true, where);
   } else {
     if (const std::uintptr_t page = tags_.index(p);
-        page < tagged_.load(internal::kRelaxed) && free_fast(tags_.tag[page], p)) [[likely]]
+        page < tagged() && free_fast(tags_.tag[page], p)) [[likely]]
       return true;
     return free_spinning(p, *this, where);
   }
@@ -81,7 +81,7 @@ template <Kernel K, LockPolicy L, class C>
   requires(!internal::kLeanOf<K>)
 {
   const std::uintptr_t page = tags_.index(p);
-  return page < tagged_.load(internal::kRelaxed) && L::may_try() && free_fast(tags_.tag[page], p);
+  return page < tagged() && L::may_try() && free_fast(tags_.tag[page], p);
 }
 
 // For who had no use of a tag.
@@ -91,8 +91,8 @@ inline BasicPage<K>* BasicSlabAllocator<K, L, C>::page_looked_for(void* p) noexc
 {
   if (!pages_) return nullptr;
   // relaxed: whoever has an object of a page was told of it behind the commit of its tag.
-  if (const std::uintptr_t now = pages_->tags().pages; now != tagged_.load(internal::kRelaxed))
-    tagged_.store(now, internal::kRelaxed);
+  if (const std::uintptr_t now = pages_->tags().pages; now != tagged())
+    __atomic_store_n(&tagged_, now, __ATOMIC_RELAXED);
   return pages_->page_of(p);
 }
 
@@ -120,8 +120,7 @@ inline bool BasicSlabAllocator<K, L, C>::kfree_nolock(void* p, Place where) noex
     return kfree_lean(p, false, where);
   } else {
     if (const std::uintptr_t page = tags_.index(p);
-        page < tagged_.load(internal::kRelaxed) && L::may_try() && free_fast(tags_.tag[page], p))
-        [[likely]]
+        page < tagged() && L::may_try() && free_fast(tags_.tag[page], p)) [[likely]]
       return true;
     return free_trying(p, *this, where);
   }
