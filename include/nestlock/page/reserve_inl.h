@@ -22,9 +22,12 @@ bool BasicPageAllocator<K, L>::reserve(std::size_t bytes) noexcept
     Zone& z = zone_[n];
     const auto pages = static_cast<std::uint32_t>(share(n));
     z.kept_for_nolock.store(pages, internal::kRelaxed);
-    while (z.buddy.free_pages() < z.min + pages && grow(z, 0)) {
+    // One look decides both: what an interruption takes in between would make the answer false, though
+    // there is more to commit.
+    bool enough = false;
+    while (!(enough = z.buddy.free_pages() >= z.min + pages) && grow(z, 0)) {
     }
-    there &= z.buddy.free_pages() >= z.min + pages;
+    there &= enough;
     touch(z, pages);
   }
   return there;
