@@ -893,6 +893,18 @@ sources $setting_up test/support/page_allocators.cc test/support/page_allocators
   lib/page/page.cc test/support/locks.cc
 kernels $setting_up 'HostedKernel<configs::up>'
 
+mutant reserve_looks_twice $setting_up 'All/PageSweep.NolockCallsInAProbe*' \
+  'an interruption between the two looks takes some, and it is not there, though more could be committed' \
+  include/nestlock/page/reserve_inl.h 's/    there \&= enough;/    there \&= z.buddy.free_pages() >= z.min + pages;/'
+
+mutant reserve_keeps_what_it_took $setting_up 'All/PageSweep.NolockCallsInAProbe*' \
+  'where the pages run out those that were touched go back all the same' \
+  include/nestlock/page/reserve_inl.h 's/    if (!p) break;/    if (!p) return;/'
+
+mutant reserve_takes_unlocked $setting_up 'All/PageSweep.NolockCallsInAProbe*' \
+  'an interruption takes the page that is just being taken to be touched' \
+  include/nestlock/page/reserve_inl.h 's/      Guard g(z.lock, irq_save);\n      p = take_locked/      p = take_locked/'
+
 mutant served_before_set_up $setting_up 'All/PageSweep.NothingIsServedUntilAllIsSetUp*' \
   'and a nolock call in the middle of that gets nothing of a part' \
   include/nestlock/page/alloc_free_inl.h 's/    if (!ready_.load(internal::kRelaxed)) break;\n//'

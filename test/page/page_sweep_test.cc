@@ -1,5 +1,5 @@
-// The instruction sweep over alloc_pages(), free_pages() and a drain, with alloc_pages_nolock() and
-// free_pages_nolock() after each instruction, in all eight kernels.
+// The instruction sweep over alloc_pages(), free_pages(), a drain, a trim and reserve(), with
+// alloc_pages_nolock() and free_pages_nolock() after each instruction, in all eight kernels.
 #include <cstdio>
 
 #include "test/support/page_sweeper.h"

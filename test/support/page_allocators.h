@@ -45,6 +45,7 @@ class AnyPages {
   virtual void drain_all() = 0;
   virtual void trim() = 0;
   virtual void unpark_all() = 0;
+  virtual bool reserve(std::size_t bytes) = 0;
   virtual void isolate(void* at, bool isolated) = 0;
   virtual void pcp_disable(unsigned node) = 0;
   virtual void pcp_enable(unsigned node) = 0;

@@ -77,6 +77,7 @@ class PagesOf final : public AnyPages {
   void drain_all() override { a_->drain_all_pages(); }
   void trim() override { a_->trim(); }
   void unpark_all() override { a_->unpark_all(); }
+  bool reserve(std::size_t bytes) override { return a_->reserve(bytes); }
   void isolate(void* at, bool isolated) override { a_->isolate_block(a_->page_of(at), isolated); }
   void pcp_disable(unsigned node) override { a_->pcp_disable(node); }
   void pcp_enable(unsigned node) override { a_->pcp_enable(node); }

@@ -20,7 +20,10 @@ struct NestedCalls {
   // What the checks found.
   std::uint64_t checks = 0, failed = 0;
   std::uint64_t twice = 0, overwritten = 0, lost = 0, inconsistent = 0, fragmented = 0;
-  std::uint64_t bad() const { return twice + overwritten + lost + inconsistent + fragmented; }
+  std::uint64_t unkept = 0;  // reserve() said something that is not so
+  std::uint64_t bad() const {
+    return twice + overwritten + lost + inconsistent + fragmented + unkept;
+  }
 
   void operator+=(const NestedCalls& o) {
     // All members are counters.
@@ -46,6 +49,7 @@ class SweptPages {
     a.renew();
     owned_count_ = 0;
     whole_order_ = 0;
+    to_keep_ = 0, taken_meanwhile_ = 0;
     while (pages >> (whole_order_ + 1)) ++whole_order_;
     const std::size_t descriptors = a.descriptor_bytes(pages * kPageSize);
     PageMemory m{.start = Arena::memory(),
@@ -96,6 +100,18 @@ class SweptPages {
     for (void* p : held) a.free_nolock(p, 1);
     take(0);
   }
+  // What reserve() is to be asked for, and whether it can be had.
+  void will_reserve(std::uint32_t pages, bool possible) {
+    to_keep_ = pages, reserve_is_possible_ = possible;
+  }
+  void reserve() { reserved_ = a.reserve(std::size_t{to_keep_} * kPageSize); }
+  // Blocks until that many pages are free in the zone.
+  void take_down_to(std::uint32_t pages) {
+    a.drain_all();
+    for (unsigned order = whole_order_; order > 0; --order)
+      while (a.stats().free >= pages + (2u << order)) take(order);
+    while (a.stats().free > pages) take(0), a.drain_all();
+  }
   // How often pages went from a CPU to the zone.
   std::uintptr_t drains() const { return a.stats().drains; }
   void victims() { small_victim = take(1), large_victim = take(4); }
@@ -122,6 +138,7 @@ class SweptPages {
       ++n.asked;
       if (b.at) {
         ++n.served;
+        taken_meanwhile_ += 1u << o;
         if (n.entries % 3 == 0 && o == order) {  // the others are kept
           a.free_nolock(b.at, o);
           ++n.freed;
@@ -191,6 +208,10 @@ class SweptPages {
     const PageStats s = a.stats();
     n.lost += s.free + s.cached + s.parked + pages != s.committed;
     n.inconsistent += !a.consistent();
+    if (!to_keep_) return;
+    n.unkept += reserved_ != reserve_is_possible_;
+    // Missing is at most what the interruption took, which is whom it is kept for.
+    n.unkept += reserved_ && s.free + taken_meanwhile_ < s.min + to_keep_;
   }
   void compare_at_the_end(NestedCalls& n) {
     for (unsigned i = 0; i < owned_count_; ++i)
@@ -199,6 +220,11 @@ class SweptPages {
     const PageStats end = a.stats();
     n.lost += end.free != end.committed || end.cached || end.parked;
     n.inconsistent += !a.consistent();
+    if (to_keep_) {
+      // Kept from all but nolock calls, until reserve() is told to keep nothing.
+      n.unkept += a.alloc(gfp::nowait | gfp::memalloc, whole_order_) != nullptr;
+      n.unkept += !a.reserve(0);
+    }
     n.fragmented += a.alloc(gfp::nowait | gfp::memalloc, whole_order_) == nullptr;
   }
   static bool overlap(const Block& x, const Block& y) {
@@ -210,6 +236,8 @@ class SweptPages {
   static constexpr unsigned kHigh = 24;  // of the smallest zones
   Block owned_[kOwned];
   unsigned owned_count_ = 0, whole_order_ = 0;
+  std::uint32_t to_keep_ = 0, taken_meanwhile_ = 0;  // pages
+  bool reserve_is_possible_ = false, reserved_ = false;
   std::uint64_t tags_ = 0;
   bool ready_ = false;
 };
@@ -249,6 +277,7 @@ inline void swept_pair(SweptPages& p, unsigned order) {
   p.block.at = nullptr;
 }
 inline void swept_trim(SweptPages& p, unsigned) { p.a.trim(); }
+inline void swept_reserve(SweptPages& p, unsigned) { p.reserve(); }
 inline void swept_drain(SweptPages& p, unsigned) { p.a.drain_cpu(p.a.cpu_id()); }
 
 inline std::vector<SweptOp> swept_ops() {
@@ -312,6 +341,32 @@ inline std::vector<SweptOp> swept_ops() {
       {"alloc 9, growing", 9,
        [](SweptPages& p) { p.set_up(1024, true), p.victims(), p.stock(0, 8), p.stock(3, 8); },
        swept_alloc, /*parked=*/false, /*loops=*/true});
+  // As few pages as show each step: the lists are drained, a block is unparked, pages are touched.
+  ops.push_back(
+      {"reserve", 1,
+       [](SweptPages& p) { p.set_up(256), p.victims(), p.stock(0, 5), p.will_reserve(6, true); },
+       swept_reserve, /*parked=*/true});
+  ops.back().takes_out = true;
+  ops.push_back({"reserve, too much", 1,
+                 [](SweptPages& p) {
+                   p.set_up(256), p.victims(), p.take_down_to(6), p.will_reserve(28, false);
+                 },
+                 swept_reserve});
+  ops.back().takes_out = true;
+  // As much as there is, and an interruption may take some of it: grows then.
+  ops.push_back({"reserve, just enough", 1,
+                 [](SweptPages& p) {
+                   p.set_up(1024, true), p.victims(), p.take_down_to(p.a.stats().min + 8);
+                   p.will_reserve(8, true);
+                 },
+                 swept_reserve});
+  ops.back().takes_out = true;
+  ops.push_back({"reserve, growing", 1,
+                 [](SweptPages& p) {
+                   p.set_up(1024, true), p.victims(), p.take_down_to(8), p.will_reserve(8, true);
+                 },
+                 swept_reserve});
+  ops.back().takes_out = true;
   return ops;
 }
 
