@@ -86,7 +86,7 @@ class BasicSlabAllocator {
   // The same while free memory waits for its return to the system; null where this CPU is to look whether it is due.
   [[gnu::always_inline]] void* kmalloc_unlooked(std::size_t i) noexcept
     requires(!internal::kLeanOf<K>);
-  // For the slow path of such a front end: an object that lies in this CPU's sheaves, else null. Where free memory
+  // For the slow path of such a front end: an object of this CPU's sheaves or the barn's, else null. Where free memory
   // waits for its return to the system each ninth call gets null, and is to call look_at_decay(), in task context.
   void* kmalloc_near(std::size_t i) noexcept
     requires(!internal::kLeanOf<K>);

@@ -1068,7 +1068,7 @@ mutant slab_takes_twice $limits '*AnObjectIsFreedOnce' \
 
 mutant slab_takes_twice_at_a_full_sheaf $limits '*AnObjectIsFreedOnceAtEachFill*' \
   'nor where that sheaf is full and the other has room' \
-  include/nestlock/slab/cache_sheaves_inl.h 's/top\[-1\] == object || spare/spare/'
+  include/nestlock/slab/cache_sheaves_inl.h 's/ || top\[-1\] == object) return false/) return false/'
 
 classes=slab_classes_test.up
 sources $classes lib/page/page.cc lib/slab/slab.cc
@@ -1256,6 +1256,10 @@ sheaves=slab_caches_test.smp_debug
 mutant a_sheaf_for_each_turn $sheaves '*ALoadAboutASheafsEnd*' \
   'who goes up and down about a sheaf'"'"'s end exchanges seldom' \
   include/nestlock/slab/cache_sheaves_inl.h 's/std::exchange(c.main_was_empty, false) \&\& half/false/'
+
+mutant the_short_path_leaves_the_barn $sheaves '*TheShortPathsReachTheBarn*' \
+  'an allocation that finds both sheaves empty takes a full one from the barn, on its short path' \
+  include/nestlock/slab/cache_sheaves_inl.h 's/barn_swap(node_\[0\], c.main, Want::full, false)/nullptr/'
 
 mutant half_a_sheaf_is_copied_and_stays $sheaves '*ALoadAboutASheafsEnd*' \
   'what went to the spare is no longer in main' \

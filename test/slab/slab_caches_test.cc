@@ -78,6 +78,43 @@ TYPED_TEST(SlabCaches, ALoadAboutASheafsEndExchangesSeldom) {
   EXPECT_TRUE(this->slabs().destroy(c));
 }
 
+// What goes up and down over more than two sheaves exchanges them with the barn, and no slow path has a share in it: the
+// calls for front ends, which have none, serve all of it.
+TYPED_TEST(SlabCaches, TheShortPathsReachTheBarn) {
+  constexpr unsigned kSheaf = 14, kObjects = 4 * kSheaf;
+  auto& s = this->slabs();
+  const unsigned i = s.class_of(1024);
+  auto& c = s.kmalloc_cache(i);
+  void* objects[kObjects];
+  for (void*& p : objects) ASSERT_NE(p = s.kmalloc(1024, gfp::kernel), nullptr);
+  c.shrink();
+  for (unsigned k = 0; k < kObjects; ++k) {
+    if (k == 2 * kSheaf) c.flush_cpu();  // two full ones to the barn
+    ASSERT_TRUE(s.kfree(objects[k]));
+  }
+  const SlabStats before = c.stats();
+  for (void*& p : objects) {
+    p = s.kmalloc_at_hand(i);
+    if (!p) p = s.kmalloc_near(i);
+    ASSERT_NE(p, nullptr);
+  }
+  EXPECT_EQ(s.kmalloc_near(i), nullptr) << "no more in the barn";
+  // (A debug kernel looks closely at what is freed.)
+  for (void* const p : objects)
+    ASSERT_TRUE(s.kfree_at_hand(p) || (TypeParam::kConfig.debug ? s.kfree(p) : s.kfree_near(p)));
+  EXPECT_FALSE(s.kfree_near(objects[kObjects - 1])) << "it lies on top";
+  const SlabStats after = c.stats();
+  EXPECT_EQ(after.allocs() - before.allocs(), kObjects);
+  EXPECT_EQ(after.frees() - before.frees(), kObjects);
+  EXPECT_EQ(after.barn_gets - before.barn_gets, 2u);
+  EXPECT_EQ(after.barn_puts - before.barn_puts, 2u);
+  EXPECT_EQ(after.refills + after.flushes, before.refills + before.flushes);
+  c.shrink();
+  std::uintptr_t out = 1;
+  EXPECT_TRUE(c.consistent(&out));
+  EXPECT_EQ(out, 0u);
+}
+
 TYPED_TEST(SlabCaches, ATableThatIsTooShortIsCutOff) {
   auto& s = this->slabs();
   for (const char* name : {"first", "second"}) ASSERT_NE(s.create(name, 64), nullptr);

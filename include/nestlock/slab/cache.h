@@ -234,7 +234,7 @@ class alignas(kLean ? alignof(void*) : 64) BasicKmemCache {
     requires(!internal::kLeanOf<K>);
   void look_at_decay() noexcept
     requires(!internal::kLeanOf<K>);
-  bool push_to_spare(void* object) noexcept
+  bool push_near(void* object) noexcept
     requires(!internal::kLeanOf<K>);
   void fill_from_spare(CpuSheaves& c) noexcept
     requires(!internal::kLeanOf<K>);

@@ -328,7 +328,7 @@ template <Kernel K, LockPolicy L>
          refuse_free(Finding::double_free, object, call, where);
 }
 
-// Into this CPU's two sheaves. False: nothing changed; anything else is to be done, or looked at.
+// Into this CPU's two sheaves, a full one to the barn. False: nothing changed; anything else is to be done, or looked at.
 template <Kernel K, LockPolicy L>
 inline bool BasicKmemCache<K, L>::free_near(Page& p, void* object) noexcept
   requires(!internal::kLeanOf<K>)
@@ -336,7 +336,7 @@ inline bool BasicKmemCache<K, L>::free_near(Page& p, void* object) noexcept
   if (this->attention().load(internal::kRelaxed) || knows_out() || !is_object(p, object))
     return false;
   taken(object);
-  if (push_to_spare(object)) return true;
+  if (push_near(object)) return true;
   given(object);
   return false;
 }

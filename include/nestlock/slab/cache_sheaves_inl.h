@@ -105,16 +105,21 @@ template <Kernel K, LockPolicy L>
   return leaves(o);
 }
 
-// What a call does that finds main empty, if the spare is not. Few instructions, for a load that goes up and
-// down over a sheaf's end comes here again and again.
+// What a call does that finds main empty, if the spare is not, or the barn has a full one. Few instructions, for a load
+// that goes up and down over a sheaf's end comes here again and again. (A barn that is held is for the slow path.)
 template <Kernel K, LockPolicy L>
 inline void* BasicKmemCache<K, L>::pop_near(CpuSheaves& c) noexcept
   requires(!internal::kLeanOf<K>)
 {
   if (!c.in_main()) {
-    if (!c.spare || !c.spare->size) return nullptr;
+    if (!c.main) return nullptr;
     const MainOut out(c, place_, unfree_bits_);
-    fill_from_spare(c);
+    if (c.spare && c.spare->size)
+      fill_from_spare(c);
+    else if (Sheaf* const s = barn_swap(node_[0], c.main, Want::full, false))
+      c.main = s;
+    else
+      return nullptr;
   }
   internal::bump_locked(c.allocs);
   void** const top = c.top.load(internal::kRelaxed) - 1;
@@ -122,7 +127,7 @@ inline void* BasicKmemCache<K, L>::pop_near(CpuSheaves& c) noexcept
   return *top;
 }
 
-// An object of this CPU's two sheaves; null where anything else is to be done, or looked at.
+// An object of this CPU's two sheaves, or of the barn's; null where anything else is to be done, or looked at.
 template <Kernel K, LockPolicy L>
 inline void* BasicKmemCache<K, L>::alloc_near() noexcept
   requires(!internal::kLeanOf<K>)
@@ -149,20 +154,26 @@ inline void BasicKmemCache<K, L>::look_at_decay() noexcept
     c->unlooked = kUnlooked;
 }
 
-// False also where the object lies on top of one of them: it is free already.
+// Into main when it is full: the spare, or an empty sheaf of the barn's, takes its place. False also where the object
+// lies on top of one of the two: it is free already.
 template <Kernel K, LockPolicy L>
-inline bool BasicKmemCache<K, L>::push_to_spare(void* object) noexcept
+inline bool BasicKmemCache<K, L>::push_near(void* object) noexcept
   requires(!internal::kLeanOf<K>)
 {
   auto c = cpu_.template try_lock_claimed<&CpuSheaves::lock>(typename L::PcpTag{});
   if (!c || !c->spare || c->main == &internal::no_sheaf) return false;
   void** const top = c->top.load(internal::kRelaxed);
   const Sheaf& spare = *c->spare;
-  if (top != c->limit || top[-1] == object || spare.size == spare.capacity) return false;
+  if (top != c->limit || top[-1] == object) return false;
   if (spare.size && c->spare->object()[spare.size - 1] == object) return false;
   {
     const MainOut out(*c, place_, unfree_bits_);
-    empty_to_spare(*c);
+    if (spare.size < spare.capacity)
+      empty_to_spare(*c);
+    else if (Sheaf* const s = barn_swap(node_[0], c->main, Want::empty, false))
+      c->main = s;
+    else
+      return false;
   }
   void** const free = c->top.load(internal::kRelaxed);
   *free = object;
