@@ -185,8 +185,8 @@ class BasicPageAllocator {
     requires(!internal::kLeanOf<K>);
   // What was free for half of the decay time and more, in blocks of 2^kDecayOrder pages or larger; kDecayKeeps pages and
   // 1/kDecayKeepsOf of those in use stay. At most kDecayAtOnce a call. Returns bytes; where nothing is due (*was_due: false)
-  // it looks at the clock. Contexts as trim(). Allocations with gfp::reclaim call it, of a slab cache each ninth.
-  std::size_t decay(bool* was_due = nullptr) noexcept
+  // it looks at the clock (*at). Contexts as trim(). Allocations with gfp::reclaim call it, some of a slab cache's.
+  std::size_t decay(bool* was_due = nullptr, std::uintptr_t* at = nullptr) noexcept
     requires(!internal::kLeanOf<K>);
   // For who is to take `growth` bytes from the system elsewhere; calls with gfp::reclaim or gfp::idle do it when they take
   // what the system kept. Gives back twice as much, but nothing of kDecayKeeps pages and 1/8 of those in use. As trim().

@@ -87,7 +87,8 @@ class BasicSlabAllocator {
   [[gnu::always_inline]] void* kmalloc_unlooked(std::size_t i) noexcept
     requires(!internal::kLeanOf<K>);
   // For the slow path of such a front end: an object of this CPU's sheaves or the barn's, else null. Where free memory
-  // waits for its return to the system each ninth call gets null, and is to call look_at_decay(), in task context.
+  // waits for its return to the system some calls get null, and are to call look_at_decay(), in task context: each ninth,
+  // of many in a millisecond each 129th.
   void* kmalloc_near(std::size_t i) noexcept
     requires(!internal::kLeanOf<K>);
   // The page floor's decay(), where it is due; else some allocations may pass without another look at the clock.

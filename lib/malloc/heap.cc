@@ -71,7 +71,7 @@ void decay() noexcept {
   slabs.pages().decay();
   errno = saved;
 }
-// The same of a class, where each ninth call looks.
+// The same of a class, where few calls look.
 void look_at_decay(std::size_t class_) noexcept {
   const int saved = errno;
   slabs.look_at_decay(class_);

@@ -1246,7 +1246,11 @@ looks=slab_decay_test.up
 sources $looks lib/page/page.cc lib/slab/slab.cc
 mutant each_allocation_looks_at_the_clock $looks 'SlabDecay/*.EachNinth*' \
   'while free memory waits each ninth allocation looks at the clock' \
-  include/nestlock/slab/cache_sheaves_inl.h 's/c->unlooked = kUnlooked;/c->unlooked = 0;/'
+  include/nestlock/slab/cache_sheaves_inl.h 's/ : CpuSheaves::kUnlooked;/ : 0;/'
+
+mutant each_ninth_of_many_looks_at_the_clock $looks 'SlabDecay/*.OfMany*' \
+  'of many allocations in a millisecond few look at the clock' \
+  include/nestlock/slab/cache_sheaves_inl.h 's/ ? CpuSheaves::kUnlookedInBurst/ ? CpuSheaves::kUnlooked/'
 
 mutant no_allocation_looks_at_the_clock $looks 'SlabDecay/*.WhatIsDue*' \
   'what is due goes back within nine allocations' \

@@ -1,5 +1,5 @@
 // While free pages wait for their return to the system every allocation could look at the clock whether it is time, and
-// none would take the fast path. Each ninth looks; in all eight kernels.
+// none would take the fast path. Each ninth looks, and of many in a millisecond each 129th; in all eight kernels.
 #include "gtest/gtest.h"
 #include "nestlock/slab.h"
 #include "test/support/kernels.h"
@@ -15,7 +15,8 @@ using test_support::KernelName;
 struct System {
   static inline std::uint64_t time = 0;
   static inline unsigned looks = 0;
-  static std::uint64_t now() noexcept { return ++looks, time; }
+  static inline bool moves = true;  // with each look
+  static std::uint64_t now() noexcept { return ++looks, moves ? ++time : time; }
   static bool takes(void*, std::size_t) noexcept { return true; }
 };
 
@@ -25,6 +26,7 @@ struct SlabDecay : ::testing::Test {
   // All of the memory is free and may be the system's to keep, so that it waits from the first free of a large block on.
   void SetUp() override {
     System::time = 1000;
+    System::moves = true;
     pages = ::new (floors_.page_memory) Pages;
     slabs = ::new (floors_.slab_memory) typename Floors<K>::Slabs;
     ASSERT_EQ(pages->set_up({.start = test_support::memory(),
@@ -55,6 +57,30 @@ TYPED_TEST(SlabDecay, EachNinthAllocationLooksAtTheClock) {
   EXPECT_GE(System::looks, 99u);
   EXPECT_LE(System::looks, 101u);
   EXPECT_EQ(this->slabs->kmalloc_cache(this->slabs->class_of(64)).stats().allocs(), 902u);
+}
+
+TYPED_TEST(SlabDecay, OfManyInAMillisecondFewLookAtTheClock) {
+  System::moves = false;
+  for (int i = 0; i < 9; ++i) this->pair();  // the first look within it
+  System::looks = 0;
+  for (int i = 0; i < 10 * 129; ++i) this->pair();
+  EXPECT_GE(System::looks, 10u);
+  EXPECT_LE(System::looks, 11u);
+  ++System::time;
+  for (int i = 0; i < 129; ++i) this->pair();
+  System::looks = 0;
+  System::moves = true;
+  for (int i = 0; i < 90; ++i) this->pair();
+  EXPECT_GE(System::looks, 10u) << "as before";
+}
+
+TYPED_TEST(SlabDecay, WhatIsDueGoesBackBehindMany) {
+  System::moves = false;
+  for (int i = 0; i < 1000; ++i) this->pair();
+  EXPECT_EQ(this->released(), 0u);
+  System::time += kDecayMs;
+  for (int i = 0; i < 129; ++i) this->pair();
+  EXPECT_GT(this->released(), 0u);
 }
 
 TYPED_TEST(SlabDecay, WhatIsDueGoesBackWithinNineAllocations) {

@@ -125,13 +125,15 @@ template <Kernel K, LockPolicy L>
 }
 
 template <Kernel K, LockPolicy L>
-[[gnu::noinline]] std::size_t BasicPageAllocator<K, L>::decay(bool* was_due) noexcept
+[[gnu::noinline]] std::size_t BasicPageAllocator<K, L>::decay(bool* was_due,
+                                                              std::uintptr_t* at) noexcept
   requires(!internal::kLeanOf<K>)
 {
   if (was_due) *was_due = false;
   if (!release_ || !now_) return 0;
   // As wide as a word, so that a 32-bit core has it in one access; only differences count.
   const auto now = static_cast<std::uintptr_t>(now_());
+  if (at) *at = now;
   const std::uintptr_t step = (decay_ms_turned_.load(internal::kRelaxed) ^ kDecayMs) / 2;
   std::uintptr_t next = decay_next_.load(internal::kRelaxed);
   // One at a time does what is due. relaxed: the zones have their locks.

@@ -143,8 +143,7 @@ class alignas(kLean ? alignof(void*) : 64) BasicKmemCache {
   // Bits of attention_. kDecaying: an allocation that may wait is to call look_at_decay() now and then.
   static constexpr std::uint32_t kUnsettled = 1, kFailing = 2, kDebugged = 4, kManyNodes = 8,
                                  kDecaying = 16, kHardened = 32;
-  // (kUnlooked: allocations between two looks at the clock.)
-  static constexpr std::uint8_t kMaxFull = 10, kMaxOrphans = 16, kLinkedAtOnce = 32, kUnlooked = 8;
+  static constexpr std::uint8_t kMaxFull = 10, kMaxOrphans = 16, kLinkedAtOnce = 32;
   // Up to so many pages of objects, and one of so many of all pages, a barn gets new sheaves for what is freed, and up
   // to kMaxFull it takes those that there are. (All classes keep a twentieth from calls that may not reclaim.)
   static constexpr std::uintptr_t kBarnPages = 16, kBarnShare = 1024;

@@ -148,10 +148,14 @@ inline void BasicKmemCache<K, L>::look_at_decay() noexcept
   requires(!internal::kLeanOf<K>)
 {
   bool was_due = true;
-  pages_->decay(&was_due);
+  std::uintptr_t now = 0;
+  pages_->decay(&was_due, &now);
   if (was_due) return;
-  if (auto c = cpu_.template try_lock_claimed<&CpuSheaves::lock>(typename L::PcpTag{}))
-    c->unlooked = kUnlooked;
+  auto c = cpu_.template try_lock_claimed<&CpuSheaves::lock>(typename L::PcpTag{});
+  if (!c) return;
+  const auto at = static_cast<std::uint8_t>(now);
+  c->unlooked =
+      std::exchange(c->looked_at, at) == at ? CpuSheaves::kUnlookedInBurst : CpuSheaves::kUnlooked;
 }
 
 // Into main when it is full: the spare, or an empty sheaf of the barn's, takes its place. False also where the object

@@ -17,9 +17,15 @@ struct CpuSheaves {
   using Atomic = typename K::Port::template Atomic<T>;
   static constexpr std::ptrdiff_t kMostObjects = 126;  // of a sheaf
 
+  // Allocations that may pass between two looks at the clock; and where the last two found the same millisecond, so that
+  // it is a load of many in a short time.
+  static constexpr std::uint8_t kUnlooked = 8, kUnlookedInBurst = 128;
+
   typename L::Local lock;
   // So many allocations may pass without a look whether memory is to go back to the system.
   std::uint8_t unlooked = 0;
+  // What the clock said at the last look, of its milliseconds the low bits.
+  std::uint8_t looked_at = 0;
   // Whether main and spare last exchanged objects because main was empty, not full.
   bool main_was_empty = false;
   // Bits that are 0 in the address of each object that the fast path of a free may put into main: see
