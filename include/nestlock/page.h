@@ -164,9 +164,8 @@ class BasicPageAllocator {
   void drain_cpu(unsigned cpu) noexcept;  // gives a CPU's cached pages back to the buddy
   void drain_all_pages() noexcept;  // all CPUs' and the parked ones; does not stop their owners
   void unpark_all() noexcept;
-  // Keeps `bytes` for nolock calls, in place of before: commits until so much is free above the watermark, touches
-  // each page, and other calls leave as much. False: not all is there; of more than the range nothing is done. While the
-  // pages are touched they are nobody's: a call that comes in between may find none.
+  // Keeps `bytes` for nolock calls, in place of before: commits and touches (who calls in between may find none) so
+  // much above the watermark, and other calls leave it. False: not all is there; of more than the range nothing is done.
   bool reserve(std::size_t bytes) noexcept
     requires(!internal::kLeanOf<K>);
   // Any context, never spins: puts back at most kUnparkedAtOnce parked blocks of each node whose lock is
