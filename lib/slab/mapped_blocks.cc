@@ -9,7 +9,6 @@
 
 #include "nestlock/config/annotations.h"
 #include "nestlock/config/config.h"
-#include "nestlock/system_pages.h"
 
 namespace nestlock::mapped_blocks {
 namespace {
@@ -55,7 +54,7 @@ Slot* map_table() noexcept {
   void* const map =
       mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (map == MAP_FAILED) return nullptr;
-  nestlock::internal::prefer_small_pages(map, kBytes);
+  madvise(map, kBytes, MADV_NOHUGEPAGE);  // touched here and there
   Slot* is = nullptr;
   // acq_rel: whoever sees the table sees its pages' advice, and the one that came first.
   if (table.compare_exchange_strong(is, static_cast<Slot*>(map), std::memory_order_acq_rel,
