@@ -1018,55 +1018,59 @@ mutant orphan_marked_late $slab 'SlabOn*' \
   "$inside" 's/    p->owner_mark = orphan ? kOrphan : kOff;\n\(.*  internal::bump(counters_.orphans);\n\)/    p->owner_mark = kOff;\n\1  p->owner_mark = kOrphan;\n/'
 
 limits=slab_limits_test.up
-sources $limits lib/page/page.cc lib/slab/slab.cc
-kernels $limits 'HostedKernel<configs::up>'
+progress=slab_progress_test.up
+bad_frees=slab_bad_free_test.up
+for test in $limits $progress $bad_frees; do
+  sources $test lib/page/page.cc lib/slab/slab.cc
+  kernels $test 'HostedKernel<configs::up>'
+done
 
-mutant shrink_in_one_section $limits '*ShrinkHoldsAListForAPortionAtATime' \
+mutant shrink_in_one_section $progress '*ShrinkHoldsAListForAPortionAtATime' \
   'irqs are masked for as long as a list has slabs' \
   include/nestlock/slab/cache_setup_inl.h 's/i < kSettledAtOnce \&\& left; ++i, --left/left; ++i, --left/'
 
-mutant shrink_sees_one_portion $limits '*ShrinkHoldsAListForAPortionAtATime' \
+mutant shrink_sees_one_portion $progress '*ShrinkHoldsAListForAPortionAtATime' \
   'what was looked at must not come again before the rest' \
   include/nestlock/slab/cache_setup_inl.h 's/n.partial.push_back(/n.partial.push(/'
 
-mutant queue_forgets_its_end $limits '*ShrinkHoldsAListForAPortionAtATime' \
+mutant queue_forgets_its_end $progress '*ShrinkHoldsAListForAPortionAtATime' \
   'a slab is put behind one that is on no list' \
   include/nestlock/page/descriptor.h 's/    if (p == last_) last_ = all\[p\].prev;\n//'
 
-mutant slab_settles_one_part $limits '*NoCallPaysForAllThatWasDeferred' \
+mutant slab_settles_one_part $progress '*NoCallPaysForAllThatWasDeferred' \
   'what a bounded call leaves of what was deferred stays marked' \
   "$inside" 's/  more |= backlog_ || deferred_/  more |= nullptr != deferred_/'
 
-mutant slab_nolock_settles_nothing $limits '*NolockCallsSettleWhat*' \
+mutant slab_nolock_settles_nothing $progress '*NolockCallsSettleWhat*' \
   'nolock calls alone give deferred objects back' \
   "$inside" 's/  if (o \&\& reason == SlabRefusal::none) settle_some(kSettledByNolock, false);\n//' \
   "$inside" 's/        settle_some(kSettledByNolock, false);\n//'
 
-mutant slab_takes_interior_pointers $limits '*PointersIntoAnObjectAreRefused' \
+mutant slab_takes_interior_pointers $bad_frees '*PointersIntoAnObjectAreRefused' \
   'a pointer into an object is refused on the fast path' \
   "$inside" 's/c->unfree \& reinterpret_cast<std::uintptr_t>(object) || //'
 
-mutant slab_takes_what_it_has $limits '*WhatIsFreedTwiceIsRefused*' \
+mutant slab_takes_what_it_has $bad_frees '*WhatIsFreedTwiceIsRefused*' \
   'an object that lies in its slab is refused there' \
   include/nestlock/slab/cache_list_inl.h 's/was == in_slab || //'
 
-mutant slab_gives_marked_objects $limits '*WhatIsFreedTwiceIsRefused*' \
+mutant slab_gives_marked_objects $bad_frees '*WhatIsFreedTwiceIsRefused*' \
   'an object that is out has no mark' \
   include/nestlock/slab/cache_list_inl.h 's/    if (marks_) mark_of(link) = 0;/    if (marks_) (void)mark_of(link);/'
 
-mutant a_sheaf_gives_to_anothers_slab $limits '*WhatASheafStillHolds*' \
+mutant a_sheaf_gives_to_anothers_slab $bad_frees '*WhatASheafStillHolds*' \
   'what a sheaf still holds goes to no slab that is another cache'"'"'s by now' \
   include/nestlock/slab/cache_sheaves_inl.h 's/!still_holds(p, object) ||//'
 
-mutant what_is_free_is_deferred $limits '*WhatIsFreeIsNotDeferred' \
+mutant what_is_free_is_deferred $bad_frees '*WhatIsFreeIsNotDeferred' \
   'a nolock free of what lies in its slab does not write over its link' \
   include/nestlock/slab/settle_inl.h 's/ || !mark(link, true)//'
 
-mutant slab_takes_twice $limits '*AnObjectIsFreedOnce' \
+mutant slab_takes_twice $bad_frees '*AnObjectIsFreedOnce' \
   'the object on top of the sheaf is not freed again' \
   "$inside" 's/top == c->limit || [^\n]*== object)/top == c->limit)/'
 
-mutant slab_takes_twice_at_a_full_sheaf $limits '*AnObjectIsFreedOnceAtEachFill*' \
+mutant slab_takes_twice_at_a_full_sheaf $bad_frees '*AnObjectIsFreedOnceAtEachFill*' \
   'nor where that sheaf is full and the other has room' \
   include/nestlock/slab/cache_sheaves_inl.h 's/ || top\[-1\] == object) return false/) return false/'
 

@@ -1,7 +1,10 @@
 // The slab floor in all eight kernels: sizes, conservation under a random load of all its calls,
 // bad input, caches.
+// Kind 8: what krealloc(), kmalloc_array(), kcalloc(), kmalloc_aligned() and kmalloc_size_roundup() promise.
+// Kind 10: nodes: who names one gets its memory, and one that there is not is refused.
 #include "nestlock/slab.h"
 
+#include <cstdint>
 #include <cstdlib>
 #include <cstring>
 #include <new>
@@ -103,18 +106,6 @@ TYPED_TEST(Slab, ZeroedObjectsAreZeroAfterUse) {
     std::memset(p, 0xff, 200);
     s.kfree(p);
   }
-}
-
-TYPED_TEST(Slab, KreallocKeepsTheContents) {
-  auto& s = *this->floors_.slabs;
-  auto* p = static_cast<char*>(s.kmalloc(10, gfp::kernel));
-  std::strcpy(p, "nestlock");
-  for (std::size_t size : {100u, 5000u, 20000u, 64u}) {
-    p = static_cast<char*>(s.krealloc(p, size, gfp::kernel));
-    ASSERT_STREQ(p, "nestlock");
-  }
-  s.kfree(p);
-  EXPECT_EQ(this->floors_.live(), 0u);
 }
 
 // Every call in a random order; each block filled with a tag that is checked before its free.
@@ -232,6 +223,65 @@ TYPED_TEST(Slab, InjectedFailuresFailEveryKth) {
   EXPECT_NE(c.alloc(gfp::kernel), nullptr);
 }
 
+// ---- kind 8: krealloc() and kin -----------------------------------------------------------------
+
+TYPED_TEST(Slab, KreallocKeepsTheContents) {
+  auto& s = *this->floors_.slabs;
+  auto* p = static_cast<char*>(s.kmalloc(10, gfp::kernel));
+  std::strcpy(p, "nestlock");
+  for (std::size_t size : {100u, 5000u, 20000u, 64u}) {
+    p = static_cast<char*>(s.krealloc(p, size, gfp::kernel));
+    ASSERT_STREQ(p, "nestlock");
+  }
+  s.kfree(p);
+  EXPECT_EQ(this->floors_.live(), 0u);
+}
+
+TYPED_TEST(Slab, KreallocKeepsAlignmentAndZeroes) {
+  auto& s = *this->floors_.slabs;
+  for (int i = 0; i < 40; ++i) {
+    void* const p = s.krealloc(s.kmalloc(96, gfp::kernel), 64, gfp::kernel);
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(p) % 64, 0u);
+    EXPECT_TRUE(s.kfree(s.krealloc(s.kmalloc(192, gfp::kernel), 128, gfp::kernel)));
+    EXPECT_TRUE(s.kfree(p));
+  }
+  auto* p = static_cast<unsigned char*>(s.kzalloc(96, gfp::kernel));
+  std::memset(p, 0xff, 96);
+  p = static_cast<unsigned char*>(s.krealloc(p, 60, gfp::kernel | gfp::zero));
+  p = static_cast<unsigned char*>(s.krealloc(p, 96, gfp::kernel | gfp::zero));
+  for (int i = 0; i < 96; ++i) EXPECT_EQ(p[i], i < 60 ? 0xff : 0) << i;
+  p = static_cast<unsigned char*>(s.krealloc(p, 5000, gfp::kernel | gfp::zero));
+  for (int i = 96; i < 5000; ++i) ASSERT_EQ(p[i], 0) << i;
+  EXPECT_TRUE(s.kfree(p));
+  char foreign[64] = "theirs";
+  EXPECT_EQ(s.krealloc(foreign, 100, gfp::kernel), nullptr);
+  EXPECT_STREQ(foreign, "theirs");
+}
+
+TYPED_TEST(Slab, ArraysThatDoNotFitAreNull) {
+  auto& s = *this->floors_.slabs;
+  EXPECT_EQ(s.kmalloc_array(SIZE_MAX / 2, 3, gfp::kernel), nullptr);
+  EXPECT_EQ(s.kcalloc(SIZE_MAX, SIZE_MAX, gfp::kernel), nullptr);
+  auto* const p = static_cast<unsigned char*>(s.kcalloc(30, 7, gfp::kernel));
+  for (int i = 0; i < 210; ++i) EXPECT_EQ(p[i], 0);
+  EXPECT_TRUE(s.kfree(p));
+  for (std::size_t align = 1; align <= 4096; align *= 2) {
+    void* const q = s.kmalloc_aligned(24, align, gfp::kernel);
+    EXPECT_EQ(reinterpret_cast<std::uintptr_t>(q) % align, 0u);
+    EXPECT_TRUE(s.kfree(q));
+  }
+  EXPECT_EQ(s.kmalloc_aligned(24, 24, gfp::kernel), nullptr);
+  for (std::size_t size : {1u, 8u, 9u, 64u, 65u, 96u, 97u, 1024u, 8192u, 8193u, 100000u}) {
+    void* const q = s.kmalloc(size, gfp::kernel);
+    EXPECT_EQ(s.ksize(q), s.kmalloc_size_roundup(size)) << size;
+    EXPECT_TRUE(s.kfree(q));
+  }
+  EXPECT_EQ(s.kmalloc_size_roundup(0), 0u);
+  EXPECT_EQ(s.kmalloc_size_roundup(SIZE_MAX), 0u);
+}
+
+// ---- kind 10: nodes -----------------------------------------------------------------------------
+
 TYPED_TEST(Slab, TwoNodes) {
   this->floors_.reset(kMemory, 2);
   auto& s = *this->floors_.slabs;
@@ -243,6 +293,33 @@ TYPED_TEST(Slab, TwoNodes) {
     got.push_back(p);
   }
   for (void* p : got) EXPECT_TRUE(s.kfree(p));
+  EXPECT_EQ(this->floors_.live(), 0u);
+}
+
+TYPED_TEST(Slab, AnAbsentNodeIsRefusedAndANamedOneComesFirst) {
+  this->floors_.reset(kMemory, 2);
+  auto& s = *this->floors_.slabs;
+  auto* const cache = s.create("nodes", 1024);
+  for (int i = 0; i < 2; ++i) {
+    EXPECT_EQ(cache->alloc(gfp::kernel, 2), nullptr);
+    EXPECT_EQ(cache->alloc_nolock(gfp::none, 2), nullptr);
+    EXPECT_EQ(s.kmalloc_node(64, gfp::kernel, 2), nullptr);
+    EXPECT_EQ(s.kmalloc_node(100000, gfp::kernel, 2), nullptr);
+  }
+  std::vector<void*> all;
+  for (int node : {0, 1, 0, 1})
+    for (int i = 0; i < 20; ++i) {
+      void* const p = cache->alloc(gfp::kernel, node);
+      ASSERT_NE(p, nullptr);
+      EXPECT_EQ(this->floors_.pages->page_of(p)->zone(), static_cast<unsigned>(node));
+      all.push_back(p);
+    }
+  for (void* p : all) EXPECT_TRUE(cache->free(p));
+  // What this CPU asks for comes from its own node, and goes back into its sheaves.
+  const SlabStats before = cache->stats();
+  for (int i = 0; i < 100; ++i) EXPECT_TRUE(cache->free(cache->alloc(gfp::kernel)));
+  EXPECT_GE(cache->stats().fast_frees, before.fast_frees + 100);
+  EXPECT_TRUE(s.destroy(cache));
   EXPECT_EQ(this->floors_.live(), 0u);
 }
 
