@@ -1,4 +1,4 @@
-// Threads that come and go, many at a time, and beyond the number of virtual CPUs: what they leave behind.
+// Kind 9: threads that come and go, many at a time, and beyond the number of virtual CPUs: what they leave behind.
 #include <pthread.h>
 
 #include <atomic>

@@ -174,6 +174,7 @@ TEST_P(Control, EveryKthAllocationFails) {
 
 // ---- what it tells ------------------------------------------------------------------------------
 
+// Kind 13: the statistics add up.
 TEST_P(Control, CountsWhatItDoes) {
   set_up(1024);
   void* const p = allocator->alloc(gfp::kernel, 0);  // the zone, and a refill
@@ -238,6 +239,7 @@ class Misuse : public Control {
 INSTANTIATE_TEST_SUITE_P(All, Misuse, ::testing::ValuesIn(all_pages()),
                          name_of_case<::testing::TestParamInfo<PagesCase>>);
 
+// Kind 7: bad frees of pages are refused and counted.
 TEST_P(Misuse, BadFreesAreRefused) {
   set_up(1024);
   allocator->cpu_id();

@@ -130,6 +130,7 @@ TEST_P(Pages, AgreesWithAModel) {
 
 // ---- nodes --------------------------------------------------------------------------------------
 
+// Kind 10: nodes of the page allocator: which one serves, and as many as there may be.
 TEST_P(Pages, TwoNodesFallBackUnlessToldNotTo) {
   set_up(2 * 1000, 2);
   const auto node_of = [&](void* p) { return p < allocator->page(1000) ? 0 : 1; };
@@ -255,6 +256,7 @@ TEST_P(Pages, OutOfMemoryIsNullAndNotForEver) {
 }
 
 // A patient caller gets what other CPUs keep; an impatient one does not wait for them.
+// Kind 4: what other CPUs keep of the pages is asked for before an allocation is refused.
 TEST_P(PagesOnCpus, ReclaimTakesFromOtherCpusCaches) {
   set_up(512);
   allocator->cpu_id();  // before the other comes

@@ -147,6 +147,7 @@ struct Reserved {
   static inline bool refuses = false;
 };
 
+// Kind 11: of a large reserved range only so much is described as is used; nothing goes through all of it.
 TEST_P(Upkeep, DescriptorsAreMadeWritableBeforeTheyAreWritten) {
   const Reserved reserved(allocator->descriptor_bytes(Reserved::kSize));
   ASSERT_EQ(allocator->set_up(reserved.memory()), PageSetup::ok);
@@ -269,6 +270,7 @@ TEST_P(Growing, CommitsInStepsAsItNeedsMemory) {
   expect_all_free();
 }
 
+// Kind 4: a range whose commit failed is not lost; it is tried again, also where another was committed beside it.
 TEST_P(Growing, AFailedCommitIsOutOfMemoryForNow) {
   set_up_growing(4 * 512);
   committing.fail = true;
@@ -500,6 +502,7 @@ TEST_P(UpkeepOnCpus, AThreadsExitFlushesItsCpu) {
 }
 
 // More threads than virtual CPUs: those without one work past the caches.
+// Kind 9: more threads than CPUs; the one without a CPU goes to the buddy.
 TEST_P(UpkeepOnCpus, AThreadWithoutACpuGoesToTheBuddy) {
   set_up(1024);
   std::mutex mutex;

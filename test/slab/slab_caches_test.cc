@@ -1,4 +1,5 @@
-// Created caches, and many of them. Who goes through all caches (slabinfo(), shrink_all(), flush_cpu()) beside those who create and destroy
+// Kind 11: growth. Created caches, and many of them: nothing that happens often, as a thread's end, goes through all of
+// them. Who goes through all caches (slabinfo(), shrink_all(), flush_cpu()) beside those who create and destroy
 // some: each that stays is come upon exactly once, and nobody waits for the whole way.
 // Who empties a CPU's sheaves goes through those that it used.
 #include <algorithm>

@@ -209,6 +209,7 @@ TYPED_TEST(SlabClassMap, ANolockCallMakesTheLargestSlabThatItCan) {
 }
 
 // What is counted without a counter of frees: pops, pushes, and what moves in whole sheaves.
+// Kind 13: the statistics add up, where frees are told from what lies in the sheaves.
 TYPED_TEST(SlabClassMap, FreesAreCountedByWhatIsThere) {
   FloorsOf<TypeParam, KernelClasses> f;
   auto& s = f.slabs;

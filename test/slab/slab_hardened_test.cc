@@ -186,6 +186,7 @@ TYPED_TEST(SlabHardened, InADebugKernelNoCacheTakesAnObjectTwice) {
   }
 }
 
+// Kind 13: flags are flags: each works together with the others, and an unknown one is refused.
 TYPED_TEST(SlabHardened, FlagsAreFlags) {
   for (const slab flags : {slab::hardened | slab::no_sheaves, slab::hardened | slab::debug,
                            slab::debug | slab::no_sheaves}) {
