@@ -488,7 +488,11 @@ mutant a_leader_is_awake_for_ever pi_turn_test.smp_debug 'PiTurns.AreTaken*' \
 
 mutant who_comes_sleeps_behind_who_does_not_run pi_turn_test.smp_debug 'PiTurns.WhoComes*' \
   'P8: nobody sleeps behind a leader alone that does not run' \
-  $pi_turn 's/if (!queue_->sleepers.load(kRelaxed) \&\& !(queue_->awake.load(kRelaxed) \& bit_)) return lead();//'
+  $pi_turn 's/if (std::uint32_t none = 0; /if (std::uint32_t none = 1; /'
+
+mutant many_stand_in_for_a_leader pi_turn_test.smp_debug 'PiTurns.WhoComes*' \
+  'P8: one stands in for a leader that does not run' \
+  $pi_turn 's/queue_->sleepers.compare_exchange_strong(none, 1)/(queue_->sleepers.fetch_add(1), none == 0)/'
 
 mutant a_leader_yields_in_secret pi_turn_test.smp_debug 'PiTurns.ALeaderThatYields*' \
   'P8: a leader that yields does not run' \

@@ -7,7 +7,7 @@
 // A leader that was woken on a processor that another thread has waits there for the scheduler's next tick; whose
 // turn is over goes on until it runs. If it slept, its processor would have nothing to do (Linux moves no thread
 // there that ran a moment ago), and of four threads on two processors they did nothing for a third of the time.
-// Nor does the only other waiter sleep while the leader does not run: it leads, too. With two threads on one
+// Nor does the only other waiter sleep while the leader does not run: it stands in for it. With two threads on one
 // processor and one on another that one slept while the two exchanged the lock, a scheduler's tick each time, and had
 // it a quarter as often.
 //
@@ -81,7 +81,12 @@ class PiTurn {
     // seq_cst, here and in leave(): either `sleepers` is seen there, or its new number here, by the kernel.
     const std::uint32_t changes = queue_->changes.load();
     if (!(queue_->leads.fetch_or(bit_) & bit_)) return lead();
-    if (!queue_->sleepers.load(kRelaxed) && !(queue_->awake.load(kRelaxed) & bit_)) return lead();
+    // Counted as one that sleeps, so that there is no second: several that lead end in the kernel's queue, all of them.
+    if (std::uint32_t none = 0; !(queue_->awake.load(kRelaxed) & bit_) &&
+                                queue_->sleepers.compare_exchange_strong(none, 1)) {
+      stands_in_ = true;
+      return lead();
+    }
     queue_->sleepers.fetch_add(1);
     const int saved = errno;
     const long r = syscall(SYS_futex, &queue_->changes, FUTEX_WAIT_BITSET_PRIVATE, changes, &latest,
@@ -116,6 +121,10 @@ class PiTurn {
   void leave() noexcept {
     // relaxed: before the wake-up, or it would take back what the next one says. That is a system call.
     queue_->awake.fetch_and(~bit_, kRelaxed);
+    if (stands_in_) {  // the leader is there, and wakes the next
+      queue_->sleepers.fetch_sub(1);
+      return;
+    }
     queue_->changes.fetch_add(1);
     if (queue_->sleepers.load() && wakes_one()) return;
     queue_->leads.fetch_and(~bit_);
@@ -133,7 +142,7 @@ class PiTurn {
 
   PiQueue* queue_;
   std::uint32_t bit_;
-  bool leads_ = false;
+  bool leads_ = false, stands_in_ = false;
 };
 
 }  // namespace nestlock::hosted
