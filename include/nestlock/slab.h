@@ -162,10 +162,11 @@ class BasicSlabAllocator {
 
   // Task context, may spin: shrink() of every cache, kmalloc's and created ones. Returns how many slabs
   // went back to the page floor. Set up as a shrinker of the pages, so that an allocation with
-  // gfp::reclaim asks for it before it fails. What lies in other CPUs' sheaves stays there.
+  // gfp::reclaim asks for it before it fails. Other CPUs' sheaves are emptied, too, whether their tasks run or not,
+  // but for those in the middle of a call, and on ports without barrier_on_all_cpus().
   std::size_t shrink_all() noexcept;
   // Task context, may spin: shrink_all(), then trim() of the pages: all that is free goes back to the
-  // system, but for what lies in other CPUs' sheaves. Returns bytes.
+  // system. Returns bytes.
   std::size_t trim() noexcept
     requires(!internal::kLeanOf<K>);
   // Any context, never spins: settle() of kmalloc's caches. True: nothing waits to be settled there.
@@ -345,6 +346,7 @@ class BasicSlabAllocator {
 #include "nestlock/slab/larger_inl.h"
 #include "nestlock/slab/lean_inl.h"
 #include "nestlock/slab/prefill_inl.h"
+#include "nestlock/slab/reach_inl.h"
 #include "nestlock/slab/settle_inl.h"
 
 namespace nestlock {

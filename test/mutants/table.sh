@@ -1393,6 +1393,69 @@ mutant hardened_frees_are_fast $hardened 'SlabHardened/*.APointerInto*' \
   'the fast path of a free looks at nothing' \
   include/nestlock/slab/cache_setup_inl.h 's/if (pages_->nodes() == 1 \&\& !hardened())/if (pages_->nodes() == 1)/'
 
+# ---- other CPUs' sheaves (slab/reach_inl.h) -----------------------------------------------------
+
+reach=include/nestlock/slab/reach_inl.h
+reaching=slab_reach_test.smp
+explored_reach=explore_reach_test.smp
+sources $reaching lib/page/page.cc lib/slab/slab.cc
+
+mutant reach_looks_once $explored_reach 'SlabReachExplored.*' \
+  'a fast path that had read its top pops what is taken' \
+  $reach 's/if (!second || c.lock.is_locked_acquire())/if (!second)/'
+
+mutant reach_looks_late $explored_reach 'SlabReachExplored.*' \
+  'a slow path that is inside opens what is shut' \
+  $reach 's/if (c.lock.is_locked_acquire() || !c.main) return;/if (!c.main) return;/'
+
+mutant reach_shuts_no_slow_path $explored_reach 'SlabReachExplored.*' \
+  'a slow path takes main while it is taken' \
+  include/nestlock/slab/reach.h 's/return under_way.load(std::memory_order_acquire) != 0 \&\& /return under_way.load(std::memory_order_acquire) > 1 \&\& /'
+
+mutant reach_shuts_no_free $explored_reach 'SlabReachExplored.*' \
+  'a fast path pushes into a sheaf that is taken' \
+  $reach 's/c.set_room(CpuSheaves::shut(), nullptr);/c.set_room(CpuSheaves::shut(), c.limit.load(internal::kRelaxed));/'
+
+mutant reach_shuts_no_allocation $explored_reach 'SlabReachExplored.*' \
+  'a fast path pops of a sheaf that is taken' \
+  $reach 's/c.set_room(CpuSheaves::shut(), nullptr);/c.set_room(c.bottom.load(internal::kRelaxed), nullptr);/'
+
+mutant reach_opens_what_it_took $explored_reach 'SlabReachExplored.*' \
+  'a fast path that is held up at its comparison has an old top' \
+  $reach 's/        c.top.store(c.main->object(), internal::kRelaxed);\n/&        c.set_room(c.main->object(), c.main->object());\n/'
+
+mutant reach_leaves_shut $reaching 'SlabReach/*.AnOwnerThatComesMeanwhile' \
+  'what is put back the fast paths find' \
+  $reach 's/return c.set_room(bottom, bottom + main->capacity);/return;/'
+
+mutant reach_forgets_the_spare $reaching 'SlabReach/*.AnIdleThreads*' \
+  'a CPU has two sheaves' \
+  $reach 's/{main, std::exchange(c.spare, nullptr)}/{main}/'
+
+mutant reach_counts_nothing $reaching 'SlabReach/*.AnIdleThreads*' \
+  'allocations minus frees are what is out' \
+  $reach 's/internal::bump_locked(c.moved, -static_cast<std::uintptr_t>(had));//'
+
+mutant reach_without_a_barrier $reaching 'SlabReach/*.WithoutABarrier*' \
+  'where no barrier is to be had nothing is taken' \
+  $reach 's/const bool second = first \&\& P::barrier_on_all_cpus();/const bool second = P::barrier_on_all_cpus() || first;/'
+
+mutant reach_lets_handlers_in $reaching 'SlabReach/*.NoHandler*' \
+  'a handler that leaves by a jump would leave owners without sheaves' \
+  $reach 's/const internal::UninterruptedOf<P> alone; //'
+
+mutant reach_by_two $reaching 'SlabReach/*.OneAtATime' \
+  'two shut and open the same sheaves' \
+  include/nestlock/slab/reach.h 's/if (!turn.try_lock()) return false;/turn.try_lock();/'
+
+mutant reach_in_a_child_is_the_parents $reaching 'SlabReach/*.AForkMeanwhile' \
+  'who reached in the parent does not come to an end in the child' \
+  include/nestlock/slab/fork_inl.h 's/  if constexpr (internal::kReaches<K, L>) f(reach_.turn, reach_.held);\n//;s/  reach_.end_in_child();\n//'
+
+mutant reach_is_not_asked_for $reaching 'SlabReach/*.AnAllocation*' \
+  'what lies in other CPUs sheaves is found before an allocation fails' \
+  include/nestlock/slab/cache_setup_inl.h 's/    chain = reach(chain);\n//'
+
 mutant hardened_words_lie_in_objects $hardened 'SlabHardened/*.GoodUse*' \
   'the words that say who is out have a place of their own' \
   include/nestlock/slab/cache_list_inl.h 's/(pages_->address(p)) + i \* sizeof(Out)) Out(0)/(pages_->address(p)) + lead_ + i * sizeof(Out)) Out(0)/;s/  if (hardened() \&\& fit > lead_[^\n]*\n//' \

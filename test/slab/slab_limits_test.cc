@@ -3,7 +3,6 @@
 #include <algorithm>
 #include <bit>
 #include <cstdint>
-#include <thread>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -100,37 +99,6 @@ TYPED_TEST(SlabLimits, WhatLiesInSlabsIsGivenBeforeACallIsRefused) {
       for (void* p : all) EXPECT_TRUE(cache->free(p));
       EXPECT_TRUE(s.destroy(cache));
     }
-}
-
-// shrink_all() does not reach into other CPUs' sheaves. They hold back no more than their sheaves' objects, which come
-// back when that thread ends.
-TYPED_TEST(SlabLimits, WhatOtherCpusSheavesKeepIsBoundedAndComesBack) {
-  if constexpr (TypeParam::kConfig.smp) {
-    auto& s = this->slabs();
-    auto* const cache = s.create("elsewhere", 64);
-    ASSERT_NE(cache, nullptr);
-    std::thread([&] {
-      std::vector<void*> all;
-      for (int i = 0; i < 10'000; ++i) {
-        all.push_back(cache->alloc(gfp::kernel));
-        ASSERT_NE(all.back(), nullptr);
-      }
-      for (void* p : all) EXPECT_TRUE(cache->free(p));
-      std::thread([&] {  // has a CPU of its own
-        s.shrink_all();
-        EXPECT_GT(cache->stats().slabs, 0u);
-        EXPECT_LE(cache->stats().slabs, 2u * 126) << "one an object of two full sheaves";
-      })
-          .join();
-      s.flush_cpu();  // as a port does at a thread's end
-    }).join();
-    s.shrink_all();
-    EXPECT_EQ(cache->stats().slabs, 0u);
-    EXPECT_TRUE(s.destroy(cache));
-    EXPECT_EQ(this->floors_.live(), 0u);
-  } else {
-    GTEST_SKIP() << "one CPU";
-  }
 }
 
 struct Hoard : Shrinker {

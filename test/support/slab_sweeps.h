@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <cstring>
 #include <new>
+#include <thread>
 
 #include "nestlock/slab.h"
 #include "nestlock/testing/instruction_sweep.h"
@@ -67,6 +68,16 @@ struct SlabMachine {
     take(2 * kSheaf + 16);
     cache->shrink();
     give(2 * kSheaf);
+  }
+
+  // On another CPU, where there is one.
+  static constexpr bool kOthers = K::kConfig.smp;
+  template <class F>
+  void elsewhere(F f) {
+    if constexpr (kOthers)
+      std::thread(f).join();
+    else
+      f();
   }
 
   // No free object in a sheaf or a slab.
@@ -233,6 +244,10 @@ inline constexpr SlabPath<M> kSlabPaths[] = {
     // What a page allocation asks for before it fails.
     {"reclaim", [](M& m) { m.take(96), m.give(80); }, [](M& m) { m.cache->shrink(); },
      &SlabStats::discarded_slabs},
+    // The same for what another CPU has in its sheaves.
+    {"reach", [](M& m) { m.take(96), m.elsewhere([&m] { m.give(80); }); },
+     [](M& m) { m.cache->shrink(); },
+     M::kOthers ? &SlabStats::reached : &SlabStats::discarded_slabs},
 };
 
 }  // namespace nestlock::test_support

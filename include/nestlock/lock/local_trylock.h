@@ -57,6 +57,10 @@ class NESTLOCK_CAPABILITY("LocalTryLock") BasicLocalTryLock
     return this->try_for_with(timeout, where);
   }
 
+  // As is_locked(), with acquire order, which pairs with unlock(): for another CPU than its own, that has
+  // seen to it that no one takes the lock any more, and wants to know whether the last has left.
+  bool is_locked_acquire() const noexcept { return this->word().held_acquire(); }
+
   // Whether a lock() by the caller would be a recursion: this CPU holds it (RT: this task does).
   bool is_locked_here() const noexcept {
     if constexpr (K::kConfig.preempt_rt)

@@ -21,6 +21,13 @@ class SleepWord {
     return K::Port::context() >= Context::hardirq || held_by_caller();
   }
   bool held() const noexcept { return lock_.is_locked(); }
+  // The fence makes the look an acquire, which pairs with release().
+  bool held_acquire() const noexcept {
+    const bool is = lock_.is_locked();
+    acquire_fence();
+    tsan_acquire(&lock_);
+    return is;
+  }
   bool contended() const noexcept { return lock_.is_contended(); }
   bool held_by_caller() const noexcept { return lock_.held_by_caller(); }
 

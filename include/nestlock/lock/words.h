@@ -64,7 +64,9 @@ struct NoWord {
 // the holder is a context that T interrupted; it cannot run before T returns, so refusing is the
 // truth. After T's store an interrupter sees 1 and is refused. Relaxed order suffices, because both
 // sides are one CPU, which sees its own accesses in program order; the signal fences keep the
-// compiler from moving the section's accesses out. (A context that leaves a handler by siglongjmp
+// compiler from moving the section's accesses out. On SMP the store that frees is a release, for
+// another CPU that has seen to it that nobody comes, and looks whether somebody is still inside
+// (held_acquire()). (A context that leaves a handler by siglongjmp
 // breaks the premise; the debug configurations detect it.)
 template <Kernel K, class T>
 class FlagWord {
@@ -87,9 +89,11 @@ class FlagWord {
   [[gnu::always_inline]] void release() noexcept {
     tsan_release(&flag_);
     std::atomic_signal_fence(std::memory_order_release);
-    flag_.store(0, kRelaxed);
+    flag_.store(0, K::kConfig.smp ? std::memory_order_release : kRelaxed);
   }
   bool held() const noexcept { return flag_.load(kRelaxed) != 0; }
+  // acquire: pairs with release().
+  bool held_acquire() const noexcept { return flag_.load(std::memory_order_acquire) != 0; }
   // Whether trying again is in vain until the caller returns.
   bool hopeless() const noexcept { return held(); }
   bool contended() const noexcept { return false; }

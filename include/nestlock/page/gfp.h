@@ -19,7 +19,7 @@ enum class gfp : std::uint32_t {
       1u << 3,  // may use the whole reserve: this call frees more than it takes. A kmalloc() gets
                 // whole pages of it; caches of create() get none
   zero = 1u << 4,      // memory is returned zeroed
-  nowarn = 1u << 5,    // a failure is expected: no report
+  nowarn = 1u << 5,    // the kernel reports a failure without it; here none is reported anyway
   comp = 1u << 6,      // a block of several pages that knows its head
   thisnode = 1u << 7,  // the named node or nothing
   idle = 1u << 8,  // where this takes memory from the system, what lies idle goes back to it, as

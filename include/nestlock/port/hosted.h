@@ -15,6 +15,7 @@
 
 #include <cstdlib>
 
+#include "nestlock/port/hosted_barrier.h"
 #include "nestlock/port/hosted_cpu.h"
 #include "nestlock/port/hosted_park.h"
 #include "nestlock/port/hosted_pi.h"
@@ -25,7 +26,6 @@
 #include "nestlock/port/port.h"
 
 namespace nestlock {
-
 namespace hosted {
 
 // The default sink: text to standard error.
@@ -148,7 +148,7 @@ inline void look_after_a_jump() noexcept {
 }  // namespace hosted
 
 template <Config kC>
-struct HostedPort : hosted::Parks, hosted::Slices {
+struct HostedPort : hosted::Parks, hosted::Slices, hosted::Barriers {
   static constexpr Config kConfig = kC;
   static constexpr unsigned kMaxCpus = kC.smp ? kHostedMaxCpus : 1;
   template <class T>
@@ -391,7 +391,8 @@ static_assert(SelfPort<HostedPort<configs::smp>> && ClaimingPort<HostedPort<conf
               StaticStoragePort<HostedPort<configs::smp>> &&
               OneThreadPort<HostedPort<configs::smp>> &&
               PreemptCountPort<HostedPort<configs::smp>> && ClockPort<HostedPort<configs::smp>> &&
-              OwnerPort<HostedPort<configs::smp>> && ForkPort<HostedPort<configs::smp>>);
+              OwnerPort<HostedPort<configs::smp>> && ForkPort<HostedPort<configs::smp>> &&
+              BarrierPort<HostedPort<configs::smp>> && UninterruptedPort<HostedPort<configs::smp>>);
 
 template <Config kC>
 using DefaultPort = HostedPort<kC>;

@@ -1,4 +1,4 @@
-// Hosted port, part 6: asks Linux (7.0 and later) not to take the processor away in a section that others wait
+// Hosted port, part 7: asks Linux (7.0 and later) not to take the processor away in a section that others wait
 // for. Where the kernel does not know how, nothing here does anything.
 //
 // Each thread has an area that it shares with the kernel (restartable sequences; glibc registers it). In the word

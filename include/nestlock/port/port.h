@@ -5,9 +5,12 @@
 // that needs it, and the compiler then names the missing member.
 #pragma once
 
+#include <atomic>
 #include <concepts>
 #include <cstdint>
+#include <type_traits>
 
+#include "nestlock/config/annotations.h"
 #include "nestlock/port/report.h"
 
 namespace nestlock {
@@ -70,12 +73,6 @@ template <class P>
 concept SleepingPort = Port<P> && SleepLock<typename P::SleepLock> && requires {
   { P::migrate_disable() } noexcept;
   { P::migrate_enable() } noexcept;
-};
-
-// A cross call: runs function(argument) on `cpu` in irq context; false if that CPU is not online.
-template <class P>
-concept CrossCallPort = Port<P> && requires(unsigned cpu, void (*f)(void*), void* a) {
-  { P::run_on(cpu, f, a) } noexcept -> std::same_as<bool>;
 };
 
 // What a port may offer besides. Without a member its users do without, as each line says; so a
@@ -176,6 +173,18 @@ struct Parking {
   std::uint32_t turn_us = 1000;  // who has slept may pass others for so long (TurnPort)
 };
 
+// A full memory barrier on every CPU that runs a task, and in the caller, between call and return. False: not to be had.
+// Else: what other CPUs' sheaves hold is not reached when memory runs short.
+template <class P>
+concept BarrierPort = Port<P> && requires {
+  { P::barrier_on_all_cpus() } noexcept -> std::same_as<bool>;
+};
+
+// An object of this type keeps from the caller, as long as it lives, whatever could interrupt it and not return, but
+// leave by a jump; task context. Else: nothing that interrupts does.
+template <class P>
+concept UninterruptedPort = Port<P> && std::default_initializable<typename P::Uninterrupted>;
+
 // Lets waiters sleep, in every context that may wait for a lock. `word` is a lock's 4 bytes, which
 // nothing here writes. Else: who waits for an SMP lock spins, first come, first served.
 template <class P>
@@ -222,6 +231,29 @@ std::uintptr_t self_of() noexcept {
 }
 
 inline constexpr unsigned kNoCpu = ~0u;
+
+struct MayBeInterrupted {
+  MayBeInterrupted() noexcept {}
+};
+template <class P>
+struct UninterruptedType {
+  using Type = MayBeInterrupted;
+};
+template <UninterruptedPort P>
+struct UninterruptedType<P> {
+  using Type = typename P::Uninterrupted;
+};
+template <Port P>
+using UninterruptedOf = typename UninterruptedType<P>::Type;
+
+// Makes the loads before it acquire operations. (ThreadSanitizer knows no fences: callers tell it otherwise.)
+inline void acquire_fence() noexcept {
+  if constexpr (!kWithTsan) std::atomic_thread_fence(std::memory_order_acquire);
+}
+// Whether the port's atomics are the language's: neither a simulator's, which stop at each access, nor its own.
+template <Port P, class T>
+inline constexpr bool kStandardAtomics =
+    std::is_same_v<typename P::template Atomic<T>, std::atomic<T>>;
 
 template <Port P>
 bool is_alone() noexcept {

@@ -10,6 +10,7 @@
 #include "nestlock/slab/classes.h"
 #include "nestlock/slab/cpu_sheaves.h"
 #include "nestlock/slab/flags.h"
+#include "nestlock/slab/reach.h"
 #include "nestlock/slab/settling_turn.h"
 #include "nestlock/slab/types.h"
 
@@ -66,8 +67,8 @@ class alignas(kLean ? alignof(void*) : 64) BasicKmemCache {
   // Any context, never spins: settles at most kSettledAtOnce of the objects that nolock frees deferred,
   // as far as the lists' locks are free. True: nothing waits to be settled any more.
   bool settle() noexcept;
-  // Task context: this CPU's sheaves, the barn's and the empty slabs give their memory back. Irqs are
-  // masked, and a list is held, for a sheaf or kSettledAtOnce objects or slabs at a time.
+  // Task context: all CPUs' sheaves (but of one in the middle of a call), the barn's and the empty slabs give
+  // their memory back. Irqs are masked, and a list is held, for a sheaf or kSettledAtOnce objects or slabs.
   void shrink() noexcept;
   // This CPU's sheaves to the barn, beyond its limit to the slabs: for the port's offline hook.
   void flush_cpu() noexcept
@@ -265,6 +266,7 @@ class alignas(kLean ? alignof(void*) : 64) BasicKmemCache {
     requires(!internal::kLeanOf<K>);
   void take_back(unsigned cpu) noexcept
     requires(!internal::kLeanOf<K>);
+  Sheaf* reach(Sheaf* chain) noexcept;
   void unsettle() noexcept;
   template <class F>
   bool with_list(Node& n, bool may_spin, F f) noexcept;
@@ -289,7 +291,6 @@ class alignas(kLean ? alignof(void*) : 64) BasicKmemCache {
   Page& slab_of(void* object) noexcept;
   Node& node_of(Page& p) noexcept { return node_[p.zone_id]; }
   Node& home(int node) noexcept;
-
   enum class Want : std::uint8_t { full, empty };
   Sheaf* barn_swap(Node& n, Sheaf* have, Want want, bool may_spin) noexcept
     requires(!internal::kLeanOf<K>);
@@ -336,7 +337,6 @@ class alignas(kLean ? alignof(void*) : 64) BasicKmemCache {
   bool debugged() const noexcept {
     return !kLean && attention().load(internal::kRelaxed) & kDebugged;
   }
-
   bool hardened() const noexcept {
     return !kLean && attention().load(internal::kRelaxed) & kHardened;
   }
@@ -388,6 +388,7 @@ class alignas(kLean ? alignof(void*) : 64) BasicKmemCache {
   internal::SettlingTurn<K> settling_;
   [[no_unique_address]] internal::ForkHoldOf<K> held_settling_;  // see before_fork()
   Object* backlog_ = nullptr;
+  [[no_unique_address]] internal::ReachOf<K, L> reach_;  // see reach_inl.h
   std::conditional_t<kLean, internal::LeanSlabCounters<K>, internal::SlabCounters<K>> counters_;
   Node node_[kMaxNodes];
   BasicKmemCache *next_ = nullptr, *prev_ = nullptr;  // of the allocator's list

@@ -44,7 +44,7 @@ template <Kernel K, LockPolicy L>
   if (!c) [[unlikely]]
     return false;
   void** const top = c->top.load(internal::kRelaxed);
-  if (top == c->bottom.load(internal::kRelaxed)) [[unlikely]]
+  if (top <= c->bottom.load(internal::kRelaxed)) [[unlikely]]
     return false;
   internal::bump_locked(c->allocs);
   c->top.store(top - 1, internal::kRelaxed);
@@ -63,8 +63,8 @@ template <Kernel K, LockPolicy L>
   void** const top = c->top.load(internal::kRelaxed);
   // The object on top was freed just before: the slow path refuses it. (In an empty sheaf what lies there
   // is its header, which no object equals.)
-  if (c->unfree & reinterpret_cast<std::uintptr_t>(object) || top == c->limit || top[-1] == object)
-      [[unlikely]]
+  if (c->unfree & reinterpret_cast<std::uintptr_t>(object) ||
+      top >= c->limit.load(internal::kRelaxed) || top[-1] == object) [[unlikely]]
     return false;
   *top = object;
   c->top.store(top + 1, internal::kRelaxed);
@@ -213,7 +213,7 @@ void* BasicKmemCache<K, L>::alloc_slow(const Request& r, SlabRefusal* why) noexc
   bool no_sheaf = sheaf_source_ == nullptr || !alloc_flags_allow_sheaves(r.alloc_flags);
   if (!no_sheaf && (r.node < 0 || pages_->nodes() == 1)) {
     auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
-    if (c) {
+    if (c && !reach_.elsewhere()) {
       MainOut out(*c, place_, unfree_bits_);
       if (c->main->size == 0 && c->spare && c->spare->size) fill_from_spare(*c);
       if (c->main->size == 0)

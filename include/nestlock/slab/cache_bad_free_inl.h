@@ -26,7 +26,7 @@ bool BasicKmemCache<K, L>::is_in_sheaf(const void* object) noexcept
   requires(!internal::kLeanOf<K>)
 {
   auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
-  if (!c) return false;
+  if (!c || reach_.elsewhere()) return false;
   const auto on_top = [object](Sheaf* s, std::uintptr_t size) {
     return s && size && s->object()[size - 1] == object;
   };

@@ -79,6 +79,9 @@ struct CachePlace {
   void is_used_on(unsigned cpu) noexcept {
     if (group) group->used[cpu].fetch_or(bit(), kRelaxed);
   }
+  bool was_used_on(unsigned cpu) const noexcept {
+    return !group || group->used[cpu].load(kRelaxed) & bit();
+  }
   void is_unused_on(unsigned cpu) noexcept {
     if (group && (group->used[cpu].load(kRelaxed) & bit()))
       group->used[cpu].fetch_and(~bit(), kRelaxed);

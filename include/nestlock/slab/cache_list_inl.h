@@ -193,7 +193,7 @@ void* BasicKmemCache<K, L>::alloc_from_new_slab(const Request& r, SlabRefusal& w
     p->owner_mark = kOrphan;
   } else {
     auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
-    if (c && sheaf_source_ && pages_->nodes() == 1) {
+    if (c && !reach_.elsewhere() && sheaf_source_ && pages_->nodes() == 1) {
       const MainOut out(*c, place_, unfree_bits_);
       while (freelist(*p) && c->main->size < c->main->capacity)
         c->main->object()[c->main->size++] = take_object(*p);

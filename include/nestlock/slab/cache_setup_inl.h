@@ -87,7 +87,7 @@ void BasicKmemCache<K, L>::flush_cpu() noexcept
   Sheaf* mine[2] = {nullptr, nullptr};
   {
     auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
-    if (!c) return;
+    if (!c || reach_.elsewhere()) return;  // what another CPU is at stays for this one's next task
     if (c->main) {
       const MainOut out(*c, place_, unfree_bits_);
       mine[0] = c->main == &internal::no_sheaf ? nullptr : c->main;
@@ -110,7 +110,7 @@ void BasicKmemCache<K, L>::flush_cpu() noexcept
   }
 }
 
-// This CPU's and the barn's sheaves are emptied and given back; empty slabs go, too.
+// All CPUs' and the barn's sheaves are emptied and given back; empty slabs go, too.
 template <Kernel K, LockPolicy L>
 void BasicKmemCache<K, L>::shrink() noexcept {
   if constexpr (!kLean) {
@@ -122,13 +122,14 @@ void BasicKmemCache<K, L>::shrink() noexcept {
     };
     {
       auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
-      if (c && c->main) {
+      if (c && !reach_.elsewhere() && c->main) {
         const MainOut out(*c, place_, unfree_bits_);
         add(c->spare), add(c->main);
         c->spare = nullptr;
         c->main = &internal::no_sheaf;
       }
     }
+    chain = reach(chain);
     for (unsigned i = 0; i < pages_->nodes(); ++i) {
       Node& n = node_[i];
       Guard g(n.barn_lock, irq_save);
@@ -230,7 +231,7 @@ SlabStats BasicKmemCache<K, L>::stats() const noexcept {
   s.new_slabs = now(c.new_slabs), s.discarded_slabs = now(c.discarded_slabs);
   s.orphans = now(c.orphans), s.deferred = now(c.deferred), s.settled = now(c.settled);
   s.failures = now(c.failures), s.injected = now(c.injected), s.bad_frees = now(c.bad_frees);
-  s.gated_frees = now(c.gated_frees);
+  s.gated_frees = now(c.gated_frees), s.reached = now(c.reached);
   for (unsigned i = 0; i < kSlabRefusals; ++i) s.refusals[i] = now(c.refusals[i]);
   s.local_busy = now(c.local_busy), s.barn_busy = now(c.barn_busy), s.list_busy = now(c.list_busy);
   s.slabs = s.new_slabs - s.discarded_slabs;

@@ -52,7 +52,7 @@ void BasicKmemCache<K, L>::install_full(Node& n, Sheaf* s) noexcept
 {
   {
     auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
-    if (c) {
+    if (c && !reach_.elsewhere()) {
       const MainOut out(*c, place_, unfree_bits_);
       if (c->main->size == 0) {
         std::swap(c->main, s);
@@ -85,7 +85,7 @@ template <Kernel K, LockPolicy L>
   auto c = at.template try_lock_claimed<&CpuSheaves::lock>(typename L::PcpTag{});
   if (!c || !c->unlooked) return false;
   void** const top = c->top.load(internal::kRelaxed);
-  if (top == c->bottom.load(internal::kRelaxed)) return false;
+  if (top <= c->bottom.load(internal::kRelaxed)) return false;
   --c->unlooked;
   internal::bump_locked(c->allocs);
   c->top.store(top - 1, internal::kRelaxed);
@@ -136,7 +136,7 @@ inline void* BasicKmemCache<K, L>::alloc_near() noexcept
   if ((attention & ~std::uint32_t{kDecaying}) || !pages_ || !L::may_try()) return nullptr;
   auto c = cpu_.template try_lock_claimed<&CpuSheaves::lock>(typename L::PcpTag{});
   // While free pages wait some calls pass without a look at the clock.
-  if (!c || (attention && !c->unlooked)) return nullptr;
+  if (!c || reach_.elsewhere() || (attention && !c->unlooked)) return nullptr;
   void* const o = pop_near(*c);
   if (!o) return nullptr;
   if (attention) --c->unlooked;
@@ -165,10 +165,10 @@ inline bool BasicKmemCache<K, L>::push_near(void* object) noexcept
   requires(!internal::kLeanOf<K>)
 {
   auto c = cpu_.template try_lock_claimed<&CpuSheaves::lock>(typename L::PcpTag{});
-  if (!c || !c->spare || c->main == &internal::no_sheaf) return false;
+  if (!c || reach_.elsewhere() || !c->spare || c->main == &internal::no_sheaf) return false;
   void** const top = c->top.load(internal::kRelaxed);
   const Sheaf& spare = *c->spare;
-  if (top != c->limit || top[-1] == object) return false;
+  if (top != c->limit.load(internal::kRelaxed) || top[-1] == object) return false;
   if (spare.size && c->spare->object()[spare.size - 1] == object) return false;
   {
     const MainOut out(*c, place_, unfree_bits_);
@@ -226,7 +226,7 @@ bool BasicKmemCache<K, L>::free_to_sheaf(void* object, bool may_spin) noexcept
   Sheaf* to_flush = nullptr;
   {
     auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
-    if (!c) return internal::bump(counters_.local_busy), false;
+    if (!c || reach_.elsewhere()) return internal::bump(counters_.local_busy), false;
     MainOut out(*c, place_, unfree_bits_);
     Node& n = home(kAnyNode);
     if (c->main->size == c->main->capacity) {
@@ -253,7 +253,7 @@ bool BasicKmemCache<K, L>::free_to_sheaf(void* object, bool may_spin) noexcept
   bool done = false;
   {
     auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
-    if (c) {
+    if (c && !reach_.elsewhere()) {
       MainOut out(*c, place_, unfree_bits_);
       if (c->main->size == c->main->capacity && (!c->spare || c->main == &internal::no_sheaf)) {
         if (c->main != &internal::no_sheaf) c->spare = c->main;

@@ -1,15 +1,30 @@
 // What a CPU has of a cache: two sheaves.
 #pragma once
 
+#include <atomic>
 #include <bit>
 #include <cstddef>
 #include <cstdint>
+#include <type_traits>
 
 #include "nestlock/page/lock_policies.h"
 #include "nestlock/page/stats.h"
 #include "nestlock/slab/types.h"
 
 namespace nestlock::internal {
+
+// A word that others may change while it is compared, where either value does. Plain, for GCC compares no atomic in one
+// instruction; it is aligned, so it is read at once. An atomic where a tool is to see it, or a simulator to stop at it.
+template <class T>
+struct PlainWord {
+  T value;
+  T load(std::memory_order) const noexcept { return value; }
+  void store(T v, std::memory_order) noexcept { value = v; }
+};
+template <Kernel K, class T>
+using CompareOnly =
+    std::conditional_t<K::kConfig.smp && (kWithTsan || !kStandardAtomics<typename K::Port, T>),
+                       typename K::Port::template Atomic<T>, PlainWord<T>>;
 
 template <Kernel K, LockPolicy L>
 struct CpuSheaves {
@@ -35,7 +50,14 @@ struct CpuSheaves {
   // fast paths touch no sheaf but for the object. Guarded by lock; `top` and `bottom` are read by
   // statistics without it.
   Atomic<void**> top{nullptr}, bottom{nullptr};
-  void** limit = nullptr;
+  // (Another CPU sets it, and `bottom`, while a fast path may be here and compare it, and nothing else: see reach_inl.h.)
+  CompareOnly<K, void**> limit{nullptr};
+  void set_room(void** from, void** to) noexcept {
+    bottom.store(from, kRelaxed);
+    limit.store(to, kRelaxed);
+  }
+  // What `bottom` is where both fast paths are to be turned away, with no limit: no top lies above it.
+  static void** shut() noexcept { return reinterpret_cast<void**>(~std::uintptr_t{7}); }
   // Its `size` is out of date but in MainOut. Null: nobody is here, and the CPU may not be noted with the cache
   // (CachePlace). (Not the address of a sheaf from the beginning: in a library each would be a relocation,
   // and touch its page when a program starts.)
@@ -80,9 +102,8 @@ class MainOut {
   }
   ~MainOut() {
     void** const bottom = c_.main->object();
-    c_.bottom.store(bottom, kRelaxed);
+    c_.set_room(bottom, bottom + c_.main->capacity);
     c_.top.store(bottom + c_.main->size, kRelaxed);
-    c_.limit = bottom + c_.main->capacity;
     const std::uintptr_t now = c_.allocs.load(kRelaxed) + c_.main->size;
     bump_locked(c_.moved, now - before_ - pushed_);
   }

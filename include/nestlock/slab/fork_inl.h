@@ -17,6 +17,7 @@ void BasicKmemCache<K, L>::each_held(F f) noexcept
   requires(!internal::kLeanOf<K>)
 {
   f(settling_, held_settling_);
+  if constexpr (internal::kReaches<K, L>) f(reach_.turn, reach_.held);
   for (unsigned i = 0; i < pages_->nodes(); ++i) {
     f(node_[i].barn_lock, node_[i].held_barn);
     f(node_[i].list_lock, node_[i].held_list);
@@ -29,6 +30,7 @@ void BasicKmemCache<K, L>::settle_in_child() noexcept
 {
   // Missed, and its thread is the parent's.
   if (!settling_.is_locked_here()) settling_.unlock();
+  reach_.end_in_child();
   if (deferred_.load(internal::kRelaxed) || backlog_) unsettle();  // marked or not
 }
 
@@ -44,8 +46,7 @@ void BasicKmemCache<K, L>::abandon_if_held(unsigned cpu) noexcept
   c.main = nullptr;
   c.spare = nullptr;
   c.top.store(nullptr, internal::kRelaxed);
-  c.bottom.store(nullptr, internal::kRelaxed);
-  c.limit = nullptr;
+  c.set_room(nullptr, nullptr);
   c.moved.store(c.allocs.load(internal::kRelaxed) - frees, internal::kRelaxed);
   ::new (&c.lock) typename L::Local;
 }
@@ -58,7 +59,8 @@ void BasicKmemCache<K, L>::take_back(unsigned cpu) noexcept
 {
   abandon_if_held(cpu);
   CpuSheaves& c = cpu_.on(cpu);
-  if (!c.main) return;
+  // (What the forking handler interrupted may be at these sheaves itself; it goes on.)
+  if (!c.main || reach_.here()) return;
   Sheaf* theirs[2] = {nullptr, nullptr};
   {
     const MainOut out(c, place_, unfree_bits_);

@@ -61,6 +61,7 @@ struct SlabStats {
   std::uintptr_t spare_swaps;              // of a CPU's two sheaves, or half of one, for each other
   std::uintptr_t barn_gets, barn_puts;     // sheaves from and to the barn
   std::uintptr_t sheaf_allocs;             // sheaves made
+  std::uintptr_t reached;                  // sheaves taken from other CPUs
   std::uintptr_t new_slabs;                // made of pages
   std::uintptr_t discarded_slabs;          // given back as pages
   std::uintptr_t orphans;                  // new slabs that found the list busy
@@ -91,7 +92,7 @@ struct SlabCounters {
       flushes{0}, spare_swaps{0}, barn_gets{0}, barn_puts{0}, sheaf_allocs{0}, new_slabs{0},
       discarded_slabs{0}, orphans{0}, deferred{0}, settled{0}, gated_frees{0}, failures{0},
       injected{0}, bad_frees{0}, refusals[kSlabRefusals]{}, local_busy{0}, barn_busy{0},
-      list_busy{0};
+      list_busy{0}, reached{0};
 };
 
 // What the lean form needs to know: how many slabs there are.
@@ -101,7 +102,7 @@ struct LeanSlabCounters {
   static constexpr NoCount list_allocs{}, list_frees{}, refill_allocs{}, new_slab_allocs{},
       refills{}, flushes{}, spare_swaps{}, barn_gets{}, barn_puts{}, sheaf_allocs{}, orphans{},
       deferred{}, settled{}, gated_frees{}, failures{}, injected{}, bad_frees{},
-      refusals[kSlabRefusals]{}, local_busy{}, barn_busy{}, list_busy{};
+      refusals[kSlabRefusals]{}, local_busy{}, barn_busy{}, list_busy{}, reached{};
 };
 
 // Of each object of a debug cache, behind it.

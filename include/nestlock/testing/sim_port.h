@@ -199,6 +199,8 @@ struct SimPort {
   static void pause() noexcept {
     if (auto* m = internal::in_fibre()) m->spin();
   }
+  // (All accesses are in one order anyway.)
+  static bool barrier_on_all_cpus() noexcept { return true; }
   // A finding fails the execution.
   static void report(const Report& r) noexcept {
     if (auto* m = internal::in_fibre())
@@ -222,7 +224,8 @@ struct SimPort {
   }
 };
 
-static_assert(SelfPort<SimPort<configs::smp>>);  // a misspelt optional member would be left out
+static_assert(SelfPort<SimPort<configs::smp>> &&
+              BarrierPort<SimPort<configs::smp>>);  // a misspelt optional member would be left out
 
 template <Config kC>
 using SimKernel = KernelOf<kC, SimPort<kC>>;
