@@ -4,9 +4,13 @@
 // Who empties a CPU's sheaves goes through those that it used.
 #include <algorithm>
 #include <atomic>
+#include <cstdint>
+#include <cstring>
+#include <new>
 #include <string>
 #include <string_view>
 #include <thread>
+#include <type_traits>
 #include <vector>
 
 #include "gtest/gtest.h"
@@ -114,6 +118,57 @@ TYPED_TEST(SlabCaches, TheShortPathsReachTheBarn) {
   std::uintptr_t out = 1;
   EXPECT_TRUE(c.consistent(&out));
   EXPECT_EQ(out, 0u);
+}
+
+// The pages of a slab for which the system has no memory yet are touched one by one as they are wanted, and a sheaf is
+// filled with the objects of no more than one; with what was used before, by whomever, it is filled at once.
+TYPED_TEST(SlabCaches, ANewSlabIsTouchedAsItIsWanted) {
+  if (internal::kWithAsan) GTEST_SKIP() << "each object is poisoned beforehand";
+  constexpr unsigned kObjects = 8, kPages = 4, kInPage = kObjects / kPages;
+  constexpr unsigned char kMark = 0x5a;
+  std::memset(test_support::memory(), kMark, test_support::kMemory);
+  auto& f = this->floors_;
+  f.pages = ::new (f.page_memory) std::remove_reference_t<decltype(*f.pages)>;
+  f.slabs = ::new (f.slab_memory) typename TestFixture::Slabs;
+  ASSERT_EQ(f.pages->set_up({.start = test_support::memory(),
+                             .size = test_support::kMemory,
+                             .commit = [](void*, std::size_t) noexcept { return true; }}),
+            PageSetup::ok);
+  ASSERT_TRUE(f.slabs->set_up(*f.pages));
+  auto* const c = this->slabs().create("wanted", kPageSize / kInPage);
+  ASSERT_NE(c, nullptr);
+  const unsigned char* slab = nullptr;
+  const auto touched = [&] {
+    unsigned n = 0;
+    for (unsigned i = 0; i < kPages; ++i) {
+      const unsigned char* const page = slab + i * kPageSize;
+      n += std::any_of(page, page + kPageSize, [](unsigned char b) { return b != kMark; });
+    }
+    return n;
+  };
+  void* objects[kObjects];
+  for (unsigned i = 0; i < kObjects; ++i) {
+    ASSERT_NE(objects[i] = c->alloc(gfp::kernel), nullptr);
+    if (!slab)
+      slab = reinterpret_cast<const unsigned char*>(reinterpret_cast<std::uintptr_t>(objects[0]) &
+                                                    ~std::uintptr_t{kPages * kPageSize - 1});
+    EXPECT_EQ(touched(), i / kInPage + 1) << i;
+  }
+  EXPECT_EQ(c->stats().slabs, 1u);
+  EXPECT_EQ(c->stats().refills, kPages);
+  for (const unsigned stays : {1u, 0u}) {
+    for (unsigned i = stays; i < kObjects; ++i) EXPECT_TRUE(c->free(objects[i]));
+    c->shrink();
+    const SlabStats before = c->stats();
+    EXPECT_EQ(before.slabs, stays);
+    for (unsigned i = stays; i < kObjects; ++i)
+      ASSERT_NE(objects[i] = c->alloc(gfp::kernel), nullptr);
+    EXPECT_EQ(c->stats().slabs, 1u);
+    EXPECT_EQ(c->stats().refills, before.refills + 1) << stays;
+  }
+  EXPECT_TRUE(c->consistent());
+  c->free_bulk(kObjects, objects);
+  EXPECT_TRUE(this->slabs().destroy(c));
 }
 
 TYPED_TEST(SlabCaches, ATableThatIsTooShortIsCutOff) {

@@ -91,6 +91,7 @@ template <Kernel K, LockPolicy L>
 inline void BasicPageAllocator<K, L>::retire(Page* page, unsigned order, Place where) noexcept {
   if (order && page[1].state() == PageState::tail)
     for (Index i = 1; i < (1u << order); ++i) page[i].set(PageState::absent, 0);
+  if constexpr (!kLean) page->clean = false;
   if constexpr (K::kConfig.debug) {
     page->history.freed = where;
     page->history.freed_in = K::Port::context();

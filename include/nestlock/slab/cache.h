@@ -271,14 +271,14 @@ class alignas(kLean ? alignof(void*) : 64) BasicKmemCache {
   template <class F>
   bool with_list(Node& n, bool may_spin, F f) noexcept;
 
-  void* take_object(Page& p) noexcept;
-  void link_more(Page& p) noexcept
+  void* take_object(Page& p, bool new_pages = true) noexcept;
+  bool link_more(Page& p, bool new_pages) noexcept
     requires(!internal::kLeanOf<K>);
   void link_all(Page& p) noexcept
     requires(internal::kLeanOf<K>);
 
   // list lock held
-  void* take_locked(Node& n) noexcept;
+  void* take_locked(Node& n, bool new_pages = true) noexcept;
   bool still_holds(Page& slab, void* object) noexcept;
   bool give_locked(Node& n, Page& slab, void* object, Page*& empty) noexcept;
   void add_slab_locked(Node& n, Page& slab) noexcept;

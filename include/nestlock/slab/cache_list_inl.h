@@ -43,44 +43,47 @@ inline std::uint32_t BasicKmemCache<K, L>::linked(const Page& p) const noexcept 
 
 // A slab's objects are linked in the order of their addresses, and only as they are wanted: what a
 // call may have to do is bounded by kLinkedAtOnce, not by the size of the slab, and memory that
-// nobody wants is not touched. The free list is empty only where no object is free.
+// nobody wants is not touched, for a batch ends with its page. False, and nothing done: the next begins on a page for
+// which the system has no memory yet, and the caller wants none of these.
 template <Kernel K, LockPolicy L>
-void BasicKmemCache<K, L>::link_more(Page& p) noexcept
+bool BasicKmemCache<K, L>::link_more(Page& p, bool new_pages) noexcept
   requires(!internal::kLeanOf<K>)
 {
   const unsigned all = objects(p);
   unsigned i = linked(p);
-  if (i == all) return;
   const std::size_t stride = stride_;
+  std::size_t in_page = (lead_ + i * stride) % kPageSize;
+  if (!new_pages && p.clean && in_page < stride) return false;
   Object* link = link_of(static_cast<char*>(pages_->address(&p)) + lead_ + i * stride);
   set_freelist(p, link);
-  for (++i; i != all && i % kLinkedAtOnce != 0; ++i) {
+  for (++i; i != all && i % kLinkedAtOnce != 0 && (in_page += stride) < kPageSize; ++i) {
     auto* const next = reinterpret_cast<Object*>(reinterpret_cast<char*>(link) + stride);
     link->next = next;
     link = next;
   }
-  link->next = nullptr;
+  link->next = i == all ? nullptr : internal::unlinked_objects();
   p.owner_half[1] = static_cast<std::uint16_t>(i);
+  return true;
 }
 
 // Takes one object off the slab. Needs: the slab has a free object, and the caller holds the list's
-// lock or owns a slab that nobody else knows yet.
+// lock or owns a slab that nobody else knows yet. Null: only pages that nobody used have one, and the caller wants none.
 template <Kernel K, LockPolicy L>
-void* BasicKmemCache<K, L>::take_object(Page& p) noexcept {
+void* BasicKmemCache<K, L>::take_object(Page& p, bool new_pages) noexcept {
+  if constexpr (!kLean)
+    if (freelist(p) == internal::unlinked_objects() && !link_more(p, new_pages)) return nullptr;
   Object* const link = freelist(p);
   set_freelist(p, link->next);
   if constexpr (!kLean)
     if (marks_) mark_of(link) = 0;
   ++p.owner_count;
-  if constexpr (!kLean)
-    if (!link->next) link_more(p);
   return object_of(link);
 }
 
 template <Kernel K, LockPolicy L>
-void* BasicKmemCache<K, L>::take_locked(Node& n) noexcept {
+void* BasicKmemCache<K, L>::take_locked(Node& n, bool new_pages) noexcept {
   Page& p = *pages_->page_at(n.partial.first());
-  void* const object = take_object(p);
+  void* const object = take_object(p, new_pages);
   if (!freelist(p)) {
     n.partial.remove(pages_->descriptors(), n.partial.first());
     p.owner_mark = kOff;
@@ -257,7 +260,7 @@ BasicPage<K>* BasicKmemCache<K, L>::new_slab(const Request& r) noexcept {
   if constexpr (kLean)
     link_all(*p);
   else
-    link_more(*p);
+    set_freelist(*p, internal::unlinked_objects());
   internal::bump(counters_.new_slabs);
   return p;
 }

@@ -286,7 +286,7 @@ bool BasicKmemCache<K, L>::consistent(std::uintptr_t* objects_out) noexcept {
     ++slabs_seen;
     used += inuse(p);
     std::uintptr_t n = inuse(p);
-    for (Object* o = freelist(p); o; o = o->next) {
+    for (Object* o = freelist(p); o && o != internal::unlinked_objects(); o = o->next) {
       Page* const of = pages_->head_of(pages_->page_of(o));
       if (of != &p || ++n > linked(p)) return false;
     }

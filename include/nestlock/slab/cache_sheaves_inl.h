@@ -16,8 +16,8 @@ internal::Sheaf* BasicKmemCache<K, L>::refilled_sheaf(Node& n, const Request& r)
 {
   Sheaf* const s = empty_sheaf(n);
   if (!s) return nullptr;
-  // New slabs only until half is there: a cache should not grow because a sheaf could be fuller.
-  s->size = refill(n, r, s->object(), s->capacity, (s->capacity + 1) / 2);
+  // Memory of the system's for the first only: a program should not grow because a sheaf could be fuller.
+  s->size = refill(n, r, s->object(), s->capacity, 1);
   if (s->size) return internal::bump(counters_.refills), s;
   put_empty(n, s);
   return nullptr;
@@ -29,14 +29,21 @@ unsigned BasicKmemCache<K, L>::refill(Node& n, const Request& r, void** out, uns
   requires(!internal::kLeanOf<K>)
 {
   unsigned got = 0;
+  bool fresh = false;  // what there is more of may need memory of the system's
   {
     Guard g(n.list_lock, irq_save);
-    while (got < want && !n.partial.empty()) out[got++] = take_locked(n);
+    while (got < want && !n.partial.empty()) {
+      fresh = pages_->page_at(n.partial.first())->clean;
+      if (!(out[got] = take_locked(n, got < least))) break;
+      ++got;
+    }
   }
-  while (got < least) {
+  // New slabs only until half is there: a cache should not grow because a sheaf could be fuller.
+  while (got < least || (!fresh && got < (want + 1) / 2)) {
     Page* const p = new_slab(r);
     if (!p) break;
-    while (got < want && freelist(*p)) out[got++] = take_object(*p);
+    fresh = p->clean;
+    while (got < want && freelist(*p) && (out[got] = take_object(*p, got < least))) ++got;
     if (!freelist(*p)) continue;
     Guard g(node_of(*p).list_lock, irq_save);
     add_slab_locked(node_of(*p), *p);

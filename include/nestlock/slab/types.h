@@ -121,6 +121,9 @@ struct SlabTrack {
 struct FreeObject {
   FreeObject* next;
 };
+// What a slab's free list ends with where objects behind it were never linked: so none of them is touched before it is
+// wanted, and the list is null only where no object is free.
+inline FreeObject* unlinked_objects() noexcept { return reinterpret_cast<FreeObject*>(1); }
 
 // An array of free objects; its memory is `capacity` pointers longer.
 struct Sheaf {
