@@ -3,6 +3,7 @@
 
 #include <sched.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -105,6 +106,38 @@ TEST(SystemPages, WhatIsTouchedHereAndThereStaysOnSmallPages) {
   static char elsewhere[8 << 20];
   elsewhere[4 << 20] = 1;
   EXPECT_FALSE(stays_small(&elsewhere[4 << 20]));
+}
+
+// Nor for the descriptors of all that is committed with its first memory.
+TEST(SystemPages, ADescriptorIsTouchedWhenItsPageIsUsed) {
+  if (internal::kWithTsan || internal::kWithAsan || kBuiltConfig.debug)
+    GTEST_SKIP() << "each page of a block has its history";
+  constexpr std::size_t kBlock = kPageSize << kMaxOrder, kSize = 8 * kBlock;
+  const auto map = [](std::size_t size) {
+    return static_cast<unsigned char*>(
+        mmap(nullptr, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0));
+  };
+  unsigned char* const range = map(kSize + kBlock);
+  unsigned char* const descriptors = map(PageAllocator::descriptor_bytes(kSize));
+  ASSERT_NE(range, MAP_FAILED);
+  ASSERT_NE(descriptors, MAP_FAILED);
+  prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);  // who touches a page gets no neighbours with it
+  static constinit PageAllocator pages;
+  unsigned char* const start =
+      range + (-reinterpret_cast<std::uintptr_t>(range) & (kBlock - 1));  // whole blocks
+  ASSERT_EQ(pages.set_up({.start = start,
+                          .size = kSize,
+                          .commit = [](void*, std::size_t) noexcept { return true; },
+                          .descriptors = descriptors}),
+            PageSetup::ok);
+  ASSERT_NE(pages.alloc_pages(gfp::kernel, kMaxOrder), nullptr);
+  const std::size_t of_all = pages.stats(0).committed * sizeof(Page) / 4096;
+  std::vector<unsigned char> resident(of_all);
+  ASSERT_EQ(mincore(descriptors, of_all * 4096, resident.data()), 0);
+  std::size_t touched = 0;
+  for (const unsigned char r : resident) touched += r & 1;
+  EXPECT_LE(touched, of_all / 4) << "of " << of_all;
+  prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0);
 }
 
 TEST(SystemPages, AThreadsExitSendsItsPagesHome) {

@@ -80,8 +80,10 @@ PageSetup BasicPageAllocator<K, L>::set_up(const PageMemory& m) noexcept {
 // Usable pages into the buddy, as the largest aligned blocks.
 template <Kernel K, LockPolicy L>
 void BasicPageAllocator<K, L>::add_memory(Zone& z, Index begin, Index end) noexcept {
+  // (Of the first zone they have it: what nobody uses of its descriptors is not touched.)
   if constexpr (!kLean)
-    for (Index p = begin; p < end; ++p) all_[p].zone_id = static_cast<std::uint8_t>(&z - zone_);
+    if (&z != zone_)
+      for (Index p = begin; p < end; ++p) all_[p].zone_id = static_cast<std::uint8_t>(&z - zone_);
   internal::asan_unpoison(address(all_ + begin), std::size_t{end - begin} << kPageShift);
   Guard g(z.lock, irq_save);
   for (Index p = begin; p < end;) {
