@@ -98,7 +98,7 @@ if("smp" IN_LIST nestlock_configs AND NESTLOCK_PORT STREQUAL "hosted")
     NESTLOCK_PAGE_SHIFT=${NESTLOCK_PAGE_SHIFT})
   target_include_directories(nestlock_malloc_preload PRIVATE "${PROJECT_SOURCE_DIR}/include")
   target_link_options(nestlock_malloc_preload PRIVATE "LINKER:--version-script=${nestlock_exports}"
-                      "LINKER:--as-needed" -static-libgcc)
+                      "LINKER:--as-needed" "LINKER:--gc-sections" -static-libgcc)
   set_target_properties(nestlock_malloc_preload PROPERTIES OUTPUT_NAME nestlock_malloc
                         CXX_EXTENSIONS OFF LINK_DEPENDS "${nestlock_exports}")
   foreach(target nestlock_malloc nestlock_malloc_preload)

@@ -50,6 +50,13 @@ if command -v readelf >/dev/null; then
   [ "$relocations" -gt 0 ] && [ "$relocations" -lt 1000 ] || fail "the library has $relocations relocations"
 fi
 
+# What a class is instantiated with and nobody calls is not in it: the system reads it in around what is called.
+if command -v nm >/dev/null; then
+  checks=$((checks + 1))
+  nm "$library" >log 2>&1
+  ! grep -q zoneinfo log || fail "the library has a function that nobody calls"
+fi
+
 # What it says of misuse, and that it is in use at all: nobody else's free() says this. With
 # NESTLOCK_MALLOC=debug it sees more, and the program goes on where that is safe.
 cat >misuse.py <<'END'

@@ -36,7 +36,7 @@ build_the_demo_of_malloc() {
   # $cxx may hold options of its own.
   $cxx -std=c++20 -O2 -fPIC -fno-exceptions -fno-rtti -Iinclude -DNESTLOCK_CONFIG=smp -DNESTLOCK_MAX_CPUS=1024 \
     -DNESTLOCK_OWN_STATE -DNESTLOCK_FROM_THE_START \
-    -shared -Wl,--as-needed -static-libgcc -o "$out/libnestlock_malloc.so" lib/malloc/*.cc \
+    -shared -Wl,--as-needed -Wl,--gc-sections -static-libgcc -o "$out/libnestlock_malloc.so" lib/malloc/*.cc \
     lib/malloc/standard/*.cc lib/page/*.cc lib/slab/*.cc lib/port/config_stamp.cc \
     -Wl,--version-script=lib/malloc/standard/exports.map || exit 1
   $cxx -std=c++20 -O2 -fPIC -shared tools/demo_malloc/lazy_tls.cc -o "$out/lazy.so" || exit 1
