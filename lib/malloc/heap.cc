@@ -100,6 +100,14 @@ void* allocated(void* p, std::size_t size, const void* caller) noexcept {
 
 bool in_range(const void* block) noexcept { return slabs.pages().page_of(block) != nullptr; }
 
+// Whether a fresh block of `size` bytes is zero: the system gives its memory so, and nobody had it since. (What lies in a
+// slab may have been used.)
+bool is_zero(const void* block, std::size_t size) noexcept {
+  if (size <= SystemSlabAllocator::kLargestClass) return false;
+  const auto* const page = slabs.pages().page_of(block);
+  return page ? page->clean : size > kLargest;  // a mapping; else perhaps of the reserve
+}
+
 // 0: no block begins there.
 std::size_t room_of(const void* block) noexcept {
   if (reserve::owns(block)) return reserve::size_of(block);
@@ -196,8 +204,7 @@ void* allocate_zeroed(std::size_t n, std::size_t size, const void* caller) noexc
   std::size_t bytes;
   if (__builtin_mul_overflow(n, size, &bytes)) return no_memory();
   void* const p = allocate(bytes, caller);
-  // What the kernel has just mapped is zero.
-  if (p && (bytes <= kLargest || in_range(p))) std::memset(p, 0, bytes);
+  if (p && !is_zero(p, bytes)) std::memset(p, 0, bytes);
   return p;
 }
 

@@ -2,6 +2,7 @@
 #include "nestlock/malloc.h"
 
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <unistd.h>
 
 #include <cerrno>
@@ -73,6 +74,30 @@ TEST(Malloc, CallocIsZeroWhereMemoryWasUsed) {
     for (std::size_t i = 0; i < size; ++i) ASSERT_EQ(p[i], 0) << size << " at " << i;
     nestlock_free(p);
   }
+}
+
+// What the system has just given, or given anew, is zero: it is not written, and so takes no memory before it is used.
+TEST(Malloc, CallocTouchesOnlyWhatWasUsed) {
+  prctl(PR_SET_THP_DISABLE, 1, 0, 0, 0);  // who touches a page gets no neighbours with it
+  for (const std::size_t size : {4 * kPageSize, 19 * kPageSize, kMiB / 2, kMiB}) {
+    std::size_t resident[2], wrong = 0;
+    for (const bool used : {false, true, false}) {
+      if (!used) nestlock_malloc_trim(0);
+      auto* const p = static_cast<unsigned char*>(nestlock_calloc(size, 1));
+      ASSERT_NE(p, nullptr);
+      std::vector<unsigned char> there(size / 4096);
+      ASSERT_EQ(mincore(p, size, there.data()), 0);
+      resident[used] = 0;
+      for (const unsigned char t : there) resident[used] += t & 1;
+      for (std::size_t i = 0; i < size; ++i) wrong += p[i] != 0;
+      std::memset(p, 0xff, size);
+      nestlock_free(p);
+    }
+    EXPECT_EQ(resident[false], 0u) << size;
+    EXPECT_GT(resident[true], 0u) << size << ": what was freed serves first";
+    EXPECT_EQ(wrong, 0u) << size;
+  }
+  prctl(PR_SET_THP_DISABLE, 0, 0, 0, 0);
 }
 
 TEST(Malloc, ReallocKeepsTheContents) {

@@ -69,7 +69,9 @@ struct alignas(64) WholePage {
   Index next = kNil, prev = kNil;  // list links, by index; the list's lock guards them
   std::uint8_t zone_id = 0;        // never changes
   bool isolated_free = false;      // on the zone's isolated list (zone lock)
-  bool clean = false;     // of a free block's head: no memory of the system behind it (zone lock)
+  // Of a free block's head: no memory of the system behind it (zone lock). Of one that is in use, whether it was so
+  // before: nobody had it since.
+  bool clean = false;
   bool poisoned = false;  // debug: starts with the poison of its last free (owner)
   // Of the first page of a block of 2^kMaxOrder: whether the block is isolated (zone lock; a
   // free looks without it, and again with it).
