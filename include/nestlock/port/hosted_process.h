@@ -35,15 +35,33 @@ struct CpuOwner {
 
 inline constexpr unsigned kCpuWords = (kHostedMaxCpus + 63) / 64;
 
+// In memory zero where it is `kDefault`: so what holds it takes no room in a program's file, nor memory where nobody
+// uses it.
+template <std::uint32_t kDefault>
+class TurnedWord {
+ public:
+  std::uint32_t load(std::memory_order order) const noexcept {
+    return turned_.load(order) ^ kDefault;
+  }
+  operator std::uint32_t() const noexcept { return load(std::memory_order_seq_cst); }
+  std::uint32_t operator=(std::uint32_t value) noexcept {
+    turned_ = value ^ kDefault;
+    return value;
+  }
+
+ private:
+  Word turned_{0};
+};
+
 // Waiting before the kernel's priority-inheriting lock is entered; with no yields and no naps nobody waits for a
 // turn either (hosted_pi_turn.h), with no pauses, too, the kernel is asked at once. A thread with a real-time
 // policy neither yields nor naps.
 struct PiWaiting {
-  Word pauses{2000};
-  Word turn_us{300};
-  Word longest_us{12'000};  // wait for a turn
-  Word yields{1};           // each may give away a whole time slice
-  Word naps{4};             // of 50 us, then longer ones, up to 400 us
+  TurnedWord<2000> pauses;
+  TurnedWord<300> turn_us;
+  TurnedWord<12'000> longest_us;  // wait for a turn
+  TurnedWord<1> yields;           // each may give away a whole time slice
+  TurnedWord<4> naps;             // of 50 us, then longer ones, up to 400 us
 };
 
 // Of the waiters of 32 such locks.
