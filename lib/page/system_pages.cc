@@ -3,6 +3,7 @@
 #include <sched.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/sysinfo.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -168,11 +169,12 @@ std::size_t limit_of(decltype(RLIMIT_AS) resource) noexcept {
   return static_cast<std::size_t>(limit.rlim_cur);  // RLIM_INFINITY is the largest number
 }
 
+// (Not by sysconf(): its tables are 64 KiB of the C library that a small program has no other use for.)
 std::size_t wanted(std::size_t asked) noexcept {
   if (asked) return asked;
-  const long have = sysconf(_SC_PHYS_PAGES), page = sysconf(_SC_PAGESIZE);
-  return have > 0 && page > 0 ? 4 * static_cast<std::size_t>(have) * static_cast<std::size_t>(page)
-                              : std::size_t{1} << 30;
+  struct sysinfo machine{};
+  return sysinfo(&machine) == 0 ? 4 * static_cast<std::size_t>(machine.totalram) * machine.mem_unit
+                                : std::size_t{1} << 30;
 }
 
 // On these addresses, of which nothing is committed. (Descriptors that are untouched cost no memory, but all that can
