@@ -1273,6 +1273,14 @@ mutant the_short_path_leaves_the_barn $sheaves '*TheShortPathsReachTheBarn*' \
   'an allocation that finds both sheaves empty takes a full one from the barn, on its short path' \
   include/nestlock/slab/cache_sheaves_inl.h 's/barn_swap(node_\[0\], c.main, Want::full, false)/nullptr/'
 
+mutant a_sheaf_takes_a_whole_new_slab $sheaves '*ANewSlabIsTouched*' \
+  'a program that wants one object pays for one page' \
+  include/nestlock/slab/cache_list_inl.h 's/!new_pages \&\& p.clean \&\& in_page < stride/false/'
+
+mutant used_memory_comes_by_the_page $sheaves '*ANewSlabIsTouched*' \
+  'where nothing is saved a sheaf is filled at once' \
+  include/nestlock/slab/cache_list_inl.h 's/!new_pages \&\& p.clean \&\& in_page/!new_pages \&\& in_page/'
+
 mutant half_a_sheaf_is_copied_and_stays $sheaves '*ALoadAboutASheafsEnd*' \
   'what went to the spare is no longer in main' \
   include/nestlock/slab/cache_sheaves_inl.h 's/  c.main->size -= half;\n    return;/    return;/'
@@ -1313,6 +1321,10 @@ mutant steps_go_over_others_mappings $own_pages 'SystemPages.WhatIsMapped*' \
 mutant tables_on_huge_pages $own_pages 'SystemPages.WhatIsTouched*' \
   'a program that wants little has no huge page for the tables' \
   lib/page/system_pages.cc 's/  prefer_small_pages(&pages, sizeof pages);//'
+
+mutant all_descriptors_are_touched $own_pages 'SystemPages.ADescriptorIsTouched*' \
+  'a program that wants little has no memory for the descriptors of the rest' \
+  include/nestlock/page/setup_inl.h 's/    if (\&z != zone_)\n//'
 
 mutant first_memory_on_huge_pages $own_pages 'SystemPages.WhatIsTouched*' \
   'a program that wants little has no huge page for its first memory' \
@@ -1369,7 +1381,15 @@ mutant a_mapping_stays_known malloc_test.smp_debug MallocDeathTest.FreedTwice \
 
 mutant calloc_keeps_what_was_there malloc_test.smp_debug 'Malloc.CallocIsZero*' \
   'blocks that were used before come back with their contents' \
-  lib/malloc/heap.cc 's/if (p \&\& (bytes <= kLargest || in_range(p))) std::memset/if (false) std::memset/'
+  lib/malloc/heap.cc 's/if (p \&\& !is_zero(p, bytes)) std::memset/if (false) std::memset/'
+
+mutant a_freed_page_is_as_new malloc_test.smp_debug 'Malloc.CallocTouches*' \
+  'what passed through a CPU'"'"'s list may have been used' \
+  include/nestlock/page/page_state_inl.h 's/  if constexpr (!kLean) page->clean = false;//'
+
+mutant calloc_touches_all malloc_test.smp_debug 'Malloc.CallocTouches*' \
+  'what the system has just given takes no memory before it is used' \
+  lib/malloc/heap.cc 's/  return page ? page->clean : /  return !page \&\& /'
 
 mutant realloc_forgets_the_contents malloc_test.smp_debug 'Malloc.ReallocKeeps*' \
   'a block that grows into another class is empty' \
