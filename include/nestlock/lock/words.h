@@ -75,7 +75,7 @@ class FlagWord {
 
   // Inline also where a compiler goes for size: a call is longer than these.
   [[gnu::always_inline]] bool try_acquire() noexcept {
-    if (held()) return false;
+    if (peek<typename K::Port, T>(flag_)) return false;
     flag_.store(1, kRelaxed);
     std::atomic_signal_fence(std::memory_order_acquire);
     tsan_acquire(&flag_);  // TSan cannot see order without atomics' order

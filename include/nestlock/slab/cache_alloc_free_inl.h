@@ -78,7 +78,8 @@ template <Kernel K, LockPolicy L>
   requires(!internal::kLeanOf<K>)
 {
   void* o = nullptr;
-  if (attention.load(internal::kRelaxed) || !L::may_try() || !pop_here(at, o)) [[unlikely]]
+  if (internal::peek<typename K::Port, std::uint32_t>(attention) || !L::may_try() ||
+      !pop_here(at, o)) [[unlikely]]
     return nullptr;
   if (!o) __builtin_unreachable();  // so that no caller tests it once more
   return leaves(o);

@@ -49,7 +49,8 @@ struct CpuSheaves {
   // Of main its objects are in [bottom, top), its room is [top, limit): beside the lock, so that the
   // fast paths touch no sheaf but for the object. Guarded by lock; `top` and `bottom` are read by
   // statistics without it.
-  Atomic<void**> top{nullptr}, bottom{nullptr};
+  Atomic<void**> top{nullptr};
+  CompareOnly<K, void**> bottom{nullptr};
   // (Another CPU sets it, and `bottom`, while a fast path may be here and compare it, and nothing else: see reach_inl.h.)
   CompareOnly<K, void**> limit{nullptr};
   void set_room(void** from, void** to) noexcept {
