@@ -373,13 +373,13 @@ TEST_F(Contexts, AnIrqDisableGuardInsideAnIrqSaveSectionIsReported) {
   EXPECT_STREQ(findings[0].call, "irq_enable");
 }
 
-// ---- kind 11: what a debug configuration is to see -----------------------------------------------
+// ---- what a debug configuration is to see besides -----------------------------------------------
 
 template <class K>
-class Kind11 : public InterruptTest {};
-TYPED_TEST_SUITE(Kind11, DebugKernels, KernelName);
+class DebugSees : public InterruptTest {};
+TYPED_TEST_SUITE(DebugSees, DebugKernels, KernelName);
 
-TYPED_TEST(Kind11, ALockThatIsDestroyedWhileItIsHeldIsReported) {
+TYPED_TEST(DebugSees, ALockThatIsDestroyedWhileItIsHeldIsReported) {
   using Lock = BasicTrySpinLock<TypeParam>;
   Findings findings;
   const ThreadCounts before = counts();
@@ -403,7 +403,7 @@ TYPED_TEST(Kind11, ALockThatIsDestroyedWhileItIsHeldIsReported) {
 }
 
 // The program may end in a section, or beside a thread that is in one; siblings share a word.
-TYPED_TEST(Kind11, OtherLocksMayEndTheirLife) {
+TYPED_TEST(DebugSees, OtherLocksMayEndTheirLife) {
   Findings findings;
   static BasicRawSpinLock<TypeParam> program_s;
   Guard held(program_s);
@@ -416,7 +416,7 @@ TYPED_TEST(Kind11, OtherLocksMayEndTheirLife) {
   EXPECT_EQ(findings.size(), 0u) << findings.text();
 }
 
-TYPED_TEST(Kind11, ASleepingLockWhereNothingMaySleepIsReported) {
+TYPED_TEST(DebugSees, ASleepingLockWhereNothingMaySleepIsReported) {
   if (!TypeParam::kConfig.preempt_rt) return;
   BasicRawSpinLock<TypeParam> raw;
   BasicSpinLock<TypeParam> sleeping;
@@ -446,7 +446,7 @@ TYPED_TEST(Kind11, ASleepingLockWhereNothingMaySleepIsReported) {
   EXPECT_EQ(findings.size(), 2u) << findings.text();
 }
 
-TYPED_TEST(Kind11, ASecondThreadOfAUniprocessorConfigurationIsReported) {
+TYPED_TEST(DebugSees, ASecondThreadOfAUniprocessorConfigurationIsReported) {
   BasicTrySpinLock<TypeParam> lock;
   const auto use = [&lock] {
     lock.lock();
@@ -470,7 +470,7 @@ TYPED_TEST(Kind11, ASecondThreadOfAUniprocessorConfigurationIsReported) {
 }
 
 // Also where lib/port does not ask.
-TYPED_TEST(Kind11, AThreadThatEndsInsideASectionIsReported) {
+TYPED_TEST(DebugSees, AThreadThatEndsInsideASectionIsReported) {
   using Port = typename TypeParam::Port;
   static BasicTrySpinLock<TypeParam> lock;
   const std::vector<void (*)()> open_ends = {

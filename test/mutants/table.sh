@@ -357,23 +357,23 @@ mutant left_open_unseen $process 'PortProcessTest.DebugAHandlerThatReturns*' \
 # What is of the hosted port and a debug configuration shows in these two.
 kernels lock_debug_test.smp_debug 'HostedKernel<configs::up_debug>, HostedKernel<configs::smp_rt_debug>'
 
-mutant destroyed_unseen lock_debug_test.smp_debug 'Kind11*ALockThatIsDestroyed*' \
+mutant destroyed_unseen lock_debug_test.smp_debug 'DebugSees*ALockThatIsDestroyed*' \
   'debug: the memory of a held lock goes, and nobody is told' \
   $checks 's/(owner_.load(kRelaxed) || kType == LockType::rw_spin)/kType == LockType::rw_spin/'
 
-mutant the_programs_end_is_reported lock_debug_test.smp_debug 'Kind11*OtherLocksMay*' \
+mutant the_programs_end_is_reported lock_debug_test.smp_debug 'DebugSees*OtherLocksMay*' \
   'debug: a program that ends in a section is told that it destroyed the lock' \
   $checks 's/ \&\& !K::Port::is_static(lock))/)/'
 
-mutant sleeps_where_nothing_may lock_debug_test.smp_debug 'Kind11*ASleepingLock*' \
+mutant sleeps_where_nothing_may lock_debug_test.smp_debug 'DebugSees*ASleepingLock*' \
   'debug, RT: a lock that sleeps inside a raw section' \
   $checks 's/ \&\& Word::kSleeps) may_sleep(lock, call, where);/) {}/'
 
-mutant second_thread_unseen lock_debug_test.smp_debug 'Kind11*ASecondThread*' \
+mutant second_thread_unseen lock_debug_test.smp_debug 'DebugSees*ASecondThread*' \
   'debug: two threads use the locks of one CPU' \
   $port 's/  if (one == me) \[\[likely\]\]/  if (one == me || one)/'
 
-mutant threads_end_unseen lock_debug_test.smp_debug 'Kind11*AThreadThatEnds*' \
+mutant threads_end_unseen lock_debug_test.smp_debug 'DebugSees*AThreadThatEnds*' \
   'debug: a thread ends with a lock held' \
   $cpu 's/  if (auto hook = process().left_open_hook[^\n]*\n//'
 

@@ -670,7 +670,7 @@ TEST_F(PortProcessTest, DebugAThreadThatEndsInsideASectionIsReported) {
 }
 
 #if !NESTLOCK_WITH_TSAN
-// Kind 11: below where the handler was, addresses do not tell.
+// Where the stack goes deeper than the handler did addresses do not tell that it was left.
 [[gnu::noinline]] void lock_deeper(TrySpinLock& lock, unsigned bytes) {
   auto* const room = static_cast<volatile char*>(__builtin_alloca(bytes));
   room[0] = 1;
