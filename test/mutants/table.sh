@@ -83,7 +83,7 @@ mutant replay_in_a_wait_forgets port_replay_test.smp_debug 'All/PortReplayTest.W
   'R11: wait_irq() puts the mask back that was before the handler' \
   "$signals" 's/    replay();\n  } else {\n    \/\/ The irq/    replay();\n    real_mask(SIG_SETMASK, user);\n  } else {\n    \/\/ The irq/'
 
-mutant left_replay_forgotten port_process_test.smp_debug 'PortProcessTest.JumpsOutOfAReplay*' \
+mutant left_replay_forgotten port_jumps_test.smp_debug 'PortProcessTest.JumpsOutOfAReplay*' \
   'what a replay that was left had still to run waits for the next hold-back' \
   "$signals" 's/  if (self().added.load(kRelaxed) || any_in_my_slots()) self().held.store(1, kRelaxed);\n//'
 
@@ -244,6 +244,8 @@ mutant no_replay_at_thread_exit port_cpu_test.smp_debug 'PortCpuTest.OfflineHook
 # ---- the port in a real process ------------------------------------------------------------------
 
 process=port_process_test.smp_debug
+handlers=port_handlers_test.smp_debug
+jumps=port_jumps_test.smp_debug
 
 mutant lost_cpus_stay_lost $process 'PortProcessTest.CpuLifetimeACpuWhose*' \
   'a thread that ended without its exit hook keeps its CPU' \
@@ -265,7 +267,7 @@ mutant fork_waits_for_its_own_registration $process '*ForkInAHandlerAnywhereInAR
   'a fork in a handler does not wait for the registration that it interrupted' \
   "$signals" 's/      self().registering.load(kRelaxed) ||/      self().context.load(kRelaxed) ||/'
 
-mutant calls_always_go_on $process '*ASystemCallGoesOnOrEndsAsWasAsked' \
+mutant calls_always_go_on $handlers '*ASystemCallGoesOnOrEndsAsWasAsked' \
   'whether an interrupted system call goes on is the choice of who registers' \
   "$signals" 's/calls == Calls::restart ? SA_RESTART : 0/SA_RESTART/'
 
@@ -277,68 +279,68 @@ mutant fork_the_child_cannot_release $process 'PortProcessTest.ForkTheChild*' \
   'the kernel knows the word as its parent thread'"'"'s' \
   $pi 's/      return word_.store(0, std::memory_order_release);/      return;/'
 
-mutant faults_masked_in_an_nmi $process 'PortProcessTest.FaultsAreNeverMasked' \
+mutant faults_masked_in_an_nmi $handlers 'PortProcessTest.FaultsAreNeverMasked' \
   'the kernel ends a process that has a fault blocked' \
   "$signals" 's/nmi = nmi_class.load(kRelaxed) & ~kFaults;/nmi = nmi_class.load(kRelaxed);/'
 
-mutant faults_masked_at_a_threads_end $process 'PortProcessTest.FaultsAreNeverMasked' \
+mutant faults_masked_at_a_threads_end $handlers 'PortProcessTest.FaultsAreNeverMasked' \
   'the same in an exit hook that comes later' \
   "$signals" 's/nmi_class.load(kRelaxed)) & ~kFaults;/nmi_class.load(kRelaxed));/' \
   "$signals" 's/nestlock::internal::kWithTsan ? 0 : all & ~user/0/'
 
-mutant null_handler_taken $process 'PortProcessTest.OtherHandlersANull*' \
+mutant null_handler_taken $handlers 'PortProcessTest.OtherHandlersANull*' \
   'a null handler takes the signal from whoever had it' \
   "$signals" 's/  if (!handler) return Error::no_handler;\n//'
 
-mutant foreign_handler_overwritten $process 'PortProcessTest.OtherHandlersInstalledAfter*' \
+mutant foreign_handler_overwritten $handlers 'PortProcessTest.OtherHandlersInstalledAfter*' \
   'registering one signal takes away another handler' \
   "$signals" 's/ || (s != added \&\& query(s, now) \&\& !is_ours(now))//'
 
-mutant foreign_handler_removed $process 'PortProcessTest.OtherHandlersInstalledAfter*' \
+mutant foreign_handler_removed $handlers 'PortProcessTest.OtherHandlersInstalledAfter*' \
   'unregistering takes away who came after us' \
   "$signals" 's/    const bool there = !query(signo, now) || is_ours(now);/    const bool there = true;/'
 
-mutant chain_in_a_circle $process 'PortProcessTest.OtherHandlersInstalledAfter*' \
+mutant chain_in_a_circle $handlers 'PortProcessTest.OtherHandlersInstalledAfter*' \
   'what is chained to us is chained to what we chain to' \
   "$signals" 's/  if (chained) {/  if (false) {/'
 
-mutant old_arrival_new_handler $process 'PortProcessTest.OtherHandlersUnregisterDrops*' \
+mutant old_arrival_new_handler $handlers 'PortProcessTest.OtherHandlersUnregisterDrops*' \
   'what was held back for one registration runs in the next' \
   "$signals" 's/    s.generation.fetch_add(1, kRelaxed);\n//'
 
-mutant queued_signal_finds_the_default $process 'PortProcessTest.OtherHandlersASignal*' \
+mutant queued_signal_finds_the_default $handlers 'PortProcessTest.OtherHandlersASignal*' \
   'what we sent to the kernel ends the process' \
   "$signals" 's/    restore(signo, ignore);\n//'
 
-mutant unregister_does_not_wait $process 'PortProcessTest.OtherHandlersUnregisterWaits*' \
+mutant unregister_does_not_wait $handlers 'PortProcessTest.OtherHandlersUnregisterWaits*' \
   'the handler runs on in code that may be unloaded' \
   "$signals" 's/  if (e == Error::none) synchronize(signo);\n//'
 
-mutant unregister_waits_for_itself $process 'PortProcessTest.OtherHandlersAHandlerMay*' \
+mutant unregister_waits_for_itself $handlers 'PortProcessTest.OtherHandlersAHandlerMay*' \
   'a handler that unregisters itself' \
   "$signals" 's/ & mask_of(signo) ? 1 : 0;/ \& mask_of(signo) ? 0 : 0;/'
 
-mutant replay_ignores_the_mask $process 'PortProcessTest.ReplayObeys*' \
+mutant replay_ignores_the_mask $handlers 'PortProcessTest.ReplayObeys*' \
   'R7: blocked by the program while it was held back' \
   "$signals" 's/  if (set \&\& added) give_to_the_kernel(logical);\n//'
 
-mutant cancelled_in_a_section $process 'PortProcessTest.CancellationIsPutOff*' \
+mutant cancelled_in_a_section $jumps 'PortProcessTest.CancellationIsPutOff*' \
   'the section would be unwound from any instruction' \
   "$signals" 's/const NotCancelled whole(in_section());/const NotCancelled whole(false);/'
 
-mutant running_for_ever $process 'PortProcessTest.CancellationInAHandler*' \
+mutant running_for_ever $jumps 'PortProcessTest.CancellationInAHandler*' \
   'a handler that ended with its thread is waited for' \
   "$signals" 's/    if (left & mask_of(signo)) signal_table/    if (false) signal_table/'
 
-mutant reports_are_cancelled $process 'PortProcessTest.CancellationDoesNotStrike*' \
+mutant reports_are_cancelled $jumps 'PortProcessTest.CancellationDoesNotStrike*' \
   'write() is a cancellation point' \
   $port 's/syscall(SYS_write, /(void)!write(/'
 
-mutant nobody_looks_after_a_jump $process 'PortProcessTest.JumpsAfterJump*' \
+mutant nobody_looks_after_a_jump $jumps 'PortProcessTest.JumpsAfterJump*' \
   'what was held back by a level that was left' \
   $port 's/  if (!self().soft.load(kRelaxed) \&\& self().held.load(kRelaxed))\n *process().replay_hook.load(std::memory_order_acquire)();//'
 
-mutant the_next_signal_does_not_see_it $process 'PortProcessTest.JumpsTheNextSignal*' \
+mutant the_next_signal_does_not_see_it $jumps 'PortProcessTest.JumpsTheNextSignal*' \
   'a handler left by a jump masks irqs for ever' \
   "$signals" 's/  if (!chained \&\& self().levels.load(kRelaxed)) drop_left_levels([^;]*;//'
 
@@ -377,15 +379,15 @@ mutant threads_end_unseen lock_debug_test.smp_debug 'DebugSees*AThreadThatEnds*'
   'debug: a thread ends with a lock held' \
   $cpu 's/  if (auto hook = process().left_open_hook[^\n]*\n//'
 
-mutant left_for_deeper_unseen $process 'PortProcessTest.DebugAHandlerThatWasLeftForDeeper*' \
+mutant left_for_deeper_unseen $jumps 'PortProcessTest.DebugAHandlerThatWasLeftForDeeper*' \
   'debug: a handler is left by a jump to where calls go deeper than it was' \
   $port 's/ || drop_level_left_for_deeper(here)//'
 
-mutant opened_mask_taken_for_left $process 'PortProcessTest.DebugAHandlerThatOpenedItsMask*' \
+mutant opened_mask_taken_for_left $jumps 'PortProcessTest.DebugAHandlerThatOpenedItsMask*' \
   'debug: a handler that lets its own signal in is taken for one that was left' \
   "$signals" 's/  return walk.passed \&\& !walk.found;/  return true;/'
 
-mutant left_handler_runs_on $process 'PortProcessTest.DebugAHandlerThatWasLeftForDeeper*' \
+mutant left_handler_runs_on $jumps 'PortProcessTest.DebugAHandlerThatWasLeftForDeeper*' \
   'unregister() waits for ever for a handler that was left by a jump' \
   $port 's/  if (const auto hook = process().all_left_hook[^\n]*\n//'
 
