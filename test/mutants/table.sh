@@ -63,11 +63,11 @@ mutant replay_loses_the_modes port_replay_test.smp_debug 'All/PortReplayTest.AHa
   'R11: the interrupted code goes on to round as the handler did' \
   "$signals" 's/asm volatile("fxrstor64 %0"/asm volatile(""/'
 
-mutant replay_on_the_interrupted_stack port_replay_test.smp_debug 'All/PortReplayTest.AHandlerRunsOnTheAlternateStack*' \
+mutant replay_on_the_interrupted_stack port_replay_stack_test.smp_debug 'All/PortReplayStackTest.AHandlerRunsOnTheAlternateStack*' \
   'R11: a stack too small for handlers overflows' \
   "$signals" 's/  if (!kSwitchesStacks || /  if (true || /'
 
-mutant replay_leaves_the_stack_armed port_replay_test.smp_debug 'All/PortReplayTest.AStackThatDisarms*' \
+mutant replay_leaves_the_stack_armed port_replay_stack_test.smp_debug 'All/PortReplayStackTest.AStackThatDisarms*' \
   'R11: what comes during the handler starts at the top of its stack' \
   "$signals" 's/ sigaltstack(&none, nullptr);/ {}/'
 
@@ -145,16 +145,16 @@ mutant softirq_tail_open port_sweep_test.smp_debug "$sweep" \
   'R8: each irq in the tail of the last nests one deeper' \
   "$signals" 's/run_softirqs(open, \/\*close=\*\/true);/run_softirqs(open, false);/'
 
-mutant softirqs_nest port_mask_test.smp_debug 'All/PortMaskTest.SoftirqsNeverNest/*' \
+mutant softirqs_nest port_softirq_test.smp_debug 'All/PortSoftirqTest.SoftirqsNeverNest/*' \
   'R8: a softirq in a softirq' \
   "$signals" 's/ self().context.load(kRelaxed) == 0 \&\&\n/\n/' \
   $port 's/if (self().bh.load(kRelaxed) || context) return;[^\n]*/if (self().bh.load(kRelaxed)) return;/'
 
-mutant softirqs_with_irqs_off port_mask_test.smp_debug 'All/PortMaskTest.ASoftirqRunsAtAnIrqsExit*' \
+mutant softirqs_with_irqs_off port_softirq_test.smp_debug 'All/PortSoftirqTest.ASoftirqRunsAtAnIrqsExit*' \
   'R8: softirqs run with irqs on' \
   "$signals" 's/    if (open) real_mask(SIG_UNBLOCK, open);\n//'
 
-mutant nobody_looks_after_a_handler port_mask_test.smp_debug 'All/PortMaskTest.AnIrqHeldBackInAHandler*' \
+mutant nobody_looks_after_a_handler port_softirq_test.smp_debug 'All/PortSoftirqTest.AnIrqHeldBackInAHandler*' \
   'R8: held back in a handler, and no irq_restore() comes' \
   "$signals" 's/  if (self().held.load(kRelaxed)) replay();\n}/}/'
 
@@ -162,7 +162,7 @@ mutant nobody_looks_after_a_probe port_sweep_test.smp_debug "$sweep" \
   'R8: a probe raised a softirq in the trampoline' \
   "$signals" 's/  if (self().held.load(kRelaxed)) replay();\n}/}/'
 
-mutant wait_sleeps_on_a_slot port_mask_test.smp_debug 'All/PortMaskTest.WaitIrqRunsWhatWasHeldBack/up' \
+mutant wait_sleeps_on_a_slot port_softirq_test.smp_debug 'All/PortSoftirqTest.WaitIrqRunsWhatWasHeldBack/up' \
   'R9: with the irq in a slot nothing is coming that could wake it' \
   lib/port/signal_mask.cc 's/  if (self().held.load(kRelaxed)) {\n    \/\/ Ours/  if (false) {\n    \/\/ Ours/'
 
@@ -170,7 +170,7 @@ mutant wait_opens_first port_sweep_test.smp_debug 'PortSweepTest.WaitIrqSleepsOn
   'R9: the irq comes between the look and the sleep' \
   lib/port/signal_mask.cc 's/was = real_mask(SIG_BLOCK, all)/was = real_mask(SIG_BLOCK, 0)/'
 
-mutant softirqs_in_a_wait_with_irqs_off port_mask_test.smp_debug 'All/PortMaskTest.WaitIrqWakes*' \
+mutant softirqs_in_a_wait_with_irqs_off port_softirq_test.smp_debug 'All/PortSoftirqTest.WaitIrqWakes*' \
   'R8: what wait_irq() blocks around its sleep is not the program'"'"'s block' \
   "$signals" 's/    self().waiting.store(all & ~user, kRelaxed);[^\n]*\n//'
 
@@ -195,7 +195,7 @@ mutant faults_as_irqs port_signals_test.smp_debug 'PortSignalsTest.WhatCannotBe*
   'a fault that is deferred comes again for ever' \
   "$signals" 's/  if (irq \&\& is_fault(signo)) return Error::fault;\n//'
 
-mutant irqs_on_in_an_nmi port_mask_test.smp_debug 'All/PortMaskTest.EnablingIrqsInAnNmi*' \
+mutant irqs_on_in_an_nmi port_context_test.smp_debug 'All/PortContextTest.EnablingIrqsInAnNmi*' \
   'irq_enable() does nothing in an nmi' \
   $port 's/misuse(Finding::irq_enable_in_nmi, "irq_enable");\n      return;/misuse(Finding::irq_enable_in_nmi, "irq_enable");/'
 
@@ -399,7 +399,7 @@ mutant no_cpu_is_another_cpu $process 'PortProcessTest.DebugALockTakenWithout*' 
   'a lock taken without a CPU is never released' \
   $checks 's/ \&\& then < K::Port::kMaxCpus \&\& now < K::Port::kMaxCpus//'
 
-mutant softirq_in_an_nmi_forgotten port_mask_test.smp_debug 'All/PortMaskTest.ASoftirqRaisedInAnNmi*' \
+mutant softirq_in_an_nmi_forgotten port_softirq_test.smp_debug 'All/PortSoftirqTest.ASoftirqRaisedInAnNmi*' \
   'nobody looks' \
   $port 's/  if (context >= kInNmi) return self().held.store(1, kRelaxed);\n//'
 
@@ -407,7 +407,7 @@ mutant softirq_lost_at_a_threads_end $process 'PortProcessTest.LeftOverWork*' \
   'bottom halves were disabled when the thread ended' \
   "$signals" 's/  if (self().softirqs.load(kRelaxed)) self().held.store(1, kRelaxed);\n//'
 
-mutant softirqs_without_end port_mask_test.smp_debug 'All/PortMaskTest.ASoftirqThatRaisesItself*' \
+mutant softirqs_without_end port_softirq_test.smp_debug 'All/PortSoftirqTest.ASoftirqThatRaisesItself*' \
   'the task would never go on' \
   "$signals" 's/constexpr unsigned kTurns = 10;/constexpr unsigned kTurns = ~0u;/'
 
