@@ -422,11 +422,11 @@ mutant try_asks_the_kernel pi_lock_test.smp_debug 'PiLockTest.ALosingTryChangesN
   'P2: FUTEX_TRYLOCK_PI on a held lock writes the waiters bit and then fails' \
   $pi 's/    if ((w & FUTEX_TID_MASK) || !(w & FUTEX_OWNER_DIED)) return false;\n//'
 
-mutant dead_owner_forgotten pi_lock_test.smp_debug 'PiLockTest.AWaiterInherits*' \
+mutant dead_owner_forgotten pi_refusal_test.smp_debug 'PiLockTest.AWaiterInherits*' \
   'P3: the data of an owner that died may be half done' \
   $pi 's/      return SleepResult::owner_died;/      return SleepResult::acquired;/'
 
-mutant dead_owner_kept pi_lock_test.smp_debug 'PiLockTest.AWaiterInherits*' \
+mutant dead_owner_kept pi_refusal_test.smp_debug 'PiLockTest.AWaiterInherits*' \
   'P3: the bit stays, and every next owner is told again' \
   $pi 's/      word_.fetch_and(~std::uint32_t{FUTEX_OWNER_DIED}, kRelaxed);\n      return/      return/'
 
@@ -443,7 +443,7 @@ mutant pi_unlock_relaxed pi_lock_test.smp_debug+tsan 'PiLockTest.ThreadsExcludeE
   'P5: nor does it hide what the lock itself must order' \
   $pi 's/(me, 0, std::memory_order_release, kRelaxed)/(me, 0, kRelaxed, kRelaxed)/'
 
-mutant refusal_blamed_on_the_owner pi_lock_test.smp_debug 'PiLockTest.WhereTheKernelRefuses*' \
+mutant refusal_blamed_on_the_owner pi_refusal_test.smp_debug 'PiLockTest.WhereTheKernelRefuses*' \
   'P7: an error that is not about the owner' \
   $pi 's/if (e == ESRCH || owner_is_gone())/if (e)/'
 
@@ -512,19 +512,19 @@ mutant a_timed_wait_sleeps_past_its_time pi_turn_test.smp_debug 'PiTurns.ATimedW
   'P8: a moment that is near is left to the kernel' \
   $pi 's/if (end \&\& reached(clock, \*end, PiTurn::longest_ns())) return false;//'
 
-mutant no_inheritance pi_lock_test.smp_debug 'PiLockTest.TheOwnerInheritsThePriorityOfTheWaiter' \
+mutant no_inheritance pi_priority_test.smp_debug 'PiLockTest.TheOwnerInheritsThePriorityOfTheWaiter' \
   'P6: napping without end instead of waiting in the kernel' \
   $pi 's/naps = waiting.naps.load(kRelaxed);/naps = ~0u;/;s/ || real_time()) return false;/) return false;/'
 
-mutant a_real_time_waiter_naps pi_lock_test.smp_debug 'PiLockTest.AWaiterNapsBefore*' \
+mutant a_real_time_waiter_naps pi_priority_test.smp_debug 'PiLockTest.AWaiterNapsBefore*' \
   'P6: who has a priority to lend asks the kernel at once' \
   $pi 's/held_by_caller() || real_time()) return false;/held_by_caller()) return false;/'
 
-mutant every_waiter_asks_the_kernel pi_lock_test.smp_debug 'PiLockTest.AWaiterNapsBefore*' \
+mutant every_waiter_asks_the_kernel pi_priority_test.smp_debug 'PiLockTest.AWaiterNapsBefore*' \
   'P1: with one waiter in its queue every hand-over is a system call each way' \
   $pi 's/if (!(yields || naps) || held_by_caller() || real_time()) return false;/return false;/'
 
-mutant naps_past_the_end pi_lock_test.smp_debug 'PiLockTest.ATimedWaitEndsAmongTheNaps' \
+mutant naps_past_the_end pi_priority_test.smp_debug 'PiLockTest.ATimedWaitEndsAmongTheNaps' \
   'P6: a wait for a time ends among the naps' \
   $pi 's/if (end \&\& reached(clock, \*end, yields ? 0 : nap_ns)) return false;/if (false) return false;/'
 
