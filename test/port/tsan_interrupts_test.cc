@@ -2,133 +2,27 @@
 //
 // Expected failures, kept for good: each missing mask below must be reported. Beside them stands
 // correct code, which must be silent. Each case is a child process; how it ended says which it was.
-//
-// What the handlers share with their task is the case's own data and nothing else: all that leads
-// there is relaxed, so that no order comes from the test.
 #include <pthread.h>
-#include <sys/prctl.h>
-#include <sys/resource.h>
-#include <unistd.h>
 
 #include <atomic>
 #include <cerrno>
 #include <csignal>
-#include <cstdlib>
-#include <ostream>
 #include <thread>
 
 #include "gtest/gtest.h"
 #include "nestlock/lock/guard.h"
 #include "nestlock/nestlock.h"
 #include "nestlock/signals.h"
+#include "test/port/tsan_cases.h"
 #include "test/support/kernels.h"
 
 namespace nestlock {
 namespace {
 
-using hosted::kRelaxed;
+using namespace tsan_cases;
 using test_support::HostedKernel;
 
-// ---- handlers -----------------------------------------------------------------------------------
-
-enum Handler : unsigned { softirq, irq, nmi, probe };
-constexpr unsigned kSoftirq = 3;
-
-std::atomic<void (*)()> bodies[4]{};
-std::atomic<unsigned> runs[4]{};
-
-void run(Handler h) {
-  runs[h].fetch_add(1, kRelaxed);
-  if (const auto f = bodies[h].load(kRelaxed)) f();
-}
-
-// What is raised is an irq; a softirq's body runs at its exit.
-void on_irq(int, siginfo_t*, void*) {
-  if (bodies[irq].load(kRelaxed)) run(irq);
-  if (bodies[softirq].load(kRelaxed)) signals::raise_softirq(kSoftirq);
-}
-
-bool register_all() {
-  static const bool done =
-      signals::register_irq(SIGUSR1, on_irq) == signals::Error::none &&
-      signals::register_nmi(SIGUSR2, [](int, siginfo_t*, void*) { run(nmi); }) ==
-          signals::Error::none &&
-      signals::register_softirq(kSoftirq, [] { run(softirq); });
-  return done;
-}
-
-// f() in a handler: here and now, or when it is let in.
-void arrive(Handler h, void (*f)()) {
-  bodies[h].store(f, kRelaxed);
-  if (h == probe)
-    hosted::as_level(hosted::TsanLevel::probe, [] { run(probe); });
-  else
-    std::raise(h == nmi ? SIGUSR2 : SIGUSR1);
-}
-
-// ---- what they share ----------------------------------------------------------------------------
-
-long number;
-[[gnu::noinline]] void add() { number = number + 1; }
-
-template <class K>
-struct Locks {
-  static inline constinit BasicRawSpinLock<K> raw{};
-  static inline constinit BasicTrySpinLock<K> lock{};
-};
-
-template <class K>
-void try_add() {
-  if (TryGuard g(Locks<K>::lock); g) add();
-}
-
-template <class P>
-struct Masked {
-  const typename P::IrqState saved = P::irq_save();
-  Masked() = default;
-  ~Masked() { P::irq_restore(saved); }
-  Masked(const Masked&) = delete;
-  Masked& operator=(const Masked&) = delete;
-};
-template <class P>
-void add_masked() {
-  const Masked<P> section;
-  add();
-}
-template <class P>
-void add_with_bh_off() {
-  P::bh_disable();
-  add();
-  P::bh_enable();
-}
-
-template <class K, Handler kHandler>
-void tried() {
-  for (int i = 0; i < 2; ++i) {
-    if (TryGuard g(Locks<K>::lock); g) {
-      add();
-      arrive(kHandler, try_add<K>);  // refused
-      add();
-    }
-    arrive(kHandler, try_add<K>);  // granted, but on PREEMPT_RT in an irq and an nmi
-  }
-}
-
-// What the standard lets a thread share with its own handlers. This file is compiled with
-// --param=tsan-distinguish-volatile=1.
-volatile std::sig_atomic_t flag;
-volatile long wider;
-[[gnu::noinline]] void add_to_flag() { flag = flag + 1; }
-[[gnu::noinline]] void add_to_wider() { wider = wider + 1; }
-
 // ---- cases --------------------------------------------------------------------------------------
-
-struct Case {
-  const char* name;
-  Handler handler;  // which must have run
-  void (*body)();
-  friend void PrintTo(const Case& c, std::ostream* os) { *os << c.name; }
-};
 
 template <class K>
 struct Code {
@@ -409,19 +303,6 @@ struct Code {
        }},
   };
 };
-
-// Registered in the child only: with fibres a process has threads to the tool, and after the fork
-// of such a one it says nothing any more.
-[[noreturn]] void run_case(const Case& c) {
-  const rlimit no_core{0, 0};
-  setrlimit(RLIMIT_CORE, &no_core);
-  const rlimit time{20, 20};  // of the processor's: a broken wait spins
-  setrlimit(RLIMIT_CPU, &time);
-  prctl(PR_SET_PDEATHSIG, SIGKILL);  // or sleeps
-  if (!register_all()) _exit(1);
-  c.body();
-  _exit(runs[c.handler].load(kRelaxed) != 0 ? 0 : 1);  // a report ends it before, with 66
-}
 
 template <class K>
 class TsanInterrupts : public ::testing::Test {};
