@@ -1,14 +1,11 @@
 // Scenarios with one CPU and interrupts, by name: T are nested tries, R is PREEMPT_RT, L are the
 // per-CPU locks. test/README.md says what each is and where those are that are not here.
-#include <time.h>
-
-#include <algorithm>
-#include <csignal>
 #include <vector>
 
 #include "gtest/gtest.h"
 #include "nestlock/lock/guard.h"
 #include "nestlock/lock/local_trylock.h"
+#include "test/lock/any_lock_testing.h"
 #include "test/support/findings.h"
 #include "test/support/interrupts.h"
 #include "test/support/kernels.h"
@@ -16,30 +13,6 @@
 
 namespace nestlock::test_support {
 namespace {
-
-using contexts::Call;
-
-class AnyLockTest : public InterruptTest, public ::testing::WithParamInterface<const LockCalls*> {
- protected:
-  const LockCalls& calls() const { return *GetParam(); }
-  Config config() const { return calls().config; }
-  // Whether the table lets a try in this context have a free lock.
-  bool may_have(Where w) const {
-    return contexts::cell(calls().type, Call::try_lock, config(), context_of(w)).free ==
-           contexts::Answer::granted;
-  }
-  // A try of a held lock: refused, and nothing is changed.
-  static void refused(AnyLock& lock) {
-    Findings findings;
-    const AnyLock::Bytes bytes = lock.bytes();
-    const ThreadCounts before = counts();
-    EXPECT_FALSE(lock.try_lock());
-    EXPECT_EQ(counts(), before);
-    EXPECT_EQ(lock.bytes(), bytes);
-    EXPECT_TRUE(lock.is_locked());
-    EXPECT_EQ(findings.size(), 0u) << findings.text();
-  }
-};
 
 // ---- the locks that promise ---------------------------------------------------------------------
 
@@ -234,121 +207,6 @@ TEST_P(Promised, L11_ARetryInTheSameInterruptionIsRefusedAgain) {
   lock.unlock();
 }
 
-// ---- a storm ------------------------------------------------------------------------------------
-
-// Truth both ways while irqs and nmis arrive at any moment and try: the task's try of a lock that
-// it does not hold is never refused, whatever they had in between; theirs is refused if and only if
-// code below them holds the lock.
-enum class At : std::uint8_t { outside, between, inside };
-struct Storm {
-  AnyLock* lock;
-  std::atomic<At> at{At::outside};
-  std::atomic<unsigned> granted[5]{}, refused_held[5]{}, refused_free[5]{}, lies{0};
-};
-Storm* storm = nullptr;
-
-template <Where kWhere>
-void try_in_storm() {
-  Storm& s = *storm;
-  constexpr unsigned w = static_cast<unsigned>(kWhere);
-  const At at = s.at.exchange(At::between);
-  if (s.lock->try_lock()) {
-    if (at == At::inside) s.lies.fetch_add(1);
-    s.granted[w].fetch_add(1);
-    s.at.store(At::inside);
-    s.at.store(At::between);
-    s.lock->unlock();
-  } else if (at == At::outside) {
-    s.refused_free[w].fetch_add(1);
-  } else if (at == At::inside) {
-    s.refused_held[w].fetch_add(1);
-  }
-  s.at.store(at);
-}
-
-// A timer that sends `signo` to this thread, over and over. Under ThreadSanitizer the loop raises
-// it itself: its atomics are locks of its own, which no handler may interrupt.
-class Timer {
- public:
-  Timer(int signo, long every_ns) {
-    if (nestlock::internal::kWithTsan) return;
-    sigevent event{};
-    event.sigev_notify = SIGEV_THREAD_ID;
-    event.sigev_signo = signo;
-    event._sigev_un._tid = static_cast<pid_t>(hosted::thread_id());
-    ok_ = timer_create(CLOCK_MONOTONIC, &event, &timer_) == 0;
-    // Where a handler takes longer (an emulator), handlers would run and nothing else.
-    timespec begin, end;
-    constexpr int kSignals = 100;
-    clock_gettime(CLOCK_MONOTONIC, &begin);
-    for (int i = 0; i < kSignals; ++i) std::raise(signo);
-    clock_gettime(CLOCK_MONOTONIC, &end);
-    const long took = (end.tv_sec - begin.tv_sec) * 1'000'000'000 + end.tv_nsec - begin.tv_nsec;
-    every_ns = std::clamp(4 * took / kSignals, every_ns, 100'000'000L);
-    const itimerspec often{{0, every_ns}, {0, every_ns}};
-    if (ok_) timer_settime(timer_, 0, &often, nullptr);
-  }
-  ~Timer() {
-    if (ok_) timer_delete(timer_);
-  }
-  Timer(const Timer&) = delete;
-  Timer& operator=(const Timer&) = delete;
-
- private:
-  timer_t timer_{};
-  bool ok_ = false;
-};
-
-TEST_P(Promised, TruthBothWaysInAStorm) {
-  constexpr unsigned kIrq = static_cast<unsigned>(Where::hardirq),
-                     kNmi = static_cast<unsigned>(Where::nmi);
-  AnyLock lock(calls());
-  Storm s{&lock};
-  storm = &s;
-  set_default(Where::hardirq, try_in_storm<Where::hardirq>);
-  set_default(Where::nmi, try_in_storm<Where::nmi>);
-  const auto raise_all = [] {
-    if (!nestlock::internal::kWithTsan) return;
-    std::raise(detail::kIrqSignal);
-    std::raise(detail::kNmiSignal);
-  };
-  const auto enough = [&] {
-    for (unsigned w : {kIrq, kNmi})
-      if (s.refused_held[w] < 10 || (calls().sleeps ? s.refused_free : s.granted)[w] < 10)
-        return false;
-    return true;
-  };
-  unsigned own = 0, own_refused = 0;
-  {
-    const Timer irqs(detail::kIrqSignal, 41'000), nmis(detail::kNmiSignal, 53'000);
-    while (!enough()) {  // however long the machine gives it no time; if for ever, a hang is seen
-      for (unsigned i = 0; i < 50; ++i) {
-        s.at.store(At::between);
-        if (lock.try_lock()) {
-          ++own;
-          s.at.store(At::inside);
-          raise_all();
-          for (unsigned turn = 0; turn < 50; ++turn) hosted::pause();
-          s.at.store(At::between);
-          lock.unlock();
-        } else {
-          ++own_refused;
-        }
-        s.at.store(At::outside);
-        raise_all();
-        for (unsigned turn = 0; turn < 50; ++turn) hosted::pause();
-      }
-    }
-  }
-  set_default(Where::hardirq, nullptr);
-  set_default(Where::nmi, nullptr);
-  EXPECT_GT(own, 0u);
-  EXPECT_EQ(own_refused, 0u) << "a free lock was refused";
-  EXPECT_EQ(s.lies.load(), 0u) << "a held lock was granted";
-  for (unsigned w : {kIrq, kNmi})
-    EXPECT_EQ((calls().sleeps ? s.granted : s.refused_free)[w].load(), 0u);
-}
-
 // ---- the locks that do not: the historic bug, kept ----------------------------------------------
 
 // Expected failures: these locks have no state, so whoever asks gets what another has. If one of
@@ -408,64 +266,6 @@ TEST_P(StatelessInDebug, T3_ATryInsideTheSectionIsRefusedAndReported) {
       EXPECT_EQ(findings[0].taken_in, Context::task);
     });
   lock.unlock();
-}
-
-// ---- lock() that can never return: T13, T14, L4, R8 ---------------------------------------------
-
-// What lock() is to find, called in `where` by code that interrupted the holder (a task).
-struct NeverCase {
-  const LockCalls* lock;
-  Where where;
-  Finding finding;
-  friend void PrintTo(const NeverCase& c, std::ostream* os) {
-    *os << c.lock->name() << " in " << name_of(c.where);
-  }
-};
-
-// Not here: an SMP word without debug. It knows no owner, so the caller spins for ever.
-std::vector<NeverCase> never_cases() {
-  std::vector<NeverCase> v;
-  for (const LockCalls& c : kAllLocks) {
-    if (!c.lock || !c.has_state) continue;
-    const bool byte =
-        !c.sleeps && (!c.config.smp || c.type == LockType::local || c.type == LockType::local_try);
-    for (Where where : {Where::task, Where::probe, Where::softirq, Where::hardirq}) {
-      if (c.config.debug)
-        v.push_back(
-            {&c, where,
-             context_of(where) == Context::task ? Finding::recursion : Finding::never_returns});
-      else if (byte)
-        v.push_back({&c, where, Finding::never_returns});
-      else if (c.sleeps && context_of(where) == Context::task)
-        v.push_back({&c, where, Finding::deadlock});
-    }
-  }
-  return v;
-}
-
-class Never : public InterruptTest, public ::testing::WithParamInterface<NeverCase> {};
-std::string name_of_case(const ::testing::TestParamInfo<NeverCase>& info) {
-  return info.param.lock->name() + "_" + name_of(info.param.where);
-}
-INSTANTIATE_TEST_SUITE_P(All, Never, ::testing::ValuesIn(never_cases()), name_of_case);
-
-TEST_P(Never, T13_T14_L4_R8_LockIsReportedAndDoesNotHangNorEnter) {
-  const NeverCase& c = GetParam();
-  AnyLock lock(*c.lock);
-  const Outcome o = in_child([&] {
-    lock.lock();
-    interrupt(c.where, [&] { lock.lock(); });
-  });
-  ASSERT_TRUE(o.died) << o.text();
-  ASSERT_FALSE(o.reports.empty());
-  const Report& r = o.reports.back();
-  EXPECT_EQ(r.finding, c.finding) << o.text();
-  EXPECT_TRUE(r.fatal);
-  EXPECT_EQ(r.lock, lock.address());
-  EXPECT_STREQ(r.type, nestlock::name_of(c.lock->type));
-  EXPECT_STREQ(r.call, "lock");
-  EXPECT_EQ(r.config, c.lock->config);
-  EXPECT_EQ(r.context, context_of(c.where));
 }
 
 // ---- RT -----------------------------------------------------------------------------------------

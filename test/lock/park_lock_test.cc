@@ -1,83 +1,20 @@
 // The SMP word that parks its waiters, between real threads and with the real kernel: how often a
-// waiter is passed, whom a release wakes, and what signals, jumps and fork() do to those who wait.
-#include <linux/futex.h>
+// waiter is passed, whom a release wakes, and what signals do to those who wait. Who leaves is park_left_test.
 #include <pthread.h>
-#include <sched.h>
-#include <setjmp.h>
-#include <sys/wait.h>
 #include <unistd.h>
 
 #include <atomic>
+#include <chrono>
 #include <cstdint>
 #include <thread>
 #include <vector>
 
 #include "gtest/gtest.h"
-#include "nestlock/nestlock.h"
+#include "test/lock/park_testing.h"
 #include "test/support/interrupts.h"
 
 namespace nestlock::test_support {
 namespace {
-
-constexpr unsigned kLess = nestlock::internal::kWithTsan ? 5 : 1;  // TSan's atomics are slow
-
-// A word on the hosted port, with waits of its own and its calls of the kernel counted.
-template <Parking kP, bool kRequeues = true>
-struct CountedPort : HostedPort<configs::smp> {
-  static constexpr Parking kParking = kP;
-  static inline std::atomic<unsigned> slept{0}, woke{0}, asked{0}, called{0};
-
-  static bool park(const void* word, std::uint32_t expected, std::uint64_t ns) noexcept {
-    const bool s = HostedPort::park(word, expected, ns);
-    return slept += s, s;
-  }
-  static void unpark_one(const void* word) noexcept { ++woke, HostedPort::unpark_one(word); }
-  static bool any_parked(const void* word) noexcept {
-    ++asked;
-    return kRequeues ? HostedPort::any_parked(word) : HostedPort::any_parked_by_waking(word);
-  }
-  static void end_nap(const void* word) noexcept { ++called, HostedPort::end_nap(word); }
-  static void forget() { slept = woke = asked = called = 0; }
-};
-template <class Port>
-using WordOn = nestlock::internal::ParkWord<KernelOf<configs::smp, Port>>;
-
-constexpr std::uint64_t kMinute = 60'000'000'000;
-
-void wait_until(auto condition) {
-  while (!condition()) sched_yield();
-}
-
-unsigned sleepers(const void* word) {
-  const auto* const all = reinterpret_cast<const void*>(std::uintptr_t{1000});
-  return static_cast<unsigned>(hosted::futex(word, FUTEX_REQUEUE, 0, all, word));
-}
-
-// Threads that wait for a word that the caller holds, registered one after the other. (A limit may
-// have ended a sleep already.)
-template <class Port>
-class Waiters {
- public:
-  template <class F>
-  Waiters(WordOn<Port>& word, unsigned n, F through) {
-    Port::forget();
-    for (unsigned i = 0; i < n; ++i) {
-      threads_.emplace_back([&word, through, i] {
-        word.acquire();
-        through(i);
-        word.release();
-      });
-      wait_until(
-          [&] { return i == 0 ? word.contended() : sleepers(&word) + Port::slept.load() >= i; });
-    }
-  }
-  ~Waiters() {
-    for (std::thread& t : threads_) t.join();
-  }
-
- private:
-  std::vector<std::thread> threads_;
-};
 
 // ---- who is passed, and who is woken ------------------------------------------------------------
 
@@ -280,156 +217,6 @@ TEST_F(ParkCrowd, AnIrqThatComesInTheSleepOfAMaskedWaiter) {
   EXPECT_EQ(seen, 0u);
   EXPECT_EQ(irqs, 1u);
   EXPECT_EQ(Port::woke, 0u);
-}
-
-// ---- who leaves without a word ------------------------------------------------------------------
-
-constexpr Parking kShort{.passes = 10, .park_limit_ns = 20'000'000};
-using Short = CountedPort<kShort>;
-
-// Nothing but the limit of a sleep helps; then the word is as new.
-template <class Word>
-bool goes_on(Word& word) {
-  for (unsigned i = 0; i < 5 * kShort.passes; ++i) {
-    word.acquire();
-    word.release();
-  }
-  return !word.held() && !word.contended();
-}
-
-sigjmp_buf left;
-void jump(int) { siglongjmp(left, 1); }
-
-TEST(ParkLeft, AJumpOutOfWaitingBlocksNobody) {
-  if (nestlock::internal::kWithTsan)
-    GTEST_SKIP() << "a jump out of a handler is the tool's trouble";
-  struct sigaction action{};
-  action.sa_handler = jump;
-  sigaction(SIGALRM, &action, nullptr);
-  for (const bool asleep : {false, true}) {
-    WordOn<Short> word;
-    Short::forget();
-    word.acquire();
-    std::thread head;
-    if (asleep) {
-      head = std::thread([&] { word.acquire(), word.release(); });
-      wait_until([&] { return word.contended(); });
-    }
-    std::thread leaves([&] {
-      if (sigsetjmp(left, 1) == 0) word.acquire();
-    });
-    wait_until([&] { return asleep ? sleepers(&word) + Short::slept >= 1 : word.contended(); });
-    pthread_kill(leaves.native_handle(), SIGALRM);
-    leaves.join();
-    word.release();
-    if (asleep) head.join();
-    EXPECT_TRUE(goes_on(word)) << asleep;
-  }
-}
-
-// A head in a hurry has closed the lock to all others.
-using Quick =
-    CountedPort<Parking{.first_nap_ns = 1000, .longest_nap_ns = 1000, .park_limit_ns = 10'000'000}>;
-bool in_a_hurry(const WordOn<Quick>& word) {
-  // While the head writes it.
-  const auto* const bytes = reinterpret_cast<const unsigned char*>(&word);
-  return (__atomic_load_n(bytes + 1, __ATOMIC_RELAXED) & 4) != 0;
-}
-
-TEST(ParkLeft, AHeadThatWasInAHurryAndHasTheLockIsNoneAnyMore) {
-  WordOn<Quick> word;
-  word.acquire();
-  std::thread head([&] {
-    word.acquire();
-    EXPECT_FALSE(word.contended());
-    word.release();
-  });
-  wait_until([&] { return in_a_hurry(word); });
-  word.release();
-  head.join();
-  EXPECT_FALSE(word.held() || word.contended());
-}
-
-// The head cannot lead while its own handler waits: the limit of a sleep ends that.
-TEST(ParkLeft, AHandlerOfAHeadInAHurryMayWait) {
-  if (nestlock::internal::kWithTsan) GTEST_SKIP() << "a signal that comes by itself, see crowd()";
-  static WordOn<Quick> word;
-  static std::atomic<bool> arrived{false};
-  struct sigaction action{};
-  action.sa_handler = [](int) {
-    arrived = true;
-    word.acquire();  // which the head below would be next to have
-    word.release();
-  };
-  sigaction(SIGALRM, &action, nullptr);
-  word.acquire();
-  std::thread head([] { word.acquire(), word.release(); });
-  wait_until([] { return in_a_hurry(word); });
-  pthread_kill(head.native_handle(), SIGALRM);
-  wait_until([] { return arrived.load(); });
-  word.release();
-  head.join();
-  EXPECT_TRUE(goes_on(word));
-}
-
-TEST(ParkLeft, AJumpOfAHeadInAHurryBlocksNobody) {
-  if (nestlock::internal::kWithTsan)
-    GTEST_SKIP() << "a jump out of a handler is the tool's trouble";
-  struct sigaction action{};
-  action.sa_handler = jump;
-  sigaction(SIGALRM, &action, nullptr);
-  WordOn<Quick> word;
-  word.acquire();
-  std::thread leaves([&] {
-    if (sigsetjmp(left, 1) == 0) word.acquire();
-  });
-  wait_until([&] { return in_a_hurry(word); });
-  pthread_kill(leaves.native_handle(), SIGALRM);
-  leaves.join();
-  word.release();
-  EXPECT_TRUE(in_a_hurry(word));
-  EXPECT_TRUE(word.try_acquire());
-  word.release();
-  EXPECT_TRUE(goes_on(word));
-}
-
-// `in_child` in a child that has the lock, three waiters of which are the parent's alone.
-template <class Port>
-void fork_beside_waiters(bool (*in_child)(WordOn<Port>&)) {
-  if (nestlock::internal::kWithTsan) GTEST_SKIP() << "the tool does not follow a fork()";
-  WordOn<Port> word;
-  word.acquire();
-  int status = 0;
-  {
-    const Waiters<Port> all(word, 3, [](unsigned) {});
-    const pid_t child = fork();
-    if (child == 0) {
-      word.release();
-      _exit(in_child(word) ? 0 : 1);
-    }
-    waitpid(child, &status, 0);
-    word.release();
-  }
-  EXPECT_TRUE(WIFEXITED(status) && WEXITSTATUS(status) == 0) << status;
-  EXPECT_TRUE(goes_on(word));
-}
-
-TEST(ParkLeft, AForkedChildGoesOnWithoutTheWaiters) { fork_beside_waiters<Short>(goes_on); }
-
-// Its note of sleepers is no longer true, and who has had its turn asks: nothing is left to sleepers that are not
-// there, and it takes the lock as often as any other.
-TEST(ParkLeft, AForkedChildLeavesNoTurnToWaitersThatAreNotThere) {
-  // (A head that is never in a hurry: that would close the lock, too.)
-  using Port = CountedPort<Parking{
-      .passes = 1000, .longest_nap_ns = kMinute, .park_limit_ns = 20'000'000, .turn_us = 0}>;
-  fork_beside_waiters<Port>([](WordOn<Port>& word) {
-    Port::forget();
-    for (unsigned i = 0; i < 500; ++i) {
-      word.acquire();
-      word.release();
-    }
-    return Port::slept == 0 && Port::asked > 0;
-  });
 }
 
 }  // namespace

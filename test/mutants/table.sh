@@ -344,11 +344,11 @@ mutant the_next_signal_does_not_see_it $jumps 'PortProcessTest.JumpsTheNextSigna
   'a handler left by a jump masks irqs for ever' \
   "$signals" 's/  if (!chained \&\& self().levels.load(kRelaxed)) drop_left_levels([^;]*;//'
 
-mutant window_unseen lock_debug_test.smp_debug 'Contexts.LockBetween*' \
+mutant window_unseen lock_contexts_test.smp_debug 'Contexts.LockBetween*' \
   'debug: a handler comes between the word and its owner, and waits for ever' \
   $checks 's/ || (!mine() \&\& !held_by_the_interrupted(lock, word))/ || !mine()/'
 
-mutant irq_enable_in_a_section_unseen lock_debug_test.smp_debug 'Contexts.AnIrqDisableGuard*' \
+mutant irq_enable_in_a_section_unseen lock_contexts_test.smp_debug 'Contexts.AnIrqDisableGuard*' \
   'debug: irqs are on in an irq_save() section' \
   $port 's/if (hosted::self().depth.load(hosted::kRelaxed) != 0)/if (false)/'
 
@@ -357,25 +357,26 @@ mutant left_open_unseen $process 'PortProcessTest.DebugAHandlerThatReturns*' \
   "$signals" 's/    if constexpr (kBuiltConfig.debug) close_what_is_open(open_, signo_);\n//'
 
 # What is of the hosted port and a debug configuration shows in these two.
+kernels lock_contexts_test.smp_debug 'HostedKernel<configs::up_debug>, HostedKernel<configs::smp_rt_debug>'
 kernels lock_debug_test.smp_debug 'HostedKernel<configs::up_debug>, HostedKernel<configs::smp_rt_debug>'
 
-mutant destroyed_unseen lock_debug_test.smp_debug 'DebugSees*ALockThatIsDestroyed*' \
+mutant destroyed_unseen lock_contexts_test.smp_debug 'DebugSees*ALockThatIsDestroyed*' \
   'debug: the memory of a held lock goes, and nobody is told' \
   $checks 's/(owner_.load(kRelaxed) || kType == LockType::rw_spin)/kType == LockType::rw_spin/'
 
-mutant the_programs_end_is_reported lock_debug_test.smp_debug 'DebugSees*OtherLocksMay*' \
+mutant the_programs_end_is_reported lock_contexts_test.smp_debug 'DebugSees*OtherLocksMay*' \
   'debug: a program that ends in a section is told that it destroyed the lock' \
   $checks 's/ \&\& !K::Port::is_static(lock))/)/'
 
-mutant sleeps_where_nothing_may lock_debug_test.smp_debug 'DebugSees*ASleepingLock*' \
+mutant sleeps_where_nothing_may lock_contexts_test.smp_debug 'DebugSees*ASleepingLock*' \
   'debug, RT: a lock that sleeps inside a raw section' \
   $checks 's/ \&\& Word::kSleeps) may_sleep(lock, call, where);/) {}/'
 
-mutant second_thread_unseen lock_debug_test.smp_debug 'DebugSees*ASecondThread*' \
+mutant second_thread_unseen lock_contexts_test.smp_debug 'DebugSees*ASecondThread*' \
   'debug: two threads use the locks of one CPU' \
   $port 's/  if (one == me) \[\[likely\]\]/  if (one == me || one)/'
 
-mutant threads_end_unseen lock_debug_test.smp_debug 'DebugSees*AThreadThatEnds*' \
+mutant threads_end_unseen lock_contexts_test.smp_debug 'DebugSees*AThreadThatEnds*' \
   'debug: a thread ends with a lock held' \
   $cpu 's/  if (auto hook = process().left_open_hook[^\n]*\n//'
 
@@ -623,6 +624,7 @@ mutant pi_mutex_by_another_clock pi_mutex_test.smp_debug 'PiMutex.TimedForms*' \
 # ---- the parking of the SMP word (lock/park_word.h) ---------------------------------------------
 
 parks=park_lock_test.smp_debug
+left=park_left_test.smp_debug
 
 mutant park_keeps_its_wish park_slice_test.smp_debug 'ParkSlice.*' \
   'what a section asked the machine for ends with it' \
@@ -648,7 +650,7 @@ mutant park_never_in_a_hurry $parks ParkLock.AHeadThatHasWaitedLongIsPassedNoMor
   'sections may be long: so many passes are too many' \
   $park 's/else if (!(notes_.load(kRelaxed) \& kHurry))\n/else if (false)\n/'
 
-mutant park_hurry_stays $parks ParkLeft.AHeadThatWasInAHurry* \
+mutant park_hurry_stays $left ParkLeft.AHeadThatWasInAHurry* \
   'the head that was in a hurry has the lock' \
   $park 's/    if (notes_.load(kRelaxed) \& kHurry) notes_.fetch_and(kHead | kParked, kRelaxed);\n//'
 
@@ -660,7 +662,7 @@ mutant park_turns_do_not_end $parks ParkLock.WhoHasHadItsTurnPassesNoMore \
   'where others sleep who runs passes for its turn only' \
   $park 's/ || (passes % kPassesALook == 0 \&\& ends_its_turn())//'
 
-mutant park_turns_for_nobody $parks 'ParkLeft.AForkedChildLeavesNoTurn*' \
+mutant park_turns_for_nobody $left 'ParkLeft.AForkedChildLeavesNoTurn*' \
   'a note of sleepers that are not there' \
   $park 's/has_had_its_turn() \&\& Port::any_parked(this);/has_had_its_turn();/'
 
@@ -672,7 +674,7 @@ mutant park_wakes_nobody $parks ParkLock.AReleaseWakesOneSleeper \
   'the holder that was the head notes that it has to wake the next' \
   $park 's/    lock_.store(kLocked | kWake, kRelaxed);\n//'
 
-mutant park_sleeps_for_ever $parks 'ParkLeft.*' \
+mutant park_sleeps_for_ever $left 'ParkLeft.*' \
   'what a jump or a fork leaves behind ends with the limit of a sleep' \
   include/nestlock/port/hosted_park.h 's/FUTEX_WAIT, expected, \&limit, nullptr/FUTEX_WAIT, expected, nullptr, nullptr/'
 
@@ -821,7 +823,7 @@ mutant recursion_unchecked lock_debug_test.smp_debug 'All/BlockingMisuse.T14_*' 
   'debug knows the holder' \
   $checks 's/    if (!word.held() || (!mine() \&\& [^\n]*/    return changing(lock);/'
 
-mutant silent_entry lock_scenarios_test.smp_debug '*T13*' \
+mutant silent_entry lock_never_test.smp_debug '*T13*' \
   'T13: a lock() that can never return does not enter instead' \
   $words 's/return try_acquire() ? SleepResult::acquired : SleepResult::deadlock;/return try_acquire(), SleepResult::acquired;/'
 
