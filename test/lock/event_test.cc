@@ -1,6 +1,6 @@
 // Event: signalled from each context, and no signal lost between handlers, threads and a waiter. No
 // sleep here ends by its limit, so that a lost wake-up is a test that does not end. Every step on the
-// simulator: explore_readers_test. NESTLOCK_LONG=1: a million rounds.
+// simulator: explore_event_test. NESTLOCK_LONG=1: a million rounds.
 #include "nestlock/lock/event.h"
 
 #include <pthread.h>

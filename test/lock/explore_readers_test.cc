@@ -1,14 +1,10 @@
 // What readers see of a writer at each of its steps, on the simulator, and after each of its machine
-// instructions: SeqLock, SeqLatch, RwSpinLock's readers; and who waits
-// for an Event, of those that signal it; and a RecursiveLock's owner, of who interrupted it.
+// instructions: SeqLock, SeqLatch, RwSpinLock's readers.
 #include <cstdint>
-#include <initializer_list>
 #include <string>
 
 #include "gtest/gtest.h"
-#include "nestlock/lock/event.h"
 #include "nestlock/lock/guard.h"
-#include "nestlock/lock/recursive_lock.h"
 #include "nestlock/lock/rw_spinlock.h"
 #include "nestlock/lock/seqlock.h"
 #include "nestlock/port/hosted.h"
@@ -22,13 +18,9 @@ namespace nestlock::testing {
 namespace {
 
 using test_support::expect_caught;
+using test_support::expect_met;
 using test_support::show;
 using test_support::swept;
-
-void expect_met(const ExploreResult& r, std::initializer_list<const char*> moments) {
-  for (const char* const moment : moments)
-    EXPECT_TRUE(r.counts.contains(moment)) << "never " << moment << ": " << r.text();
-}
 
 struct Pair {
   std::uintptr_t a = 0, b = 0;
@@ -320,183 +312,6 @@ TEST(RwSpinLock, TheTruthAfterEachInstructionOfAReaderAndAWriter) {
   rw_after_each_instruction<configs::up>();
   rw_after_each_instruction<configs::smp>();
   rw_after_each_instruction<configs::smp_rt_debug>();
-}
-
-// ---- Event --------------------------------------------------------------------------------------
-
-// Each of `tasks` waits once, on CPUs from 0; so many nmis signal, on CPU 0 or on one of their own. No
-// sleep ends by a limit: a lost signal is a deadlock. As signals may be one, a waiter hands on.
-template <class K>
-void waiters_and_nmis(Sim& sim, unsigned tasks, unsigned nmis, unsigned nmi_cpu) {
-  struct State {
-    BasicEvent<K> event;
-    unsigned signalled = 0, through = 0;
-  };
-  auto& s = sim.make<State>();
-  for (unsigned t = 0; t < tasks; ++t)
-    sim.task(K::kConfig.smp ? t : 0, [&s, &sim, tasks] {
-      s.event.wait();
-      sim.check(s.signalled != 0, "nobody has signalled");
-      if (++s.through < tasks) s.event.signal();
-    });
-  if (nmi_cpu >= tasks && K::kConfig.smp)
-    sim.task(nmi_cpu, [&s, &sim] {
-      ++s.signalled, s.event.signal();
-      sim.count("a task signalled");
-    });
-  for (unsigned i = 0; i < nmis; ++i)
-    sim.nmi(nmi_cpu, [&s, &sim] {
-      sim.count(s.through ? "behind a waiter" : "before a waiter");
-      ++s.signalled, s.event.signal();
-    });
-  sim.at_end([&s, &sim, tasks] { sim.check(s.through == tasks, "each is through"); });
-}
-
-template <class K>
-ExploreResult events(const char* port, unsigned tasks, unsigned nmis, unsigned nmi_cpu,
-                     const ExploreOptions& options) {
-  const auto r = show(
-      "Event", K::kConfig,
-      std::string(port) + ", " + std::to_string(tasks) + " waiters, " + std::to_string(nmis) +
-          " nmis on CPU " + std::to_string(nmi_cpu),
-      [=](Sim& sim) { waiters_and_nmis<K>(sim, tasks, nmis, nmi_cpu); }, options);
-  EXPECT_TRUE(r.ok()) << r.text();
-  return r;
-}
-
-TEST(Event, NoSignalIsLost) {
-  EXPECT_TRUE((events<SimKernel<configs::up>>("no parking", 1, 2, 0, {}).complete));
-  EXPECT_TRUE((events<SimKernel<configs::up_rt>>("no parking", 2, 1, 0, {}).complete));
-  EXPECT_TRUE((events<SimParkingKernel<configs::up>>("parking", 1, 2, 0, {}).complete));
-  EXPECT_TRUE((events<SimParkingKernel<configs::smp>>("parking", 1, 2, 0, {}).complete));
-  EXPECT_TRUE((events<SimParkingKernel<configs::smp>>("parking", 1, 1, 1, {}).complete));
-  const auto r = events<SimParkingKernel<configs::smp>>("parking", 2, 1, 2, {.interruptions = 3});
-  EXPECT_TRUE(r.complete);
-  expect_met(r, {"a task signalled", "behind a waiter", "before a waiter"});
-}
-
-// Interrupted after each instruction of a wait that finds a signal, and of a try: the handler's
-// signal is there afterwards, or was taken.
-template <Config kC>
-void signal_after_each_instruction() {
-  BasicEvent<KernelOf<kC, HostedPort<kC>>> event;
-  bool came = false, taken = false;
-  std::uint64_t merged = 0, stood = 0;
-  static const CodeRanges program = CodeRanges::whole_program();
-  const SweepResult r = sweep_each(
-      [&] {
-        while (event.try_wait()) {
-        }
-        came = taken = false;
-        event.signal();
-      },
-      [&] {
-        event.wait();
-        taken = event.try_wait();
-      },
-      [&] { came = true, event.signal(); },
-      [&] {
-        const bool stands = event.try_wait();
-        ++(taken || stands ? stood : merged);
-        return !(taken && stands) && (came || !stands) && !event.try_wait();
-      },
-      {.ranges = program});
-  if (!r.supported) GTEST_SKIP() << r.text();
-  EXPECT_TRUE(r.ok()) << r.text();
-  swept("Event", name_of(kC), "signal in wait", r, true).put("hits", stood);
-  EXPECT_GT(merged, 0u);
-  EXPECT_GT(stood, 0u);
-}
-
-TEST(Event, ASignalAfterEachInstructionOfAWait) {
-  signal_after_each_instruction<configs::up>();
-  signal_after_each_instruction<configs::smp>();
-}
-
-// ---- RecursiveLock ------------------------------------------------------------------------------
-
-// A task that goes in twice, on each of `cpus`, and an nmi on the first that tries.
-template <Config kC>
-void owner_goes_in_again(unsigned cpus, const ExploreOptions& options) {
-  using L = BasicRecursiveLock<BasicTrySpinLock<SimKernel<kC>>>;
-  const auto r = show(
-      "RecursiveLock", kC, std::to_string(cpus) + " CPUs, an nmi",
-      [cpus](Sim& sim) {
-        struct State {
-          L lock;
-          Exclusive section;
-        };
-        auto& s = sim.make<State>();
-        for (unsigned cpu = 0; cpu < cpus; ++cpu)
-          sim.task(cpu, [&s] {
-            Guard outer(s.lock);
-            s.section.enter();
-            {
-              Guard inner(s.lock);
-              step();
-            }
-            s.section.leave();
-          });
-        sim.nmi(0, [&]() NESTLOCK_NO_TSA {
-          const bool got = s.lock.try_lock();
-          sim.count(got ? "granted" : "refused");
-          if (!got) return;
-          s.section.visit();
-          s.lock.unlock();
-        });
-        sim.at_end([&] { sim.check(!s.lock.is_locked() && !s.lock.depth(), "it is free"); });
-      },
-      options);
-  EXPECT_TRUE(r.ok() && r.complete) << r.text();
-  if (!kC.preempt_rt) expect_met(r, {"granted"});
-  expect_met(r, {"refused"});
-}
-
-TEST(RecursiveLock, WhoInterruptedTheOwnerDoesNotGetIn) {
-  owner_goes_in_again<configs::up>(1, {});
-  owner_goes_in_again<configs::up_debug>(1, {});
-  owner_goes_in_again<configs::smp_rt>(1, {});
-  owner_goes_in_again<configs::smp>(2, {.interruptions = 2});
-}
-
-// After each instruction, in what says that it is an nmi.
-template <Config kC>
-void nmi_tries_after_each_instruction() NESTLOCK_NO_TSA {
-  BasicRecursiveLock<BasicTrySpinLock<KernelOf<kC, HostedPort<kC>>>> lock;
-  std::uint64_t granted = 0, refused = 0;
-  bool inside = false, wrong = false;
-  static const CodeRanges program = CodeRanges::whole_program();
-  const SweepResult r = sweep_each(
-      [&] { inside = wrong = false; },
-      [&]() NESTLOCK_NO_TSA {
-        lock.lock();
-        inside = true;
-        asm volatile("" ::: "memory");
-        if (lock.try_lock()) lock.unlock();
-        asm volatile("" ::: "memory");
-        inside = false;
-        lock.unlock();
-      },
-      [&]() NESTLOCK_NO_TSA {
-        const auto before = hosted::self().context.load(std::memory_order_relaxed);
-        hosted::self().context.store(before | hosted::kInNmi, std::memory_order_relaxed);
-        const bool got = lock.try_lock();
-        wrong |= got && (inside || lock.depth() != 1);
-        ++(got ? granted : refused);
-        if (got) lock.unlock();
-        hosted::self().context.store(before, std::memory_order_relaxed);
-      },
-      [&] { return !wrong && !lock.is_locked() && lock.depth() == 0; }, {.ranges = program});
-  if (!r.supported) GTEST_SKIP() << r.text();
-  EXPECT_TRUE(r.ok()) << r.text();
-  swept("RecursiveLock", name_of(kC), "try_lock on the owner", r, true).put("hits", refused);
-  EXPECT_GT(granted, 0u);
-  EXPECT_GT(refused, 0u);
-}
-
-TEST(RecursiveLock, NorAfterAnyInstructionOfIt) {
-  nmi_tries_after_each_instruction<configs::up>();
-  nmi_tries_after_each_instruction<configs::smp>();
 }
 
 }  // namespace

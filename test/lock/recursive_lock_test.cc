@@ -1,5 +1,5 @@
 // RecursiveLock: its owner goes in again, and nobody else does; each context on top of the owner, and
-// threads. Every step on the simulator: explore_readers_test.
+// threads. Every step on the simulator: explore_recursive_test.
 #include "nestlock/lock/recursive_lock.h"
 
 #include <mutex>

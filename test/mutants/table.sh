@@ -715,6 +715,8 @@ mutant park_explored_passes_without_bound $explored_park 'ParkWord.ANewcomerPass
 # ---- sequence counters (lock/seq_count.h, lock/seqlock.h) -----------------------------------------
 
 readers=explore_readers_test.smp
+explored_event=explore_event_test.smp
+explored_recursive=explore_recursive_test.smp
 seqlock=include/nestlock/lock/seqlock.h
 
 mutant seq_reader_looks_once $readers 'Sequence.*' \
@@ -763,16 +765,16 @@ mutant rw_unlock_relaxed rw_spinlock_test.smp+tsan 'RwSpinLockThreads.ReadersTog
 
 event=include/nestlock/lock/event.h
 
-mutant event_wakes_nobody $readers 'Event.NoSignalIsLost' \
+mutant event_wakes_nobody $explored_event 'Event.NoSignalIsLost' \
   'a signal from another CPU finds a waiter asleep' \
   $event 's/    return was > kSet \&\& !(was \& kSet);/    return false;/'
 
-mutant event_waiter_uncounted $readers 'Event.NoSignalIsLost' \
+mutant event_waiter_uncounted $explored_event 'Event.NoSignalIsLost' \
   'the signaller is to know of the waiter before he sleeps' \
   $event 's/    word_.comes();\n//' \
   $event 's/(waits ? kWaiter : 0)/0/'
 
-mutant event_up_clears_what_it_did_not_see $readers 'Event.NoSignalIsLost' \
+mutant event_up_clears_what_it_did_not_see $explored_event 'Event.NoSignalIsLost' \
   'a handler that signals between the look and the store' \
   $event 's/    if (now) word_.store(0, kRelaxed);/    word_.store(0, kRelaxed);/'
 
@@ -799,11 +801,11 @@ mutant seqlock_read_anywhere seqlock_test.smp_debug '*DebugReportsARead*' \
 
 recursive=include/nestlock/lock/recursive_lock.h
 
-mutant recursive_owner_in_any_context $readers 'RecursiveLock.*' \
+mutant recursive_owner_in_any_context $explored_recursive 'RecursiveLock.*' \
   'a handler is the task that it interrupted, but not the owner' \
   $recursive 's/ \&\&\n           context_.load(internal::kRelaxed) == static_cast<std::uint32_t>(Port::context());/;/'
 
-mutant recursive_owner_stays $readers 'RecursiveLock.*' \
+mutant recursive_owner_stays $explored_recursive 'RecursiveLock.*' \
   'who gave it back has it no more, while another CPU has' \
   $recursive 's/    owner_.store(0, internal::kRelaxed);\n//'
 

@@ -5,6 +5,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
+#include <initializer_list>
 #include <string>
 
 #include "gtest/gtest.h"
@@ -38,6 +39,13 @@ inline testing::ExploreResult show(const char* subject, Config config, const std
   if (!r.failure.empty())
     std::printf("again: --case='%s' --replay='%s'\n", name.c_str(), r.schedule.c_str());
   return r;
+}
+
+// That each of the moments was met which a scenario counts by these names.
+inline void expect_met(const testing::ExploreResult& r,
+                       std::initializer_list<const char*> moments) {
+  for (const char* const moment : moments)
+    EXPECT_TRUE(r.counts.contains(moment)) << "never " << moment << ": " << r.text();
 }
 
 // An expected failure: that it is found, that its text says `failure`, and that its schedule shows
