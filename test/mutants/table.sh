@@ -873,28 +873,31 @@ mutant refill_busy_loses_its_batch $pages 'PagesOn*' \
   'a refill that finds the list taken gives its batch back to the zone' \
   "$inside" 's/note_busy(z, true);\n  give_chain(z, chain);\n/note_busy(z, true);\n/'
 
-growing=page_upkeep_test.up
-sources $growing test/support/page_allocators.cc test/support/page_allocators_observed.cc \
-  lib/page/page.cc test/support/locks.cc
-kernels $growing 'HostedKernel<configs::up>'
+growing=page_setup_test.up
+upkeep=page_upkeep_test.up
+for test in $growing $upkeep; do
+  sources $test test/support/page_allocators.cc test/support/page_allocators_observed.cc \
+    lib/page/page.cc test/support/locks.cc
+  kernels $test 'HostedKernel<configs::up>'
+done
 
-mutant pages_without_a_descriptor $growing 'All/Upkeep.DescriptorsAreMadeWritable*' \
+mutant pages_without_a_descriptor $growing 'All/SettingUp.DescriptorsAreMadeWritable*' \
   'memory is claimed before there is room for what describes it' \
   include/nestlock/page/setup_inl.h 's/      if (!describe(z, upto)) return false;\n//'
 
-mutant a_node_that_is_not_there $growing 'All/Upkeep.WhatIsSaidOf*' \
+mutant a_node_that_is_not_there $upkeep 'All/Upkeep.WhatIsSaidOf*' \
   'a node number from outside is looked at first' \
   include/nestlock/page/pcp_inl.h 's/  if (node >= nodes()) return;\n  Zone\& z = zone_\[node\];\n  {/  Zone\& z = zone_[node];\n  {/'
 
-mutant an_enable_too_many $growing 'All/Upkeep.WhatIsSaidOf*' \
+mutant an_enable_too_many $upkeep 'All/Upkeep.WhatIsSaidOf*' \
   'an enable without a disable undoes nothing' \
   include/nestlock/page/pcp_inl.h 's/  if (off == 0) return;\n//'
 
-mutant page_beyond_the_descriptors $growing 'All/Upkeep.DescriptorsAreMadeWritable*' \
+mutant page_beyond_the_descriptors $growing 'All/SettingUp.DescriptorsAreMadeWritable*' \
   'an address of the range whose descriptor cannot be read' \
   include/nestlock/page.h 's/return pfn < described_.load(internal::kRelaxed) ? /return pfn < pages_ ? /'
 
-mutant looks_for_memory_before_set_up $growing 'All/Upkeep.EveryCallBeforeSetUp*' \
+mutant looks_for_memory_before_set_up $growing 'All/SettingUp.EveryCallBeforeSetUp*' \
   'before it is set up an allocator refuses at once' \
   include/nestlock/page/alloc_free_inl.h 's/ || !ready_.load(internal::kRelaxed)) return nullptr;/) return nullptr;/'
 
@@ -1248,7 +1251,7 @@ for test in $few $deferring; do
   kernels $test "HostedKernel<configs::${test#*.}>"
 done
 
-mutant nolock_frees_stay_with_their_cpu $growing 'All/Upkeep.WhatNolockCallsFree*' \
+mutant nolock_frees_stay_with_their_cpu $upkeep 'All/Upkeep.WhatNolockCallsFree*' \
   'what nolock calls free is had by other CPUs and in other orders' \
   include/nestlock/page/alloc_free_inl.h 's/if (done == Push::over) return drain_by_nolock(z, order);/if (done == Push::over) return true;/'
 

@@ -7,19 +7,7 @@
 namespace nestlock::test_support {
 namespace {
 
-class Control : public PagesTest {
- protected:
-  void take_all(Owned& owned, gfp flags, unsigned order) {
-    while (void* const p = allocator->alloc(flags, order)) ASSERT_TRUE(owned.add(p, order));
-  }
-  void give_back(Owned& owned) {
-    while (!owned.empty()) {
-      const Owned::Block b = owned.take_first();
-      EXPECT_TRUE(allocator->free(b.at, b.order));
-    }
-    EXPECT_EQ(owned.trouble(), "");
-  }
-};
+class Control : public PagesTest {};
 INSTANTIATE_TEST_SUITE_P(All, Control, ::testing::ValuesIn(all_pages()),
                          name_of_case<::testing::TestParamInfo<PagesCase>>);
 

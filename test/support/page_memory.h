@@ -167,6 +167,18 @@ class PagesTest : public ::testing::TestWithParam<PagesCase> {
     hosted::tsan_blocks_change();  // before any handler
   }
 
+  // All that can be had so, and its return.
+  void take_all(Owned& owned, gfp flags, unsigned order) {
+    while (void* const p = allocator->alloc(flags, order)) ASSERT_TRUE(owned.add(p, order));
+  }
+  void give_back(Owned& owned) {
+    while (!owned.empty()) {
+      const Owned::Block b = owned.take_first();
+      EXPECT_TRUE(allocator->free(b.at, b.order));
+    }
+    EXPECT_EQ(owned.trouble(), "");
+  }
+
   std::string info() const {
     char text[8192];
     allocator->zoneinfo(text, sizeof text);
