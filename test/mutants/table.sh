@@ -1112,8 +1112,11 @@ mutant slab_moves_uncounted $classes '*FreesAreCounted*' \
   "$inside" 's/    bump_locked(c_.moved, now - before_ - pushed_);/    bump_locked(c_.moved, 0 * (now - before_) - pushed_);/'
 
 decay=page_decay_test.up
-sources $decay lib/page/page.cc lib/slab/slab.cc
-kernels $decay 'HostedKernel<configs::up>'
+steps=page_steps_test.up
+for test in $decay $steps; do
+  sources $test lib/page/page.cc lib/slab/slab.cc
+  kernels $test 'HostedKernel<configs::up>'
+done
 
 mutant decay_takes_what_is_used $decay '*WhatIsUsedAgainAndAgainStays' \
   'only what was free all the while goes back' \
@@ -1127,11 +1130,11 @@ mutant decay_is_not_told $decay '*SmallAllocationsGiveItBackToo' \
   'a free that leaves much makes small allocations look' \
   "$inside" 's/  tell_decay(true);\n/  tell_decay(false);\n/'
 
-mutant block_keeps_its_rest $decay '*ABlockOfAnyNumberOfPages*' \
+mutant block_keeps_its_rest $steps '*ABlockOfAnyNumberOfPages*' \
   'what a power of two of pages has more than was asked for goes back' \
   "$inside" 's/    free_row(p, pages, std::uint32_t{1} << order, order, where);\n//'
 
-mutant block_grows_over_others $decay '*WhatSomebodyHasIsNotGrownOver' \
+mutant block_grows_over_others $steps '*WhatSomebodyHasIsNotGrownOver' \
   'a block grows only over what is free' \
   include/nestlock/page/buddy.h 's/      if (all_\[q\].state() != PageState::buddy || all_\[q\].isolated_free) return false;/      if (all_[q].isolated_free) return false;/'
 

@@ -1,18 +1,15 @@
 // Kind 5: memory goes back to the system, at once by trim() and by and by by decay(); what is counted.
 // Kind 2: memory that is kept for nolock calls before they need it.
-// Kind 6: sizes in page steps: blocks of any number of pages, longer and shorter where they lie.
 // Kind 9: a thread beyond the last CPU takes what it needs, not a batch that it has no place for.
 #include <atomic>
-#include <bit>
 #include <cstdint>
-#include <cstdlib>
 #include <memory>
 #include <thread>
-#include <utility>
 #include <vector>
 
 #include "gtest/gtest.h"
 #include "nestlock/slab.h"
+#include "test/page/page_system.h"
 #include "test/support/kernels.h"
 
 namespace nestlock {
@@ -20,75 +17,12 @@ namespace {
 
 using test_support::AllKernels;
 using test_support::KernelName;
-
-// A system that counts what it gives, page by page, and a clock that stands until it is set.
-struct System {
-  static constexpr std::size_t kSize = std::size_t{32} << 20;
-  static inline std::vector<bool> has = std::vector<bool>(kSize >> kPageShift);
-  static inline std::uint64_t time = 0;
-  static inline bool refuses = false;
-  static void* memory() {
-    static void* const m = std::aligned_alloc(std::size_t{4} << 20, kSize);
-    return m;
-  }
-  static std::size_t page(const void* at) {
-    return static_cast<std::size_t>(static_cast<const char*>(at) - static_cast<char*>(memory())) >>
-           kPageShift;
-  }
-  static bool release(void* start, std::size_t size) noexcept {
-    if (refuses) return false;
-    for (std::size_t i = 0; i < size >> kPageShift; ++i) has[page(start) + i] = false;
-    return true;
-  }
-  static std::uint64_t now() noexcept { return time; }
-  static std::size_t resident() {
-    std::size_t n = 0;
-    for (const bool b : has) n += b;
-    return n;
-  }
-};
+using test_support::kMiB;
+using test_support::System;
 
 template <class K>
-struct PageDecay : ::testing::Test {
-  using Pages = BasicPageAllocator<K>;
-  using Slabs = BasicSlabAllocator<K>;
-  void SetUp() override {
-    System::has.assign(System::has.size(), false);
-    System::time = 0;
-    System::refuses = false;
-    pages = std::make_unique<Pages>();
-    descriptors.assign(Pages::descriptor_bytes(System::kSize), 0);
-    ASSERT_EQ(pages->set_up({.start = System::memory(),
-                             .size = System::kSize,
-                             .commit = [](void*, std::size_t) noexcept { return true; },
-                             .release = System::release,
-                             .now = System::now,
-                             .descriptors = descriptors.data()}),
-              PageSetup::ok);
-  }
-  void TearDown() override { EXPECT_TRUE(pages->consistent()); }
-  // Takes and touches blocks, then frees them.
-  void use(std::size_t bytes, unsigned order, gfp flags = gfp::kernel) {
-    std::vector<typename Pages::Page*> all;
-    for (std::size_t i = 0; i < bytes >> kPageShift >> order; ++i) {
-      all.push_back(pages->alloc_pages(flags, order));
-      ASSERT_NE(all.back(), nullptr);
-      for (std::size_t p = 0; p < std::size_t{1} << order; ++p)
-        System::has[System::page(pages->address(all.back())) + p] = true;
-    }
-    for (auto* b : all) EXPECT_TRUE(pages->free_pages(b, order));
-  }
-  // Free pages that are not clean are at least those that are resident.
-  void expect_true_counts() {
-    const PageStats s = pages->stats(0);
-    EXPECT_LE(System::resident(), s.free - s.clean + s.cached);
-  }
-  std::vector<unsigned char> descriptors;
-  std::unique_ptr<Pages> pages;
-};
+struct PageDecay : test_support::CountedPages<K> {};
 TYPED_TEST_SUITE(PageDecay, AllKernels, KernelName);
-
-constexpr std::size_t kMiB = std::size_t{1} << 20;
 
 TYPED_TEST(PageDecay, TrimGivesAllThatIsFreeBackAtOnce) {
   auto& floor = *this->pages;
@@ -176,7 +110,7 @@ TYPED_TEST(PageDecay, WithoutADecayTimeItGoesAtTheNextCall) {
 
 // A program that makes none but calls that its sheaf serves: these, too, give pages back.
 TYPED_TEST(PageDecay, SmallAllocationsGiveItBackToo) {
-  auto slabs = std::make_unique<typename TestFixture::Slabs>();
+  auto slabs = std::make_unique<BasicSlabAllocator<TypeParam>>();
   ASSERT_TRUE(slabs->set_up(*this->pages));
   EXPECT_TRUE(slabs->kfree(slabs->kmalloc(64, gfp::kernel)));
   this->use(24 * kMiB, 4);
@@ -248,121 +182,6 @@ TYPED_TEST(PageDecay, WhatLiesIdleGoesBackForOthers) {
       for (auto* p : large) EXPECT_TRUE(floor.free_pages(p, 10));
       for (std::size_t i = 1; i < all.size(); i += 2) EXPECT_TRUE(floor.free_pages(all[i], order));
     }
-}
-
-// ---- any number of pages ------------------------------------------------------------------------
-
-template <class K>
-struct PageSteps : PageDecay<K> {
-  using Page = typename PageDecay<K>::Pages::Page;
-  // Pages in somebody's hands.
-  std::uintptr_t used() {
-    const PageStats s = this->pages->stats(0);
-    return s.committed - s.free - s.cached;
-  }
-  unsigned char* bytes(Page* p) { return static_cast<unsigned char*>(this->pages->address(p)); }
-};
-TYPED_TEST_SUITE(PageSteps, AllKernels, KernelName);
-
-TYPED_TEST(PageSteps, ABlockOfAnyNumberOfPagesTakesSoManyPages) {
-  auto& floor = *this->pages;
-  std::vector<std::pair<typename TestFixture::Page*, std::uint32_t>> all;
-  std::uint32_t sum = 0;
-  for (const std::uint32_t n : {1u, 2u, 3u, 5u, 7u, 8u, 9u, 31u, 33u, 100u, 513u, 1023u, 1024u}) {
-    auto* const p = floor.alloc_pages_exact(gfp::kernel | gfp::zero, n);
-    ASSERT_NE(p, nullptr) << n;
-    sum += n;
-    EXPECT_EQ(this->used(), sum) << n;
-    const auto at = reinterpret_cast<std::uintptr_t>(floor.address(p));
-    EXPECT_EQ(at % (kPageSize * std::bit_ceil(n)), 0u) << n;
-    for (std::uint32_t i = 0; i < n; ++i) {
-      auto* const word = this->bytes(p) + i * kPageSize;
-      ASSERT_EQ(*word, 0) << "zeroed, and nobody else's";
-      *word = 1;
-    }
-    all.emplace_back(p, n);
-  }
-  EXPECT_TRUE(floor.consistent());
-  EXPECT_EQ(floor.alloc_pages_exact(gfp::kernel, 0), nullptr);
-  EXPECT_EQ(floor.alloc_pages_exact(gfp::kernel, (1u << kMaxOrder) + 1), nullptr);
-  bool nolock = false;
-  for (auto& [p, n] : all) {
-    EXPECT_FALSE(floor.free_pages_exact(p, 0));
-    EXPECT_FALSE(floor.free_pages_exact(p, 2 * std::bit_ceil(n)));
-    EXPECT_TRUE((nolock = !nolock) ? floor.free_pages_exact_nolock(p, n)
-                                   : floor.free_pages_exact(p, n));
-    EXPECT_FALSE(floor.free_pages_exact(p, n)) << "once";
-    sum -= n;
-    EXPECT_EQ(this->used() - floor.stats(0).parked, sum) << n;
-  }
-}
-
-TYPED_TEST(PageSteps, ABlockGrowsAndShrinksWhereItLies) {
-  auto& floor = *this->pages;
-  auto* const p = floor.alloc_pages_exact(gfp::kernel, 20);
-  ASSERT_NE(p, nullptr);
-  for (std::uint32_t i = 0; i < 20; ++i) this->bytes(p)[i * kPageSize] = 7;
-  EXPECT_TRUE(floor.resize_exact(p, 20, 27)) << "its own rest is free";
-  EXPECT_EQ(this->used(), 27u);
-  EXPECT_TRUE(floor.resize_exact(p, 27, 32));
-  EXPECT_TRUE(floor.resize_exact(p, 32, 17));
-  EXPECT_EQ(this->used(), 17u);
-  for (std::uint32_t i = 0; i < 17; ++i) EXPECT_EQ(this->bytes(p)[i * kPageSize], 7) << i;
-  EXPECT_FALSE(floor.resize_exact(p, 17, 0));
-  EXPECT_FALSE(floor.resize_exact(p, 17, (1u << kMaxOrder) + 1));
-  EXPECT_TRUE(floor.consistent());
-  EXPECT_TRUE(floor.free_pages_exact(p, 17));
-  EXPECT_EQ(this->used(), 0u);
-}
-
-TYPED_TEST(PageSteps, WhatSomebodyHasIsNotGrownOver) {
-  auto& floor = *this->pages;
-  auto* const whole = floor.alloc_pages(gfp::kernel, 6);
-  const auto first = floor.index_of(whole);
-  EXPECT_TRUE(floor.free_pages(whole, 6));
-  auto* const p = floor.alloc_pages_exact(gfp::kernel, 33);
-  ASSERT_EQ(floor.index_of(p), first) << "the same place";
-  EXPECT_TRUE(floor.resize_exact(p, 33, 64));
-  EXPECT_TRUE(floor.resize_exact(p, 64, 48));
-  auto* const next = floor.alloc_pages(gfp::kernel, 4);
-  ASSERT_EQ(floor.index_of(next), first + 48);
-  EXPECT_FALSE(floor.resize_exact(p, 48, 49));
-  EXPECT_EQ(this->used(), 64u);
-  EXPECT_TRUE(floor.consistent());
-  EXPECT_TRUE(floor.free_pages(next, 4));
-  EXPECT_TRUE(floor.free_pages_exact(p, 48));
-}
-
-// kmalloc()'s sizes above its classes; and a buffer that grows by a page at a time is seldom copied.
-TYPED_TEST(PageSteps, LargeSizesTakeWholePagesAndGrowInPlace) {
-  auto slabs = std::make_unique<typename TestFixture::Slabs>();
-  ASSERT_TRUE(slabs->set_up(*this->pages));
-  for (const std::size_t many : {std::size_t{5}, std::size_t{17}, std::size_t{300}}) {
-    const std::uintptr_t before = this->used();
-    void* const p = slabs->kmalloc(many * kPageSize - 100, gfp::kernel);
-    EXPECT_EQ(this->used(), before + many);
-    EXPECT_EQ(slabs->ksize(p), many * kPageSize);
-    EXPECT_FALSE(slabs->kfree(static_cast<char*>(p) + 4 * kPageSize)) << "a block of the row";
-    EXPECT_TRUE(slabs->kfree(p));
-    EXPECT_EQ(this->used(), before);
-  }
-  unsigned moves = 0;
-  unsigned char* p = nullptr;
-  for (std::size_t n = kPageSize; n <= 600 * kPageSize; n += kPageSize) {
-    auto* const q = static_cast<unsigned char*>(slabs->krealloc(p, n, gfp::kernel | gfp::zero));
-    ASSERT_NE(q, nullptr) << n;
-    moves += q != p;
-    p = q;
-    ASSERT_EQ(p[n - 1], 0);
-    p[n - 1] = static_cast<unsigned char>(n / kPageSize);
-  }
-  EXPECT_LE(moves, 40u);
-  for (std::size_t n = kPageSize; n <= 600 * kPageSize; n += kPageSize)
-    ASSERT_EQ(p[n - 1], static_cast<unsigned char>(n / kPageSize));
-  const std::uintptr_t before = this->used();
-  EXPECT_EQ(slabs->krealloc(p, 20 * kPageSize, gfp::kernel), p);
-  EXPECT_EQ(this->used(), before - 580);
-  EXPECT_TRUE(slabs->kfree(p));
 }
 
 // ---- kind 2 -------------------------------------------------------------------------------------
