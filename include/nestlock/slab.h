@@ -83,6 +83,15 @@ class BasicSlabAllocator {
   // object that lies in this CPU's sheaf, else null. Any context; also before set_up().
   [[gnu::always_inline]] void* kmalloc_at_hand(std::size_t i) noexcept
     requires(!internal::kLeanOf<K>);
+  // The same for a front end that keeps by itself where its CPU has its sheaves, which is no call and no sum: row_here(),
+  // null where the task has no CPU yet, holds until its CPU is offline. In a row of zeros nothing is at hand.
+  using Row = typename internal::ClassRows<K, L, kClasses>::Row;
+  Row* row_here() noexcept
+    requires(!internal::kLeanOf<K>);
+  [[gnu::always_inline]] void* kmalloc_at_hand(std::size_t i, Row& row) noexcept
+    requires(!internal::kLeanOf<K>);
+  [[gnu::always_inline]] bool kfree_at_hand(void* p, Row& row) noexcept
+    requires(!internal::kLeanOf<K>);
   // The same while free memory waits for its return to the system; null where this CPU is to look whether it is due.
   [[gnu::always_inline]] void* kmalloc_unlooked(std::size_t i) noexcept
     requires(!internal::kLeanOf<K>);
@@ -212,6 +221,7 @@ class BasicSlabAllocator {
 
  private:
   using Table = internal::ClassTable<Classes>;
+  using Found = internal::PerCpuFound<K, internal::CpuSheaves<K, L>>;
   static constexpr std::uint32_t pages_for(std::size_t size) noexcept {  // 0: too large
     return size > kPageSize << kMaxOrder
                ? 0

@@ -11,6 +11,7 @@
 #include "bad_pointer.h"
 #include "callers.h"
 #include "nestlock/config/text.h"
+#include "nestlock/port/hosted_once.h"
 #include "nestlock/slab/mapped_blocks.h"
 #include "reserve.h"
 
@@ -123,6 +124,29 @@ bool may_fill(const void* block, std::size_t room, std::size_t size, std::size_t
   return size <= room && size > room / 2;
 }
 
+// The thread's CPU is about to be another's. A handler that comes in between finds either `ending`, or `here` to be
+// cleared yet. What the thread frees from now on, in its last destructors, takes the slow path.
+constinit thread_local bool ending NESTLOCK_INTERNAL_TLS_MODEL = false;
+bool watches_ends() noexcept {
+  static constinit hosted::Once once;
+  return once.run([]() noexcept {
+    static constinit hosted::OfflineHook hook{[](hosted::OfflineHook&, unsigned) noexcept {
+                                                ending = true;
+                                                std::atomic_signal_fence(std::memory_order_seq_cst);
+                                                here = &nobody;
+                                              },
+                                              nullptr, nullptr};
+    hosted::on_cpu_offline(hook);
+  });
+}
+
+// A call that came by the slow path, perhaps because it does not know yet what its CPU has.
+void look_for_row() noexcept {
+  if constexpr (kKeepsRow)
+    if (here == &nobody && !ending && watches_ends())
+      if (Row* const row = slabs.row_here()) here = row;
+}
+
 }  // namespace
 
 // (Apart from what follows, so that it saves no register.)
@@ -134,6 +158,7 @@ void* allocate_unlooked(std::size_t size, const void* caller) noexcept {
 }
 
 void* allocate_slow(std::size_t asked, const void* caller) noexcept {
+  look_for_row();
   if (asked > PTRDIFF_MAX) return no_memory();
   const std::size_t size = asked < kAlign ? kAlign : asked;
   const bool of_class = size <= SystemSlabAllocator::kLargestClass;
@@ -156,6 +181,7 @@ void* allocate_slow(std::size_t asked, const void* caller) noexcept {
 }
 
 void free_slow(void* block, const char* call, const void* caller) noexcept {
+  look_for_row();
   if (!block || slabs.kfree_near(block)) return;
   const int saved = errno;
   bool ours = false;

@@ -40,6 +40,29 @@ struct ClassOf {
 };
 inline constexpr ClassOf kClassOf{};
 
+// A library to preload has a state of the port of its own, so a thread's CPU is the same from when it is claimed until
+// the thread ends: then where that CPU has its sheaves is kept for the thread. Of debug kernels all calls are checked.
+inline constexpr bool kKeepsRow = hosted::kOwnState && kBuiltConfig.smp && !kBuiltConfig.debug;
+using Row = SystemSlabAllocator::Row;
+// Of zeros: nothing is at hand there, and nothing goes in. Its locks are taken in vain.
+[[gnu::visibility("hidden")]] inline constinit Row nobody{};
+// `nobody` until the thread has a CPU, and when it ends.
+[[gnu::visibility("hidden")]] inline constinit thread_local Row* here NESTLOCK_INTERNAL_TLS_MODEL =
+    &nobody;
+
+[[gnu::always_inline]] inline void* at_hand(std::size_t i) noexcept {
+  if constexpr (kKeepsRow)
+    return internal::system_slab_object.kmalloc_at_hand(i, *here);
+  else
+    return internal::system_slab_object.kmalloc_at_hand(i);
+}
+[[gnu::always_inline]] inline bool goes_back(void* block) noexcept {
+  if constexpr (kKeepsRow)
+    return internal::system_slab_object.kfree_at_hand(block, *here);
+  else
+    return internal::system_slab_object.kfree_at_hand(block);
+}
+
 // `caller`: whom NESTLOCK_MALLOC=debug is to name; else it is the code that the function returns to in which
 // this stands. Asked for where the fast path is left, or that would load it, too.
 #define NESTLOCK_INTERNAL_CALLER __builtin_return_address(0)
@@ -53,7 +76,7 @@ inline constexpr ClassOf kClassOf{};
     i = kClassOf.by_256[(size + 255) / 256];
   else
     return allocate_slow(size, caller ? caller : NESTLOCK_INTERNAL_CALLER);
-  if (void* const p = internal::system_slab_object.kmalloc_at_hand(i)) [[likely]]
+  if (void* const p = at_hand(i)) [[likely]]
     return p;
   return allocate_unlooked(size, caller ? caller : NESTLOCK_INTERNAL_CALLER);
 }
@@ -61,7 +84,7 @@ inline constexpr ClassOf kClassOf{};
 // `call` is named if it is no block.
 [[gnu::always_inline]] inline void free(void* block, const char* call = "free",
                                         const void* caller = nullptr) noexcept {
-  if (internal::system_slab_object.kfree_at_hand(block)) [[likely]]
+  if (goes_back(block)) [[likely]]
     return;
   free_slow(block, call, caller ? caller : NESTLOCK_INTERNAL_CALLER);
 }
@@ -71,7 +94,7 @@ inline constexpr ClassOf kClassOf{};
 [[gnu::always_inline]] inline void free_sized(void* block, std::size_t size, std::size_t align,
                                               const char* call,
                                               const void* caller = nullptr) noexcept {
-  if (internal::system_slab_object.kfree_at_hand(block)) [[likely]]
+  if (goes_back(block)) [[likely]]
     return;
   free_sized_slow(block, size, align, call, caller ? caller : NESTLOCK_INTERNAL_CALLER);
 }

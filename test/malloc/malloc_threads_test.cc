@@ -69,6 +69,53 @@ TEST(MallocThreads, ThatAreOverLeaveNothing) {
   EXPECT_EQ(c.mapped, 0u);
 }
 
+// A thread's CPU is another's before the last of its destructors has run: what that frees is not the other's.
+struct Last {
+  void* block = nullptr;
+  bool given_to_another = false;
+};
+TEST(MallocThreads, WhatOneFreesAtItsEndIsNotAnothers) {
+  constexpr std::size_t kSize = 48;
+  const auto use_some = [] {
+    void* all[50];
+    for (void*& p : all) p = nestlock_malloc(kSize);
+    for (void* p : all) nestlock_free(p);
+  };
+  use_some();  // the library's own key comes before this one
+  static constexpr auto use = +use_some;
+  pthread_key_t key;
+  ASSERT_EQ(pthread_key_create(&key,
+                               [](void* p) {
+                                 Last& last = *static_cast<Last*>(p);
+                                 std::latch has_cpu(1), freed(1);
+                                 std::thread other([&] {
+                                   use();
+                                   has_cpu.count_down();
+                                   freed.wait();
+                                   void* all[60];
+                                   for (void*& b : all) {
+                                     b = nestlock_malloc(kSize);
+                                     last.given_to_another |= b == last.block;
+                                   }
+                                   for (void* b : all) nestlock_free(b);
+                                 });
+                                 has_cpu.wait();
+                                 nestlock_free(last.block);
+                                 freed.count_down();
+                                 other.join();
+                               }),
+            0);
+  Last last;
+  std::thread([&] {
+    use();
+    last.block = nestlock_malloc(kSize);
+    pthread_setspecific(key, &last);
+  }).join();
+  EXPECT_NE(last.block, nullptr);
+  EXPECT_FALSE(last.given_to_another);
+  pthread_key_delete(key);
+}
+
 // More than there are virtual CPUs: those that find none share the slabs' lists.
 TEST(MallocThreads, AThousandAtATime) {
   constexpr unsigned kThreads = 1000;

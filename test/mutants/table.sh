@@ -531,7 +531,7 @@ mutant naps_past_the_end pi_priority_test.smp_debug 'PiLockTest.ATimedWaitEndsAm
 
 # ---- the locks ----------------------------------------------------------------------------------
 
-for test in lock_{contract,debug,scenarios,threads}_test.smp_debug{,+tsan}; do
+for test in lock_{contexts,contract,debug,never,scenarios,threads}_test.smp_debug{,+tsan}; do
   sources $test test/support/locks.cc
 done
 

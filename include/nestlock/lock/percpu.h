@@ -64,7 +64,7 @@ class PerCpuCalls {
     [[gnu::always_inline]] Here(PerCpuCalls& all, Take take) noexcept
         : state_(Irq::template enter<Port>()) {
       Pinning::enter();
-      T* const t = kShort ? all.claimed_here() : Take::kMust ? &all.here() : all.try_here();
+      T* const t = kShort ? all.all().claimed_here() : Take::kMust ? &all.here() : all.try_here();
       if (t && take(t->*kLock)) here_ = t;
       if (!here_ || !Core<Lock>) Pinning::leave();  // else it is the lock's now
       if (!here_) Irq::template leave<Port>(state_);
@@ -188,6 +188,25 @@ class PerCpuAt : public PerCpuCalls<K, T, PerCpuAt<K, T>> {
   }
   std::uintptr_t base_ = 0;
   int shift_ = 0;
+};
+
+// That of the running CPU alone, which its caller has found before.
+template <Kernel K, class T>
+class PerCpuFound : public PerCpuCalls<K, T, PerCpuFound<K, T>> {
+ public:
+  explicit PerCpuFound(T& found) noexcept : found_(found) {}
+  T* claimed_here() noexcept {
+    T* t = &found_;
+    asm("" : "+r"(t));  // or g++ computes it anew for each member
+    if (!t) __builtin_unreachable();
+    return t;
+  }
+
+ private:
+  template <Kernel, class, class>
+  friend class PerCpuCalls;
+  T* from_1(std::size_t) const noexcept { return &found_; }
+  T& found_;
 };
 
 }  // namespace internal

@@ -179,10 +179,10 @@ class alignas(kLean ? alignof(void*) : 64) BasicKmemCache {
   }
 
   // Fast paths: `at` is cpu_, which who knows the class computes without a look at the cache.
-  static bool pop_here(CpuSlots at, void*& object) noexcept
-    requires(!internal::kLeanOf<K>);
-  void* alloc_at_hand(CpuSlots at, const Word& attention) noexcept
-    requires(!internal::kLeanOf<K>);
+  template <class At>  // CpuSlots, or CpuFound
+  static bool pop_here(At at, void*& object) noexcept;
+  template <class At>
+  void* alloc_at_hand(At at, const Word& attention) noexcept;
   // `size`: the bytes that were asked for, which a debug cache watches
   void* alloc_sized(Slots at, const Word& attention, std::size_t size, gfp flags, int node,
                     Place where) noexcept;
@@ -220,8 +220,8 @@ class alignas(kLean ? alignof(void*) : 64) BasicKmemCache {
     requires(!internal::kLeanOf<K>);
   // Whether it goes into this CPU's sheaves: they hold objects of one node.
   bool is_local(Page& p) noexcept { return pages_->nodes() == 1 || &node_of(p) == &home(kAnyNode); }
-  static bool push_here(CpuSlots at, void* object) noexcept
-    requires(!internal::kLeanOf<K>);
+  template <class At>
+  static bool push_here(At at, void* object) noexcept;
   static bool pop_unlooked(CpuSlots at, void*& object) noexcept
     requires(!internal::kLeanOf<K>);
   void* alloc_unlooked(CpuSlots at, const Word& attention) noexcept

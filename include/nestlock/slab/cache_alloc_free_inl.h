@@ -36,10 +36,8 @@ inline typename BasicKmemCache<K, L>::Word& BasicKmemCache<K, L>::attention() no
 }
 
 template <Kernel K, LockPolicy L>
-[[gnu::always_inline]] inline bool BasicKmemCache<K, L>::pop_here(CpuSlots at,
-                                                                  void*& object) noexcept
-  requires(!internal::kLeanOf<K>)
-{
+template <class At>
+[[gnu::always_inline]] inline bool BasicKmemCache<K, L>::pop_here(At at, void*& object) noexcept {
   auto c = at.template try_lock_claimed<&CpuSheaves::lock>(typename L::PcpTag{});
   if (!c) [[unlikely]]
     return false;
@@ -53,10 +51,8 @@ template <Kernel K, LockPolicy L>
 }
 
 template <Kernel K, LockPolicy L>
-[[gnu::always_inline]] inline bool BasicKmemCache<K, L>::push_here(CpuSlots at,
-                                                                   void* object) noexcept
-  requires(!internal::kLeanOf<K>)
-{
+template <class At>
+[[gnu::always_inline]] inline bool BasicKmemCache<K, L>::push_here(At at, void* object) noexcept {
   auto c = at.template try_lock_claimed<&CpuSheaves::lock>(typename L::PcpTag{});
   if (!c) [[unlikely]]
     return false;
@@ -73,10 +69,9 @@ template <Kernel K, LockPolicy L>
 
 // The fast path and nothing behind it.
 template <Kernel K, LockPolicy L>
+template <class At>
 [[gnu::always_inline]] inline void* BasicKmemCache<K, L>::alloc_at_hand(
-    CpuSlots at, const Word& attention) noexcept
-  requires(!internal::kLeanOf<K>)
-{
+    At at, const Word& attention) noexcept {
   void* o = nullptr;
   if (internal::peek<typename K::Port, std::uint32_t>(attention) || !L::may_try() ||
       !pop_here(at, o)) [[unlikely]]

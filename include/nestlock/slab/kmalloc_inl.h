@@ -35,6 +35,20 @@ template <Kernel K, LockPolicy L, class C>
 }
 
 template <Kernel K, LockPolicy L, class C>
+[[gnu::always_inline]] inline void* BasicSlabAllocator<K, L, C>::kmalloc_at_hand(std::size_t i,
+                                                                                 Row& row) noexcept
+  requires(!internal::kLeanOf<K>)
+{
+  return classes_[i].alloc_at_hand(Found(row.of[i + 1].value), attention(i + 1));
+}
+
+template <Kernel K, LockPolicy L, class C>
+auto BasicSlabAllocator<K, L, C>::row_here() noexcept -> Row* requires(!internal::kLeanOf<K>) {
+  const unsigned cpu = internal::claimed_cpu<typename K::Port>();
+  return cpu < K::Port::kMaxCpus ? &rows_.row[cpu] : nullptr;
+}
+
+template <Kernel K, LockPolicy L, class C>
 [[gnu::always_inline]] inline void* BasicSlabAllocator<K, L, C>::kmalloc_unlooked(
     std::size_t i) noexcept
   requires(!internal::kLeanOf<K>)
@@ -82,6 +96,16 @@ template <Kernel K, LockPolicy L, class C>
 {
   const std::uintptr_t page = tags_.index(p);
   return page < tagged() && L::may_try() && free_fast(tags_.tag[page], p);
+}
+
+template <Kernel K, LockPolicy L, class C>
+[[gnu::always_inline]] inline bool BasicSlabAllocator<K, L, C>::kfree_at_hand(void* p,
+                                                                              Row& row) noexcept
+  requires(!internal::kLeanOf<K>)
+{
+  const std::uintptr_t page = tags_.index(p);
+  return page < tagged() && L::may_try() &&
+         Cache::push_here(Found(row.of[tags_.tag[page]].value), p);
 }
 
 // For who had no use of a tag.
