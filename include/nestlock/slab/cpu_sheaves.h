@@ -23,7 +23,7 @@ struct PlainWord {
 };
 template <Kernel K, class T>
 using CompareOnly =
-    std::conditional_t<K::kConfig.smp && (kWithTsan || !kStandardAtomics<typename K::Port, T>),
+    std::conditional_t<kWithTsan || (K::kConfig.smp && !kStandardAtomics<typename K::Port, T>),
                        typename K::Port::template Atomic<T>, PlainWord<T>>;
 
 template <Kernel K, LockPolicy L>
