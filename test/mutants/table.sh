@@ -1340,7 +1340,7 @@ mutant all_descriptors_are_touched $own_pages 'SystemPages.ADescriptorIsTouched*
 
 mutant first_memory_on_huge_pages $own_pages 'SystemPages.WhatIsTouched*' \
   'a program that wants little has no huge page for its first memory' \
-  lib/page/system_pages.cc 's/  prefer_small_pages(range, kLeastMib << 20);//'
+  lib/page/system_pages.cc 's/  prefer_small_pages(memory.start, kLeastMib << 20);//'
 
 # ---- malloc --------------------------------------------------------------------------------------
 

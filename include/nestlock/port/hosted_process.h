@@ -44,9 +44,9 @@ class TurnedWord {
     return turned_.load(order) ^ kDefault;
   }
   operator std::uint32_t() const noexcept { return load(std::memory_order_seq_cst); }
-  std::uint32_t operator=(std::uint32_t value) noexcept {
+  TurnedWord& operator=(std::uint32_t value) noexcept {
     turned_ = value ^ kDefault;
-    return value;
+    return *this;
   }
 
  private:
