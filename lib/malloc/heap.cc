@@ -125,9 +125,10 @@ bool may_fill(const void* block, std::size_t room, std::size_t size, std::size_t
 }
 
 // The thread's CPU is about to be another's. A handler that comes in between finds either `ending`, or `here` to be
-// cleared yet. What the thread frees from now on, in its last destructors, takes the slow path.
-constinit thread_local bool ending NESTLOCK_INTERNAL_TLS_MODEL = false;
-bool watches_ends() noexcept {
+// cleared yet. What the thread frees from now on, in its last destructors, takes the slow path. (Unused where no row is
+// kept.)
+[[maybe_unused]] constinit thread_local bool ending NESTLOCK_INTERNAL_TLS_MODEL = false;
+[[maybe_unused]] bool watches_ends() noexcept {
   static constinit hosted::Once once;
   return once.run([]() noexcept {
     static constinit hosted::OfflineHook hook{[](hosted::OfflineHook&, unsigned) noexcept {
