@@ -16,8 +16,7 @@
 
 namespace nestlock {
 
-// Of what nolock calls leave behind: how many objects one later call settles at most, if it may spin,
-// and if it is a nolock call.
+// So many of the objects that nolock frees deferred one later call settles at most: one that may spin, and a nolock call.
 inline constexpr unsigned kSettledAtOnce = 64;
 inline constexpr unsigned kSettledByNolock = 4;
 
@@ -40,10 +39,10 @@ class alignas(kLean ? alignof(void*) : 64) BasicKmemCache {
   // Any context, NMI and probes included; never spins, bounded work. Null: see SlabRefusal.
   void* alloc_nolock(gfp flags, int node = kAnyNode, SlabRefusal* why = nullptr,
                      Place where = Place::here()) noexcept;
-  // Back to its cache. False: nothing changed (reported in debug), for it is not an object of this cache,
-  // or one that is free already as far as was looked: the last that was put into this CPU's sheaf, at the
-  // head of its slab's list, or deferred last. A pointer into an object is refused where it is less
-  // aligned than the cache's objects, and off the fast path always; in debug kernels both are always.
+  // Back to its cache. False: nothing changed (reported in debug), for it is not an object of this cache, or one that is
+  // free already as far as was looked: the last that was put into this CPU's sheaf, at the head of its slab's list, or
+  // deferred last. A pointer into an object is refused where it is less aligned than the cache's objects, and off the
+  // fast path always; in debug kernels both are always.
   bool free(void* object, Place where = Place::here()) noexcept;
   // Any context; never fails for lack of a lock: what finds none is deferred, and settled by later calls
   // on this cache, on any CPU, nolock calls that get the list's lock among them: some by each.
@@ -52,10 +51,9 @@ class alignas(kLean ? alignof(void*) : 64) BasicKmemCache {
   std::size_t alloc_bulk(gfp flags, std::size_t n, void** objects) noexcept;
   void free_bulk(std::size_t n, void** objects) noexcept;
 
-  // A sheaf of at least `n` objects for a caller who must not fail later: so many calls of
-  // alloc_from_sheaf() succeed, then null, without a look elsewhere. Null: no memory. More than the
-  // cache's capacity makes a sheaf of its own. Contexts of alloc(); alloc_from_sheaf(): any, by one
-  // at a time.
+  // A sheaf of at least `n` objects for a caller who must not fail later: so many calls of alloc_from_sheaf() succeed,
+  // then null, without a look elsewhere. Null: no memory. More than the cache's capacity makes a sheaf of its own.
+  // Contexts of alloc(); alloc_from_sheaf(): any, by one at a time.
   using Sheaf = internal::Sheaf;
   Sheaf* prefill_sheaf(gfp flags, unsigned n) noexcept
     requires(!internal::kLeanOf<K>);
@@ -85,23 +83,23 @@ class alignas(kLean ? alignof(void*) : 64) BasicKmemCache {
   // Every k-th allocation fails (0: none).
   void fail_every(std::uint32_t k) noexcept
     requires(!internal::kLeanOf<K>);
-  // Task context, nothing else running: lists, counts and free lists agree. `objects` gets the
-  // number of objects that are in the user's hands.
+  // Task context, nothing else running: lists, counts and free lists agree. `objects`: those in the user's hands.
   bool consistent(std::uintptr_t* objects = nullptr) noexcept;
 
  private:
   template <Kernel, LockPolicy, class>
   friend class BasicSlabAllocator;
   using Object = internal::FreeObject;
+  using Refused = internal::RefusedFrees;
   template <class T>
   using Atomic = typename K::Port::template Atomic<T>;
 
   using CpuSheaves = internal::CpuSheaves<K, L>;
   using MainOut = internal::MainOut<K, L>;
   using CpuSlots = internal::PerCpuAt<K, CpuSheaves>;
-  struct NoSheaves {};
+  struct Nothing {};
   using Word = Atomic<std::uint32_t>;
-  using Slots = std::conditional_t<kLean, NoSheaves, CpuSlots>;
+  using Slots = std::conditional_t<kLean, Nothing, CpuSlots>;
 
   struct NodeBarn {
     typename L::Barn barn_lock;
@@ -109,7 +107,6 @@ class alignas(kLean ? alignof(void*) : 64) BasicKmemCache {
     Sheaf* empty = nullptr;
     Atomic<std::uint32_t> nr_full{0}, nr_empty{0};
   };
-  struct NoBarn {};
   struct NodeList {
     typename L::List list_lock;
     internal::PageQueue<K> partial;  // guarded by list_lock
@@ -121,7 +118,7 @@ class alignas(kLean ? alignof(void*) : 64) BasicKmemCache {
     [[no_unique_address]] internal::ForkHoldOf<K> held_barn, held_list;  // see before_fork()
   };
   struct NoFork {};
-  struct Node : std::conditional_t<kLean, NoBarn, NodeBarn>,
+  struct Node : std::conditional_t<kLean, Nothing, NodeBarn>,
                 NodeList,
                 std::conditional_t<kLean, NoFork, NodeFork> {};
 
@@ -144,7 +141,7 @@ class alignas(kLean ? alignof(void*) : 64) BasicKmemCache {
   // Bits of attention_. kDecaying: an allocation that may wait is to call look_at_decay() now and then.
   static constexpr std::uint32_t kUnsettled = 1, kFailing = 2, kDebugged = 4, kManyNodes = 8,
                                  kDecaying = 16, kHardened = 32;
-  static constexpr std::uint8_t kMaxFull = 10, kMaxOrphans = 16, kLinkedAtOnce = 32;
+  static constexpr std::uint8_t kMaxFull = 10, kMaxOrphans = 16;
   // Up to so many pages of objects, and one of so many of all pages, a barn gets new sheaves for what is freed, and up
   // to kMaxFull it takes those that there are. (All classes keep a twentieth from calls that may not reclaim.)
   static constexpr std::uintptr_t kBarnPages = 16, kBarnShare = 1024;
@@ -160,7 +157,7 @@ class alignas(kLean ? alignof(void*) : 64) BasicKmemCache {
   }
   static std::uintptr_t on_list(const Page& p) noexcept { return p.owner_mark; }
   std::uint32_t objects(const Page& p) const noexcept;
-  // The first so many of them, by address, are in use or linked; the rest was never given out. (Lean: all are linked.)
+  // The first so many of them, by address, are in use or linked; nobody had the rest yet. (Lean: all are linked.)
   std::uint32_t linked(const Page& p) const noexcept;
   // Slabs that were taken off are chained for discard().
   static Page* next_empty(const Page& p) noexcept { return static_cast<Page*>(p.owner_list); }
@@ -246,11 +243,13 @@ class alignas(kLean ? alignof(void*) : 64) BasicKmemCache {
   Given free_to_slab(void* object, bool may_spin) noexcept;
   // Whether an object of this cache begins there.
   bool is_object(Page& p, const void* at) noexcept;
+  bool begins_one(std::uint32_t at) const noexcept;
   bool is_in_sheaf(const void* object) noexcept
     requires(!internal::kLeanOf<K>);
   template <class F>
   bool each_slab(F f) noexcept;
   bool refuse_free(Finding f, void* object, const char* call, Place where) noexcept;
+  void refuse_free(const Refused& refused, const char* call) noexcept;
   void flush(Sheaf& s, bool may_spin = true) noexcept
     requires(!internal::kLeanOf<K>);
   bool defer(void* object) noexcept;
@@ -271,19 +270,19 @@ class alignas(kLean ? alignof(void*) : 64) BasicKmemCache {
   template <class F>
   bool with_list(Node& n, bool may_spin, F f) noexcept;
 
-  void* take_object(Page& p, bool new_pages = true) noexcept;
-  bool link_more(Page& p, bool new_pages) noexcept
+  unsigned take_from(Page& p, void** out, unsigned want, unsigned least) noexcept;
+  unsigned take_new(Page& p, void** out, unsigned want, unsigned least) noexcept
     requires(!internal::kLeanOf<K>);
   void link_all(Page& p) noexcept
     requires(internal::kLeanOf<K>);
 
   // list lock held
-  void* take_locked(Node& n, bool new_pages = true) noexcept;
-  bool still_holds(Page& slab, void* object) noexcept;
-  bool give_locked(Node& n, Page& slab, void* object, Page*& empty) noexcept;
+  unsigned take_locked(Node& n, void** out, unsigned want, unsigned least) noexcept;
+  unsigned give_locked(Node& n, Page& slab, void* const* object, unsigned many, Page*& empty,
+                       Refused& refused) noexcept;
   void add_slab_locked(Node& n, Page& slab) noexcept;
   void settle_locked(Node& n, Page*& empty) noexcept;
-  unsigned settle_backlog_locked(Node& n, unsigned most, Page*& empty, void*& twice) noexcept;
+  unsigned settle_backlog_locked(Node& n, unsigned most, Page*& empty, Refused& refused) noexcept;
   void discard_empty_slabs(Node& n) noexcept;
   void discard(Page* chain, bool may_spin) noexcept;
 
@@ -367,9 +366,10 @@ class alignas(kLean ? alignof(void*) : 64) BasicKmemCache {
   std::uint8_t order_ = 0, min_order_ = 0;
   // Of its pages: 1 + its index among the classes; 0 if it is none of them.
   [[no_unique_address]] NotLean<std::uint8_t, 3> tag_{};
-  [[no_unique_address]] NotLean<std::uint8_t, 8> grows_to_{};  // full sheaves; see kBarnPages
-  [[no_unique_address]] NotLean<std::uint8_t, 10> marks_{};    // not 0: see mark_of()
-  std::uint32_t min_partial_ = 0;                              // slabs that stay, though empty
+  [[no_unique_address]] NotLean<std::uint8_t, 8> grows_to_{};   // full sheaves; see kBarnPages
+  [[no_unique_address]] NotLean<std::uint8_t, 10> marks_{};     // not 0: see mark_of()
+  [[no_unique_address]] NotLean<std::uint32_t, 11> inverse_{};  // see begins_one()
+  std::uint32_t min_partial_ = 0;                               // slabs that stay, though empty
   Constructor ctor_ = nullptr;
   // Where its sheaves come from; null: it has none.
   [[no_unique_address]] NotLean<BasicKmemCache*, 4> sheaf_source_{};

@@ -8,6 +8,16 @@
 
 namespace nestlock {
 
+// Whether an object begins so far behind the first. (inverse_ is rounded up; of a multiple of stride_, below 2^32, the
+// quotient is exact all the same, and that of anything else does not give it back.)
+template <Kernel K, LockPolicy L>
+inline bool BasicKmemCache<K, L>::begins_one(std::uint32_t at) const noexcept {
+  if constexpr (kLean)
+    return at % stride_ == 0;
+  else
+    return (std::uint64_t{at} * inverse_ >> 32) * stride_ == at;
+}
+
 template <Kernel K, LockPolicy L>
 bool BasicKmemCache<K, L>::is_object(Page& p, const void* at) noexcept {
   Page& slab = *pages_->head_of(&p);
@@ -16,7 +26,7 @@ bool BasicKmemCache<K, L>::is_object(Page& p, const void* at) noexcept {
       static_cast<std::uint32_t>(reinterpret_cast<std::uintptr_t>(at) -
                                  reinterpret_cast<std::uintptr_t>(pages_->address(&slab)) - lead_);
   // (How many are linked only the list's lock tells.)
-  return offset % stride_ == 0 && offset / stride_ < objects(slab);
+  return offset < objects(slab) * stride_ && begins_one(offset);
 }
 
 // Whether the object lies on top of one of this CPU's two sheaves. False also where they are busy: a look
@@ -40,6 +50,14 @@ template <Kernel K, LockPolicy L>
   internal::bump(counters_.bad_frees);
   report(f, call, object, where);
   return false;
+}
+
+// The same of what was found when sheaves or deferred objects went back to their slabs: long after the call.
+template <Kernel K, LockPolicy L>
+void BasicKmemCache<K, L>::refuse_free(const Refused& refused, const char* call) noexcept {
+  if (!refused.many) return;
+  internal::bump(counters_.bad_frees, refused.many);
+  report(Finding::double_free, call, refused.last, Place::here());
 }
 
 template <Kernel K, LockPolicy L>

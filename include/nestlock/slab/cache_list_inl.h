@@ -41,86 +41,110 @@ inline std::uint32_t BasicKmemCache<K, L>::linked(const Page& p) const noexcept 
     return p.owner_half[1];
 }
 
-// A slab's objects are linked in the order of their addresses, and only as they are wanted: what a
-// call may have to do is bounded by kLinkedAtOnce, not by the size of the slab, and memory that
-// nobody wants is not touched, for a batch ends with its page. False, and nothing done: the next begins on a page for
-// which the system has no memory yet, and the caller wants none of these.
+// Takes at most `want` objects off the slab: those that were freed, last first, then some that nobody had yet, in the
+// order of their addresses. These have no link, their number is enough, so that memory that nobody wants is not
+// touched. Beyond `least` none begins on a page for which the system has no memory yet. Needs: the caller holds the
+// list's lock, or owns a slab that nobody else knows yet.
 template <Kernel K, LockPolicy L>
-bool BasicKmemCache<K, L>::link_more(Page& p, bool new_pages) noexcept
-  requires(!internal::kLeanOf<K>)
-{
-  const unsigned all = objects(p);
-  unsigned i = linked(p);
-  const std::size_t stride = stride_;
-  std::size_t in_page = (lead_ + i * stride) % kPageSize;
-  if (!new_pages && p.clean && in_page < stride) return false;
-  Object* link = link_of(static_cast<char*>(pages_->address(&p)) + lead_ + i * stride);
-  set_freelist(p, link);
-  for (++i; i != all && i % kLinkedAtOnce != 0 && (in_page += stride) < kPageSize; ++i) {
-    auto* const next = reinterpret_cast<Object*>(reinterpret_cast<char*>(link) + stride);
-    link->next = next;
+unsigned BasicKmemCache<K, L>::take_from(Page& p, void** out, unsigned want,
+                                         unsigned least) noexcept {
+  Object* link = freelist(p);
+  unsigned got = 0;
+  for (; got < want && link && link != internal::unlinked_objects(); ++got) {
+    Object* const next = link->next;
+    if constexpr (!kLean)
+      if (marks_) mark_of(link) = 0;
+    out[got] = object_of(link);
     link = next;
   }
-  link->next = i == all ? nullptr : internal::unlinked_objects();
-  p.owner_half[1] = static_cast<std::uint16_t>(i);
-  return true;
+  if constexpr (!kLean)
+    if (got < want && link) {
+      got += take_new(p, out + got, want - got, least > got ? least - got : 0);
+      if (linked(p) == objects(p)) link = nullptr;
+    }
+  set_freelist(p, link);
+  p.owner_count += got;
+  return got;
 }
 
-// Takes one object off the slab. Needs: the slab has a free object, and the caller holds the list's
-// lock or owns a slab that nobody else knows yet. Null: only pages that nobody used have one, and the caller wants none.
+// The part of it that nobody had yet.
 template <Kernel K, LockPolicy L>
-void* BasicKmemCache<K, L>::take_object(Page& p, bool new_pages) noexcept {
-  if constexpr (!kLean)
-    if (freelist(p) == internal::unlinked_objects() && !link_more(p, new_pages)) return nullptr;
-  Object* const link = freelist(p);
-  set_freelist(p, link->next);
-  if constexpr (!kLean)
-    if (marks_) mark_of(link) = 0;
-  ++p.owner_count;
-  return object_of(link);
+unsigned BasicKmemCache<K, L>::take_new(Page& p, void** out, unsigned want, unsigned least) noexcept
+  requires(!internal::kLeanOf<K>)
+{
+  const std::size_t stride = stride_;
+  std::size_t at = lead_ + linked(p) * stride;
+  const unsigned left = objects(p) - linked(p);
+  if (want > left) want = left;
+  unsigned got = 0;
+  for (char* const slab = static_cast<char*>(pages_->address(&p)); got < want; ++got) {
+    if (got >= least && p.clean && at % kPageSize < stride) break;
+    out[got] = slab + at;
+    if (marks_) mark_of(link_of(out[got])) = 0;
+    at += stride;
+  }
+  p.owner_half[1] = static_cast<std::uint16_t>(linked(p) + got);
+  return got;
 }
 
+// The same from the first slab of the list, which has an object.
 template <Kernel K, LockPolicy L>
-void* BasicKmemCache<K, L>::take_locked(Node& n, bool new_pages) noexcept {
+unsigned BasicKmemCache<K, L>::take_locked(Node& n, void** out, unsigned want,
+                                           unsigned least) noexcept {
   Page& p = *pages_->page_at(n.partial.first());
-  void* const object = take_object(p, new_pages);
+  const unsigned got = take_from(p, out, want, least);
   if (!freelist(p)) {
     n.partial.remove(pages_->descriptors(), n.partial.first());
     p.owner_mark = kOff;
     --n.nr_partial;
   }
-  return object;
+  return got;
 }
 
-// Whether the slab is this cache's to take back what a sheaf or the backlog held. What was freed twice may be there
-// when its slab has long gone to another user.
+// Takes back the first of `many` objects, which is of this slab and node, and as many as follow it in the same slab;
+// returns how many these are. What lies in the slab already, as far as can be told, or is none of this cache's is
+// `refused`. The last object of a slab beyond min_partial takes the slab off; it is chained to `empty`, for discard()
+// after the lock.
 template <Kernel K, LockPolicy L>
-bool BasicKmemCache<K, L>::still_holds(Page& p, void* object) noexcept {
-  return kLean || (p.kind == kSlab && p.owner == this && is_object(p, object));
-}
-
-// The last object of a slab beyond min_partial takes the slab off; it is chained to `empty`, for
-// discard() after the lock. False: it lies in the slab already, as far as can be told, and nothing changed.
-template <Kernel K, LockPolicy L>
-bool BasicKmemCache<K, L>::give_locked(Node& n, Page& p, void* object, Page*& empty) noexcept {
-  Object* const link = link_of(object);
-  if (freelist(p) == link || inuse(p) == 0) return false;
-  if (!mark(link, false)) return false;
-  link->next = freelist(p);
-  set_freelist(p, link);
-  --p.owner_count;
-  if (on_list(p) == kOrphan) return true;  // whoever settles it looks again
-  if (inuse(p) == 0 && n.nr_partial >= min_partial_) {
-    if (on_list(p) == kPartial) {
+unsigned BasicKmemCache<K, L>::give_locked(Node& n, Page& p, void* const* object, unsigned many,
+                                           Page*& empty, Refused& refused) noexcept {
+  // (What was freed twice may come back when its slab has long gone to another user.)
+  if (!kLean && (p.kind != kSlab || p.owner != this)) return refused.add(*object), 1;
+  const auto first = reinterpret_cast<std::uintptr_t>(pages_->address(&p)) + lead_;
+  const std::uintptr_t size = std::uintptr_t{objects(p)} * stride_;
+  Object* free = freelist(p);
+  std::uintptr_t in_use = inuse(p);
+  unsigned i = 0;
+  for (; i < many; ++i) {
+    const std::uintptr_t at = reinterpret_cast<std::uintptr_t>(object[i]) - first;
+    if (at >= size) break;
+    Object* const link = link_of(object[i]);
+    if (free == link || in_use == 0 || (!kLean && !begins_one(static_cast<std::uint32_t>(at))) ||
+        !mark(link, false)) {
+      refused.add(object[i]);
+      continue;
+    }
+    link->next = free;
+    free = link;
+    --in_use;
+  }
+  if (i == 0) return refused.add(*object), 1;
+  if (free == freelist(p)) return i;
+  set_freelist(p, free);
+  p.owner_count = in_use;
+  if (on_list(p) == kOrphan) return i;  // whoever settles it looks again
+  const bool on_it = on_list(p) == kPartial;
+  if (in_use == 0 && n.nr_partial + !on_it >= min_partial_) {
+    if (on_it) {
       n.partial.remove(pages_->descriptors(), pages_->index_of(&p));
       --n.nr_partial;
     }
     p.owner_mark = kOff;
     chain_empty(p, empty);
-  } else if (on_list(p) == kOff) {
+  } else if (!on_it) {
     add_slab_locked(n, p);
   }
-  return true;
+  return i;
 }
 
 template <Kernel K, LockPolicy L>
@@ -135,12 +159,16 @@ template <Kernel K, LockPolicy L>
 void* BasicKmemCache<K, L>::alloc_from_list(const Request& r, SlabRefusal& why) noexcept {
   const unsigned last = has(r.flags, gfp::thisnode) ? 1 : pages_->nodes();
   const auto first = static_cast<unsigned>(&home(r.node) - node_);
+  void* object = nullptr;
   for (unsigned i = 0; i < last; ++i) {
     Node& n = node_[(first + i) % pages_->nodes()];
     // Another node is tried only: its memory is a convenience.
     if (r.may_spin() && i == 0) {
       Guard g(n.list_lock, irq_save);
-      if (!n.partial.empty()) return internal::bump(counters_.list_allocs), take_locked(n);
+      if (!n.partial.empty()) {
+        internal::bump(counters_.list_allocs);
+        return take_locked(n, &object, 1, 1), object;
+      }
       continue;
     }
     TryGuard g(n.list_lock, irq_save);
@@ -150,7 +178,10 @@ void* BasicKmemCache<K, L>::alloc_from_list(const Request& r, SlabRefusal& why) 
       continue;
     }
     n.list_lock.assert_held();
-    if (!n.partial.empty()) return internal::bump(counters_.list_allocs), take_locked(n);
+    if (!n.partial.empty()) {
+      internal::bump(counters_.list_allocs);
+      return take_locked(n, &object, 1, 1), object;
+    }
   }
   return nullptr;
 }
@@ -166,7 +197,8 @@ void* BasicKmemCache<K, L>::alloc_from_new_slab(const Request& r, SlabRefusal& w
     if (why == SlabRefusal::none) why = SlabRefusal::no_pages;
     return nullptr;
   }
-  void* const object = take_object(*p);
+  void* object = nullptr;
+  take_from(*p, &object, 1, 1);
   Node& n = node_of(*p);
   if (!freelist(*p)) return object;
   if (r.may_spin()) {
@@ -198,8 +230,9 @@ void* BasicKmemCache<K, L>::alloc_from_new_slab(const Request& r, SlabRefusal& w
     auto c = cpu_.template try_lock_here<&CpuSheaves::lock>(typename L::PcpTag{});
     if (c && !reach_.elsewhere() && sheaf_source_ && pages_->nodes() == 1) {
       const MainOut out(*c, place_, unfree_bits_);
-      while (freelist(*p) && c->main->size < c->main->capacity)
-        c->main->object()[c->main->size++] = take_object(*p);
+      Sheaf& main = *c->main;
+      const unsigned room = main.capacity - main.size;
+      main.size += take_from(*p, main.object() + main.size, room, room);
     }
     // While nobody can have these objects yet: who frees one leaves an orphan where it is.
     orphan = freelist(*p) != nullptr;
@@ -270,8 +303,8 @@ auto BasicKmemCache<K, L>::free_to_slab(void* object, bool may_spin) noexcept ->
   Page& p = slab_of(object);
   Node& n = node_of(p);
   Page* empty = nullptr;
-  bool free_already = false;
-  auto give = [&] { free_already = !give_locked(n, p, object, empty); };
+  Refused refused;
+  auto give = [&] { give_locked(n, p, &object, 1, empty, refused); };
   if (may_spin) {
     Guard g(n.list_lock, irq_save);
     give();
@@ -281,7 +314,7 @@ auto BasicKmemCache<K, L>::free_to_slab(void* object, bool may_spin) noexcept ->
     n.list_lock.assert_held();
     give();
   }
-  if (free_already) return Given::free_already;
+  if (refused.many) return Given::free_already;
   internal::bump(counters_.list_frees);
   discard(empty, may_spin);
   return Given::taken;

@@ -41,6 +41,8 @@ bool BasicKmemCache<K, L>::set_up(Pages& pages, BasicKmemCache* sheaf_caches, co
   if constexpr (!kLean)
     marks_ = !behind && !has(flags, slab::debug) && size >= sizeof(Object) + sizeof(std::uintptr_t);
   stride_ = static_cast<std::uint32_t>((whole + align - 1) & ~(align - 1));
+  if constexpr (!kLean)
+    inverse_ = static_cast<std::uint32_t>(((std::uint64_t{1} << 32) + stride_ - 1) / stride_);
   min_order_ = 0;
   while ((kPageSize << min_order_) < stride_) ++min_order_;
   order_ = min_order_;

@@ -29,13 +29,15 @@ unsigned BasicKmemCache<K, L>::refill(Node& n, const Request& r, void** out, uns
   requires(!internal::kLeanOf<K>)
 {
   unsigned got = 0;
+  const auto still_least = [&] { return got < least ? least - got : 0; };
   bool fresh = false;  // what there is more of may need memory of the system's
   {
     Guard g(n.list_lock, irq_save);
     while (got < want && !n.partial.empty()) {
       fresh = pages_->page_at(n.partial.first())->clean;
-      if (!(out[got] = take_locked(n, got < least))) break;
-      ++got;
+      const unsigned more = take_locked(n, out + got, want - got, still_least());
+      if (!more) break;
+      got += more;
     }
   }
   // New slabs only until half is there: a cache should not grow because a sheaf could be fuller.
@@ -43,7 +45,7 @@ unsigned BasicKmemCache<K, L>::refill(Node& n, const Request& r, void** out, uns
     Page* const p = new_slab(r);
     if (!p) break;
     fresh = p->clean;
-    while (got < want && freelist(*p) && (out[got] = take_object(*p, got < least))) ++got;
+    got += take_from(*p, out + got, want - got, still_least());
     if (!freelist(*p)) continue;
     Guard g(node_of(*p).list_lock, irq_save);
     add_slab_locked(node_of(*p), *p);
@@ -283,30 +285,32 @@ void BasicKmemCache<K, L>::flush(Sheaf& s, bool may_spin) noexcept
   requires(!internal::kLeanOf<K>)
 {
   internal::bump(counters_.flushes);
-  void* twice = nullptr;
-  const auto refuse = [&](void* object) {
-    twice = object;
-    internal::bump(counters_.bad_frees);
-  };
+  Refused refused;
   for (unsigned i = 0; i < pages_->nodes(); ++i) {
     Node& n = node_[i];
     Page* empty = nullptr;
+    // `f` takes the first of so many objects and perhaps some that follow it, and returns how many.
     const auto each_of_node = [&](auto f) {
-      for (unsigned k = 0; k < s.size; ++k)
-        if (Page& p = slab_of(s.object()[k]); &node_of(p) == &n) f(p, s.object()[k]);
+      for (unsigned k = 0; k < s.size;) {
+        Page& p = slab_of(s.object()[k]);
+        k += &node_of(p) == &n ? f(p, s.object() + k, s.size - k) : 1;
+      }
     };
-    if (!with_list(n, may_spin, [&] {
-          each_of_node([&](Page& p, void* object) {
-            if (!still_holds(p, object) || !give_locked(n, p, object, empty)) refuse(object);
-          });
-        }))
-      each_of_node([&](Page& p, void* object) {
-        if (!still_holds(p, object) || !defer(object)) refuse(object);
+    const bool listed = with_list(n, may_spin, [&] {
+      each_of_node([&](Page& p, void** object, unsigned many) {
+        return give_locked(n, p, object, many, empty, refused);
+      });
+    });
+    if (!listed)
+      each_of_node([&](Page& p, void** object, unsigned) {
+        const bool ours = p.kind == kSlab && p.owner == this && is_object(p, *object);
+        if (!ours || !defer(*object)) refused.add(*object);
+        return 1u;
       });
     discard(empty, may_spin);
   }
   s.size = 0;
-  if (twice) report(Finding::double_free, "kfree", twice, Place::here());
+  refuse_free(refused, "kfree");
 }
 
 // Gives `have` (an empty one for a full one, or the reverse) and returns the other; null if the

@@ -40,11 +40,11 @@ void BasicKmemCache<K, L>::settle_some(unsigned most, bool may_spin) noexcept {
   this->attention().fetch_and(~std::uint32_t{kUnsettled}, std::memory_order_acquire);
   bool more = false;
   if (!backlog_) backlog_ = deferred_.exchange(nullptr, std::memory_order_acquire);
-  void* twice = nullptr;
+  Refused refused;
   while (backlog_ && most) {
     Node& n = node_of(slab_of(object_of(backlog_)));
     Page* empty = nullptr;
-    if (!with_list(n, may_spin, [&] { most = settle_backlog_locked(n, most, empty, twice); }))
+    if (!with_list(n, may_spin, [&] { most = settle_backlog_locked(n, most, empty, refused); }))
       break;
     discard(empty, may_spin);
   }
@@ -57,23 +57,21 @@ void BasicKmemCache<K, L>::settle_some(unsigned most, bool may_spin) noexcept {
   more |= backlog_ || deferred_.load(internal::kRelaxed);
   settling_.unlock();
   if (more) unsettle();
-  if (twice) report(Finding::double_free, "kfree_nolock", twice, Place::here());
+  refuse_free(refused, "kfree_nolock");
 }
 
 // The head of the backlog and what follows it on the same node, at most kSettledAtOnce objects, for irqs
 // are masked meanwhile. Returns how many of `most` are left.
 template <Kernel K, LockPolicy L>
 unsigned BasicKmemCache<K, L>::settle_backlog_locked(Node& n, unsigned most, Page*& empty,
-                                                     void*& twice) noexcept {
+                                                     Refused& refused) noexcept {
   unsigned done = 0;
   for (; backlog_ && done < most && done < kSettledAtOnce; ++done) {
-    void* const object = object_of(backlog_);
+    void* object = object_of(backlog_);
     Page& p = slab_of(object);
     if (&node_of(p) != &n) break;
     backlog_ = backlog_->next;
-    if (still_holds(p, object) && give_locked(n, p, object, empty)) continue;
-    twice = object;
-    internal::bump(counters_.bad_frees);
+    give_locked(n, p, &object, 1, empty, refused);
   }
   internal::bump_locked(counters_.settled, done);
   if (done) internal::bump(counters_.list_frees, done);

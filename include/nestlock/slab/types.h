@@ -125,6 +125,13 @@ struct FreeObject {
 // wanted, and the list is null only where no object is free.
 inline FreeObject* unlinked_objects() noexcept { return reinterpret_cast<FreeObject*>(1); }
 
+// What slabs did not take back.
+struct RefusedFrees {
+  void* last = nullptr;
+  unsigned many = 0;
+  void add(void* object) noexcept { last = object, ++many; }
+};
+
 // An array of free objects; its memory is `capacity` pointers longer.
 struct Sheaf {
   std::uint32_t size, capacity;
