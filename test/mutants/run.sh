@@ -1,7 +1,9 @@
 #!/usr/bin/env bash
 # Breaks copies of the library in known ways and expects the tests to see it: table.sh.
 #
-#   test/mutants/run.sh [-j JOBS] [NAME...]      names as in table.sh, with * as in file names
+#   test/mutants/run.sh [-a] [-j JOBS] [NAME...]      names as in table.sh, with * as in file names
+#
+# -a: looks only whether each still changes what it is to change; builds nothing.
 #
 # Each test is first run on the library as it is: it must pass there. Then a copy of include/ and
 # lib/ is changed, the one test that the table names is built against it by the plain compiler line,
@@ -14,6 +16,7 @@ set -u -o pipefail
 here=$(cd "$(dirname "$(readlink -f "${BASH_SOURCE[0]}")")" && pwd -P) || exit 2
 top=${here%/test/mutants}
 state=${NEST_STATE:-$top/.nest}/mutants
+results=$state/results
 jobs=2
 read -ra cxx <<<"${CXX:-g++}"
 time_limit=60        # seconds, of the tests on the library as it is
@@ -168,29 +171,47 @@ control() {
   fi
 }
 
-# one INDEX: a mutant.
-one() {
-  local name=${names[$1]} test=${tests[$1]} file script hits how='' changed=() list=()
-  local tree="$state/$name"
+# change INDEX TREE [few]: a changed copy of the library (`few`: of the files that are looked at), and what changed in
+# `changed`; false, and said, where it does not apply.
+change() {
+  local name=${names[$1]} tree=$2 file hits list=()
+  changed=()
   rm -rf -- "$tree" && mkdir -p "$tree"
-  cp -R "$top/include" "$top/lib" "$tree/"
+  [ "${3:-}" = few ] || cp -R "$top/include" "$top/lib" "$tree/"
   IFS=$'\001' read -r -a list <<<"${edits[$1]}"
   while [ ${#list[@]} -ge 2 ]; do
-    script=${list[1]} hits=0
     # shellcheck disable=SC2086  # a pattern
-    for file in "$tree"/${list[0]}; do
-      cp "$file" "$tree/before"
-      sed -z -i "$script" "$file"
-      cmp -s "$file" "$tree/before" && continue
+    {
+      [ "${3:-}" != few ] || (cd "$top" && cp -n --parents ${list[0]} "$tree/")
+      mkdir "$tree.before"
+      (cd "$tree" && cp --parents ${list[0]} "$tree.before/" && sed -z -i "${list[1]}" ${list[0]})
+    }
+    hits=0
+    while read -r file; do
       hits=$((hits + 1))
-      changed+=("${file#"$tree"/}")
-    done
+      changed+=("$file")
+    done < <(diff -rq "$tree.before" "$tree" | sed -n "s|^Files .* and $tree/\(.*\) differ\$|\1|p")
+    rm -rf -- "$tree.before"
     if [ "$hits" != 1 ]; then
       line FAILED "$name" "does not apply: changes $hits files of ${list[0]}"
-      return
+      return 1
     fi
     list=("${list[@]:2}")
   done
+}
+
+# applies INDEX
+applies() {
+  local tree="$state/${names[$1]}.applies" changed=()
+  change "$1" "$tree" few && printf 'passed\n' >>"$results"
+  rm -rf -- "$tree"
+}
+
+# one INDEX: a mutant.
+one() {
+  local name=${names[$1]} test=${tests[$1]} how='' changed=()
+  local tree="$state/$name"
+  change "$1" "$tree" || return
   if ! build "$tree" "$test" "$tree/out" "${changed[@]}" >"$tree/build" 2>&1; then
     line FAILED "$name" "does not build: $tree/build"
     return
@@ -209,7 +230,7 @@ line() {
   local text
   printf -v text '%-6s %-34s %s\n' "$1" "$2" "$3"
   printf '%s' "$text"
-  printf '%s\n' "$1" >>"$state/results"
+  printf '%s\n' "$1" >>"$results"
 }
 
 # each FUNCTION ARGUMENT...: FUNCTION with each of them, some at a time.
@@ -228,9 +249,10 @@ each() {
 }
 
 main() {
-  local i pattern found option test kind used=() passed failed
-  while getopts j: option; do
+  local i pattern found option test kind used=() only_apply=
+  while getopts aj: option; do
     case $option in
+      a) only_apply=1 ;;
       j) jobs=$OPTARG ;;
       *) exit 2 ;;
     esac
@@ -246,10 +268,18 @@ main() {
     [ "$found" != ${#chosen[@]} ] || die "no mutant of the name '$pattern'"
   done
   mapfile -t chosen < <(printf '%s\n' "${chosen[@]}" | sort -nu)
+  if [ -n "$only_apply" ]; then
+    results="$state/applied"
+    mkdir -p "$state" || die "cannot write to $state"
+    : >"$results"
+    each applies "${chosen[@]}"
+    sum "${#chosen[@]}"
+    return
+  fi
   command -v "${cxx[0]}" >/dev/null || die "no compiler '${cxx[0]}': set CXX"
   gtest=$(find_googletest) || exit 2
   mkdir -p "$state" || die "cannot write to $state"
-  : >"$state/results"
+  : >"$results"
 
   mapfile -t used < <(for i in "${chosen[@]}"; do printf '%s\n' "${tests[i]}"; done | sort -u)
   for kind in $(for test in "${used[@]}"; do kind_of "$test"; done | sort -u); do
@@ -258,11 +288,16 @@ main() {
   for test in "${used[@]}"; do mkdir -p "$state/control.$test"; done
   each control "${used[@]}"
   each one "${chosen[@]}"
+  sum $((${#used[@]} + ${#chosen[@]}))
+}
 
-  passed=$(grep -c passed "$state/results")
-  failed=$(grep -c FAILED "$state/results")
+# sum EXPECTED
+sum() {
+  local passed failed
+  passed=$(grep -c passed "$results")
+  failed=$(grep -c FAILED "$results")
   printf '%d passed, %d failed\n' "$passed" "$failed"
-  [ "$failed" = 0 ] && [ "$passed" = $((${#used[@]} + ${#chosen[@]})) ]
+  [ "$failed" = 0 ] && [ "$passed" = "$1" ]
 }
 
 compile_googletest() {

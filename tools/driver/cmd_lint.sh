@@ -139,7 +139,9 @@ lint_rules() {
   for rule in $(all_rules); do
     step "$(text_of_rule "$rule")" findings_of "rule_$rule"
   done
+  step "each mutant changes what it is to change" findings_of mutants_that_do_not_apply
 }
+mutants_that_do_not_apply() { NEST_STATE=$state "$top/test/mutants/run.sh" -a | grep FAILED; }
 
 # A rule's findings count, not the status of the grep that came last.
 findings_of() { "$1" || true; }

@@ -2,8 +2,9 @@ help_mutants() {
   cat <<'END'
 breaks copies of the library in known ways and expects the tests to see each
 
-usage: ./nest mutants [-j JOBS] [NAME...]
+usage: ./nest mutants [-a] [-j JOBS] [NAME...]
 
+  -a        looks only whether each still changes what it is to change; ./nest lint does
   -j JOBS   how many at a time; 2 by default
   NAME      as in test/mutants/table.sh, with * as in file names; all of them by default
 
