@@ -7,21 +7,30 @@
 namespace nestlock {
 namespace {
 
-constinit PageAllocator pages;
-constinit SystemSlabAllocator slabs;
+// In a hosted build another's take the place of the functions below, and a second pair would only cost memory.
+template <class Allocator>
+Allocator& own() noexcept {
+  if constexpr (kHosted) {
+    __builtin_trap();
+  } else {
+    static constinit Allocator allocator;
+    return allocator;
+  }
+}
 
 }  // namespace
 
-[[gnu::weak]] PageAllocator& system_pages() noexcept { return pages; }
-[[gnu::weak]] SystemSlabAllocator& system_slab() noexcept { return slabs; }
+[[gnu::weak]] PageAllocator& system_pages() noexcept { return own<PageAllocator>(); }
+[[gnu::weak]] SystemSlabAllocator& system_slab() noexcept { return own<SystemSlabAllocator>(); }
 
 }  // namespace nestlock
 
 [[gnu::weak]] nestlock::Floor nestlock_interrupted() noexcept {
-  return nestlock::slabs.interrupted();
+  return nestlock::own<nestlock::SystemSlabAllocator>().interrupted();
 }
 
 bool nestlock_memory_init(void* start, std::size_t size) noexcept {
-  return nestlock::pages.set_up({.start = start, .size = size}) == nestlock::PageSetup::ok &&
-         nestlock::slabs.set_up(nestlock::pages);
+  auto& pages = nestlock::own<nestlock::PageAllocator>();
+  return pages.set_up({.start = start, .size = size}) == nestlock::PageSetup::ok &&
+         nestlock::own<nestlock::SystemSlabAllocator>().set_up(pages);
 }
