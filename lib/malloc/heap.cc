@@ -182,8 +182,9 @@ void* allocate_slow(std::size_t asked, const void* caller) noexcept {
 }
 
 void free_slow(void* block, const char* call, const void* caller) noexcept {
+  if (!block) return;
   look_for_row();
-  if (!block || slabs.kfree_near(block)) return;
+  if (slabs.kfree_near(block)) return;
   const int saved = errno;
   bool ours = false;
   const char* what = "no block begins there, or it is free already";
