@@ -226,7 +226,7 @@ TEST_P(Growing, CommitsInStepsAsItNeedsMemory) {
   ASSERT_TRUE(p && owned.add(p, 0));
   ASSERT_EQ(committing.done.size(), 1u);
   EXPECT_EQ(committing.done[0].start, Arena::memory());
-  EXPECT_EQ(committing.done[0].size, kStep / 8 * 7) << "at first";
+  EXPECT_EQ(committing.done[0].size, kStep / 4 * 3) << "at first";
   p = allocator->alloc_nolock(gfp::none, 0);
   ASSERT_TRUE(p && owned.add(p, 0));
   for (int i = 0; i < 30; ++i) {

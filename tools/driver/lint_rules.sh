@@ -25,7 +25,7 @@ rule_conditions() { # "#if stands in the config and port floors and machine-boun
   # shellcheck disable=SC2046
   find_code '^[ \t]*#[ \t]*(if|ifdef|ifndef|elif)([^a-z]|$)' \
     $(sources include lib |
-      grep -vxE 'include/nestlock/(config|port|testing/internal)/.*|lib/port/.*')
+      grep -vxE 'include/nestlock/(config|port|testing/internal)/.*|lib/(port|c/bare)/.*')
 }
 
 rule_atomics() { # "std::atomic is the port's: K::Port::Atomic elsewhere"

@@ -75,6 +75,8 @@ NESTLOCK_INTERNAL_PRAGMA(GCC error NESTLOCK_INTERNAL_TEXT(Nestlock: NESTLOCK_POR
 #define NESTLOCK_INTERNAL_CHOSEN bare
 #endif
 #define NESTLOCK_PORT_HEADER NESTLOCK_INTERNAL_PORT(NESTLOCK_INTERNAL_CHOSEN)
+// For a file that has nothing in it for the hosted port, or for another: 1 or 0.
+#define NESTLOCK_INTERNAL_HOSTED (NESTLOCK_INTERNAL_PORT_NUMBER(NESTLOCK_INTERNAL_CHOSEN) == 1)
 #if NESTLOCK_INTERNAL_PORT_NUMBER(NESTLOCK_INTERNAL_CHOSEN) == 2 && NESTLOCK_INTERNAL_NUMBER & 2
 #error \
     "Nestlock: a PREEMPT_RT configuration (_rt) needs a port whose locks can sleep: hosted, or custom with a SleepLock. The bare port has up, up_debug, smp and smp_debug."
@@ -85,7 +87,7 @@ NESTLOCK_INTERNAL_PRAGMA(GCC error NESTLOCK_INTERNAL_TEXT(Nestlock: NESTLOCK_POR
 namespace nestlock {
 // What this build has chosen, see the top of the file.
 inline constexpr Config kBuiltConfig = configs::NESTLOCK_CONFIG;
-inline constexpr bool kHosted = NESTLOCK_INTERNAL_PORT_NUMBER(NESTLOCK_INTERNAL_CHOSEN) == 1;
+inline constexpr bool kHosted = NESTLOCK_INTERNAL_HOSTED;
 inline constexpr unsigned kHostedMaxCpus = NESTLOCK_MAX_CPUS;
 static_assert(kHostedMaxCpus >= 1 && kHostedMaxCpus <= 4096, "NESTLOCK_MAX_CPUS is 1..4096");
 inline constexpr unsigned kPageShift = NESTLOCK_PAGE_SHIFT;

@@ -161,7 +161,7 @@ bool BasicPageAllocator<K, L>::grow(Zone& z, unsigned order) noexcept
       // up to the next boundary of that size, so that whole blocks come together
       want += static_cast<std::uint32_t>(-(first_pfn_ + at) & (want - 1));
       // At first a little less: a small program is to stay below 8 MiB, the usual limit of what may be locked.
-      if (at == z.begin && want == kStep && want > 1u << order) want -= kStep / 8;
+      if (at == z.begin && want == kStep && want > 1u << order) want -= kStep / 4;
       upto = z.end - at < want ? z.end : at + want;
       if (!describe(z, upto)) return false;
       // relaxed: the claim orders nothing; the zone lock publishes the memory.
