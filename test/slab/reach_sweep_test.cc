@@ -5,38 +5,15 @@
 #include <cstdio>
 #include <cstdlib>
 #include <functional>
-#include <semaphore>
-#include <thread>
 
 #include "gtest/gtest.h"
+#include "test/support/asked_thread.h"
 #include "test/support/kernels.h"
 #include "test/support/slab_sweeps.h"
 #include "test/support/verify_line.h"
 
 namespace nestlock::test_support {
 namespace {
-
-// The other CPU: does what it is asked to while the caller waits, which may be in a handler.
-class OtherCpu {
- public:
-  explicit OtherCpu(std::function<void()> what)
-      : what_(std::move(what)), thread_([this] { run(); }) {}
-  ~OtherCpu() {
-    over_ = true;
-    asked_.release();
-    thread_.join();
-  }
-  void does() { asked_.release(), done_.acquire(); }
-
- private:
-  void run() {
-    for (asked_.acquire(); !over_; asked_.acquire()) what_(), done_.release();
-  }
-  std::function<void()> what_;
-  std::binary_semaphore asked_{0}, done_{0};
-  bool over_ = false;
-  std::thread thread_;
-};
 
 template <class K>
 using Machine = SlabMachine<K, policy::PerLockByte<K>>;
@@ -69,7 +46,7 @@ TYPED_TEST_SUITE(ReachSweep, Kernels, KernelName);
 TYPED_TEST(ReachSweep, AtEveryInstructionOfTheOwner) {
   using K = TypeParam;
   static Machine<K> m;
-  OtherCpu other([] { m.cache->shrink(); });
+  AskedThread other([] { m.cache->shrink(); });
   testing::SweepOptions options;
   options.boundaries.every = K::kConfig.debug && !std::getenv("NESTLOCK_LONG") ? 17 : 1;
   for (const auto& path : kPaths<K>) {
@@ -78,7 +55,7 @@ TYPED_TEST(ReachSweep, AtEveryInstructionOfTheOwner) {
         testing::sweep_each([&] { m.reset(), path.before(m); }, [&] { path.code(m); },
                             [&] {
                               const auto before = m.cache->stats().reached;
-                              other.does();
+                              other.does_again();
                               ++(m.cache->stats().reached > before ? taken : turned_away);
                             },
                             [&] { return m.wrong() == Wrong::nothing; }, options);

@@ -18,11 +18,14 @@
 
 #include "gtest/gtest.h"
 #include "nestlock/slab.h"
+#include "test/support/asked_thread.h"
 #include "test/support/kernels.h"
 #include "test/support/slab_floors.h"
 
 namespace nestlock {
 namespace {
+
+using test_support::AskedThread;
 
 // What happens at a reach's first barrier and at its second, by the thread that reaches; false: it is not to be had.
 struct Barriers {
@@ -66,33 +69,6 @@ struct StopsInside {
 template <Config kC>
 using Kernel = KernelOf<kC, HookedPort<kC>, StopsInside>;
 
-// A thread that does what it is asked to, step by step, and is idle in between.
-class Owner {
- public:
-  Owner() : thread_([this] { run(); }) {}
-  ~Owner() {
-    does([] {});
-    over_ = true;
-    asked_.release();
-    thread_.join();
-  }
-  void begins(std::function<void()> what) {
-    what_ = std::move(what);
-    asked_.release();
-  }
-  void ends() { done_.acquire(); }
-  void does(std::function<void()> what) { begins(std::move(what)), ends(); }
-
- private:
-  void run() {
-    for (asked_.acquire(); !over_; asked_.acquire()) what_(), done_.release();
-  }
-  std::function<void()> what_;
-  std::binary_semaphore asked_{0}, done_{0};
-  bool over_ = false;
-  std::thread thread_;
-};
-
 template <class K>
 struct SlabReach : ::testing::Test {
   void SetUp() override {
@@ -132,7 +108,7 @@ TYPED_TEST_SUITE(SlabReach, Kernels, test_support::KernelName);
 
 TYPED_TEST(SlabReach, AnIdleThreadsObjectsComeBackAndItGoesOn) {
   auto& cache = *this->cache_;
-  Owner owner;
+  AskedThread owner;
   for (unsigned round = 0; round < 3; ++round) {
     owner.does([&] { this->use(10'000); });
     const auto before = cache.stats();
@@ -157,7 +133,7 @@ TYPED_TEST(SlabReach, AnAllocationThatFindsNoMemoryAsksForThem) {
   const std::size_t memory = std::size_t{TypeParam::kConfig.debug ? 1u : 4u} << 20;
   this->floors_.reset(memory);
   auto& s = this->slabs();
-  Owner owner;
+  AskedThread owner;
   owner.does([&] {
     for (unsigned i = 0; i < std::remove_reference_t<decltype(s)>::kClasses; ++i) {
       std::vector<void*> all;
@@ -180,7 +156,7 @@ TYPED_TEST(SlabReach, AnAllocationThatFindsNoMemoryAsksForThem) {
 // Who is in the middle of a call is left alone, and what he has is there the next time.
 TYPED_TEST(SlabReach, AnOwnerInACallIsLeftAlone) {
   auto& cache = *this->cache_;
-  Owner owner;
+  AskedThread owner;
   owner.does([&] { this->use(40); });
   for (const bool frees : {false, true}) {
     void* p = nullptr;
@@ -208,7 +184,7 @@ TYPED_TEST(SlabReach, AnOwnerInACallIsLeftAlone) {
 TYPED_TEST(SlabReach, AnOwnerThatComesMeanwhile) {
   auto& cache = *this->cache_;
   for (const bool stays : {true, false}) {
-    Owner owner;
+    AskedThread owner;
     owner.does([&] { this->use(40); });
     void* p = nullptr;
     Barriers::second = [&] {
@@ -239,7 +215,7 @@ TYPED_TEST(SlabReach, AnOwnerThatComesMeanwhile) {
 
 TYPED_TEST(SlabReach, WithoutABarrierAllStaysAsItIs) {
   auto& cache = *this->cache_;
-  Owner owner;
+  AskedThread owner;
   owner.does([&] { this->use(200); });
   const auto before = cache.stats();
   for (auto* const barrier : {&Barriers::first, &Barriers::second}) {
@@ -266,7 +242,7 @@ TYPED_TEST(SlabReach, NoHandlerRunsMeanwhile) {
   struct sigaction act{}, was;
   act.sa_handler = [](int) { handled.fetch_add(1); };
   ASSERT_EQ(sigaction(SIGUSR1, &act, &was), 0);
-  Owner owner;
+  AskedThread owner;
   owner.does([&] { this->use(200); });
   Barriers::second = [&] {
     pthread_kill(pthread_self(), SIGUSR1);
@@ -282,7 +258,7 @@ TYPED_TEST(SlabReach, NoHandlerRunsMeanwhile) {
 // Two that reach at once: one does, the other leaves it at that.
 TYPED_TEST(SlabReach, OneAtATime) {
   auto& cache = *this->cache_;
-  Owner owner, other;
+  AskedThread owner, other;
   owner.does([&] { this->use(200); });
   unsigned begun = 0;
   Barriers::first = [&] {
@@ -302,7 +278,7 @@ TYPED_TEST(SlabReach, AForkMeanwhile) {
   auto& s = this->slabs();
   auto& cache = *this->cache_;
   for (const bool by_us : {true, false}) {
-    Owner owner, other;
+    AskedThread owner, other;
     owner.does([&] { this->use(200); });
     pid_t pid = -1;
     const auto works_in_child = [&] {  // (What a thread that is gone had taken already is lost.)
