@@ -101,6 +101,9 @@ if("smp" IN_LIST nestlock_configs AND NESTLOCK_PORT STREQUAL "hosted")
                       "LINKER:--as-needed" "LINKER:--gc-sections" -static-libgcc)
   set_target_properties(nestlock_malloc_preload PROPERTIES OUTPUT_NAME nestlock_malloc
                         CXX_EXTENSIONS OFF LINK_DEPENDS "${nestlock_exports}")
+  # The sheaves of 1,024 CPUs are more than Clang initialises while it compiles, unless it is told.
+  target_compile_options(nestlock_malloc_preload PRIVATE
+                         $<$<CXX_COMPILER_ID:Clang,AppleClang>:-fconstexpr-steps=100000000>)
   foreach(target nestlock_malloc nestlock_malloc_preload)
     target_compile_options(${target} PRIVATE ${nestlock_optimise} -fno-exceptions -fno-rtti)
     if(NOT NESTLOCK_INSTALL)

@@ -27,7 +27,7 @@ extern "C" {
 
 // The C++ library's: to throw bad_alloc, and what a program has set as its new_handler.
 namespace std {
-NESTLOCK_INTERNAL_IF_THE_PROGRAM_HAS_IT [[noreturn]] void __throw_bad_alloc();
+NESTLOCK_INTERNAL_IF_THE_PROGRAM_HAS_IT void __throw_bad_alloc();
 NESTLOCK_INTERNAL_IF_THE_PROGRAM_HAS_IT new_handler get_new_handler() noexcept;
 }  // namespace std
 
