@@ -356,6 +356,7 @@ class alignas(kLean ? alignof(void*) : 64) BasicKmemCache {
   const char* name_ = nullptr;
   std::uint32_t object_size_ = 0, stride_ = 0, link_offset_ = 0;
   [[no_unique_address]] NotLean<std::uint32_t, 0> capacity_{};
+  [[no_unique_address]] NotLean<std::uint32_t, 11> inverse_{};  // see begins_one()
   // Debug: the red zone before an object; hardened: what lies before the first.
   [[no_unique_address]] NotLean<std::uint32_t, 1> lead_{};
   // Bits that are 0 in the address of each object that the fast path of a free may take: one is less
@@ -366,10 +367,9 @@ class alignas(kLean ? alignof(void*) : 64) BasicKmemCache {
   std::uint8_t order_ = 0, min_order_ = 0;
   // Of its pages: 1 + its index among the classes; 0 if it is none of them.
   [[no_unique_address]] NotLean<std::uint8_t, 3> tag_{};
-  [[no_unique_address]] NotLean<std::uint8_t, 8> grows_to_{};   // full sheaves; see kBarnPages
-  [[no_unique_address]] NotLean<std::uint8_t, 10> marks_{};     // not 0: see mark_of()
-  [[no_unique_address]] NotLean<std::uint32_t, 11> inverse_{};  // see begins_one()
-  std::uint32_t min_partial_ = 0;                               // slabs that stay, though empty
+  [[no_unique_address]] NotLean<std::uint8_t, 8> grows_to_{};  // full sheaves; see kBarnPages
+  [[no_unique_address]] NotLean<std::uint8_t, 10> marks_{};    // not 0: see mark_of()
+  std::uint32_t min_partial_ = 0;                              // slabs that stay, though empty
   Constructor ctor_ = nullptr;
   // Where its sheaves come from; null: it has none.
   [[no_unique_address]] NotLean<BasicKmemCache*, 4> sheaf_source_{};

@@ -48,6 +48,7 @@ inline std::uint32_t BasicKmemCache<K, L>::linked(const Page& p) const noexcept 
 template <Kernel K, LockPolicy L>
 unsigned BasicKmemCache<K, L>::take_from(Page& p, void** out, unsigned want,
                                          unsigned least) noexcept {
+  if constexpr (kLean) want = 1;
   Object* link = freelist(p);
   unsigned got = 0;
   for (; got < want && link && link != internal::unlinked_objects(); ++got) {
@@ -110,6 +111,7 @@ unsigned BasicKmemCache<K, L>::give_locked(Node& n, Page& p, void* const* object
                                            Page*& empty, Refused& refused) noexcept {
   // (What was freed twice may come back when its slab has long gone to another user.)
   if (!kLean && (p.kind != kSlab || p.owner != this)) return refused.add(*object), 1;
+  if constexpr (kLean) many = 1;  // no caller has more; one that has been looked at
   const auto first = reinterpret_cast<std::uintptr_t>(pages_->address(&p)) + lead_;
   const std::uintptr_t size = std::uintptr_t{objects(p)} * stride_;
   Object* free = freelist(p);
@@ -117,7 +119,7 @@ unsigned BasicKmemCache<K, L>::give_locked(Node& n, Page& p, void* const* object
   unsigned i = 0;
   for (; i < many; ++i) {
     const std::uintptr_t at = reinterpret_cast<std::uintptr_t>(object[i]) - first;
-    if (at >= size) break;
+    if (!kLean && at >= size) break;
     Object* const link = link_of(object[i]);
     if (free == link || in_use == 0 || (!kLean && !begins_one(static_cast<std::uint32_t>(at))) ||
         !mark(link, false)) {
