@@ -1078,7 +1078,7 @@ mutant a_sheaf_gives_to_anothers_slab $bad_frees '*WhatASheafStillHolds*' \
 
 mutant a_run_goes_past_its_slab $bulk '*SheavesGoToSlabs*' \
   'what goes back with the object before it lies in the same slab' \
-  include/nestlock/slab/cache_list_inl.h 's/if (at >= size) break;//'
+  include/nestlock/slab/cache_list_inl.h 's/if (!kLean \&\& at >= size) break;//'
 
 mutant what_begins_no_object_is_one $bulk '*OnlyWhatBeginsAnObject*' \
   'only what begins an object is one' \
