@@ -233,8 +233,9 @@ void* BasicKmemCache<K, L>::alloc_from_new_slab(const Request& r, SlabRefusal& w
     if (c && !reach_.elsewhere() && sheaf_source_ && pages_->nodes() == 1) {
       const MainOut out(*c, place_, unfree_bits_);
       Sheaf& main = *c->main;
-      const unsigned room = main.capacity - main.size;
-      main.size += take_from(*p, main.object() + main.size, room, room);
+      // (Where there is no room it may be no_sheaf, which all CPUs share.)
+      if (const unsigned room = main.capacity - main.size)
+        main.size += take_from(*p, main.object() + main.size, room, room);
     }
     // While nobody can have these objects yet: who frees one leaves an orphan where it is.
     orphan = freelist(*p) != nullptr;
