@@ -167,7 +167,6 @@ run_test() {
   elif [ "$targets" = 0 ] && [ "$long" = 1 ]; then
     # By file: the tests that ask for it themselves, and those with a header that does.
     args+=(//test/malloc/... //test/slab:slab_sweep_test.smp_debug //test/slab:slab_rows_test.smp_debug
-      //test/slab:slab_call_rows_test.smp_debug //test/slab:slab_free_rows_test.smp_debug
       //test/page:page_sweep_test.smp_debug //test/lock:lock_sweep_test.smp_debug
       //test/lock:event_test.smp_debug //test/testing:unwind_sweep_test.smp_debug)
   elif [ "$targets" = 0 ]; then
